@@ -1,0 +1,73 @@
+"""The exception tree. Every message is one line: what is wrong, where, and what to type instead."""
+
+from __future__ import annotations
+
+import errno
+
+
+class PylvsError(Exception):
+    """The root: a person's mistake or a machine's lack, never a bug."""
+
+
+class NotPermitted(PylvsError):
+    """No root, or no CAP_BPF and CAP_NET_ADMIN."""
+
+
+class Unsupported(PylvsError):
+    """This kernel or machine lacks something that pylvs needs."""
+
+
+class DataPlaneError(PylvsError):
+    """The kernel refused a program, a map or an attachment."""
+
+
+class TableError(PylvsError):
+    """The table's rules say no; `errno` is what IPVS in the kernel would have answered."""
+
+    errno = errno.EINVAL
+
+
+class ServiceExists(TableError):
+    errno = errno.EEXIST
+
+
+class NoSuchService(TableError):
+    errno = errno.ESRCH
+
+
+class DestinationExists(TableError):
+    errno = errno.EEXIST
+
+
+class NoSuchDestination(TableError):
+    errno = errno.ENOENT
+
+
+class NoSuchScheduler(TableError):
+    """Unknown scheduler or persistence engine."""
+
+    errno = errno.ENOENT
+
+
+class Invalid(TableError):
+    """A value the kernel would refuse with EINVAL."""
+
+    errno = errno.EINVAL
+
+
+class OutOfRange(TableError):
+    """A number outside what the kernel takes (ERANGE)."""
+
+    errno = errno.ERANGE
+
+
+class TableFull(TableError):
+    errno = errno.ENOSPC
+
+
+class DaemonError(TableError):
+    """Sync daemon: `errno` as given."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.errno = number

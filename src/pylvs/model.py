@@ -1,0 +1,216 @@
+"""The nouns: what a table is made of. Values only; nothing here does I/O.
+
+Configuration (`VirtualService`, `Destination`) is frozen and apart from what the kernel counted
+(`ServiceState`, `DestinationState`, `Connection`), which wraps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum, IntFlag
+from ipaddress import IPv4Address, IPv6Address
+from typing import Protocol as Interface
+
+Address = IPv4Address | IPv6Address
+
+
+class Protocol(IntEnum):
+    """IP protocol numbers of the transports that can be balanced (IANA)."""
+
+    NONE = 0  # a firewall-mark service takes every transport
+    TCP = 6
+    UDP = 17
+    SCTP = 132
+
+
+class ForwardingMethod(Enum):
+    """How a packet reaches its destination; the value is the name in `ipvsadm -L`."""
+
+    NAT = "Masq"
+    DR = "Route"
+    TUN = "Tunnel"
+    LOCAL = "Local"  # listed only: the kernel turns a local address into it
+    FULLNAT = "FullNat"  # an addition: source rewritten too
+
+
+class TunnelType(Enum):
+    """Encapsulation of TUN; the value is the word of `--tun-type`."""
+
+    IPIP = "ipip"
+    GUE = "gue"
+    GRE = "gre"
+
+
+class TunnelChecksum(Enum):
+    """The value is the suffix of `--tun-…`."""
+
+    NONE = "nocsum"
+    CSUM = "csum"
+    REMCSUM = "remcsum"
+
+
+class ServiceFlag(IntFlag):
+    """`IP_VS_SVC_F_*` of linux/ip_vs.h."""
+
+    PERSISTENT = 0x01
+    HASHED = 0x02
+    ONE_PACKET = 0x04
+    SCHED1 = 0x08  # sh-fallback, mh-fallback, flag-1
+    SCHED2 = 0x10  # sh-port, mh-port, flag-2
+    SCHED3 = 0x20  # flag-3
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceKey:
+    """What names a virtual service: protocol + VIP + port, or a firewall mark with an address family.
+
+    `fwmark` is 0 for an address service; then `address` is set. For a mark, `protocol` is `NONE`,
+    `address` is None and `family` (4 or 6) tells the two services of one mark apart.
+    """
+
+    protocol: Protocol = Protocol.NONE
+    address: Address | None = None
+    port: int = 0
+    fwmark: int = 0
+    family: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualService:
+    """Configuration of one virtual service.
+
+    `timeout` is the persistence timeout in seconds (with `ServiceFlag.PERSISTENT`); `netmask` is an IPv4
+    mask as a 32-bit number in host order, or an IPv6 prefix length (1-128).
+    """
+
+    key: ServiceKey
+    scheduler: str = "wlc"
+    flags: ServiceFlag = ServiceFlag(0)
+    timeout: int = 0
+    netmask: int = 0xFFFFFFFF
+    persistence_engine: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """How TUN wraps a packet; `port` is GUE's UDP port in host order, 0 for the other types."""
+
+    type: TunnelType = TunnelType.IPIP
+    port: int = 0
+    checksum: TunnelChecksum = TunnelChecksum.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Configuration of one real server in a virtual service. Thresholds of 0 mean none.
+
+    `local_addresses` (FULLNAT only): the director's own addresses to send from.
+    """
+
+    address: Address
+    port: int = 0
+    method: ForwardingMethod = ForwardingMethod.DR
+    weight: int = 1
+    upper_threshold: int = 0
+    lower_threshold: int = 0
+    tunnel: Tunnel = field(default_factory=Tunnel)
+    local_addresses: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Totals since the last zeroing (packets, bytes) or, as `rate`, the same per second."""
+
+    connections: int = 0
+    in_packets: int = 0
+    out_packets: int = 0
+    in_bytes: int = 0
+    out_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationState:
+    """A destination as observed. `persistent` counts its live templates."""
+
+    destination: Destination
+    active: int = 0
+    inactive: int = 0
+    persistent: int = 0
+    counters: Counters = field(default_factory=Counters)
+    rate: Counters = field(default_factory=Counters)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """A virtual service as observed; destinations in the kernel's order, newest first."""
+
+    service: VirtualService
+    destinations: tuple[DestinationState, ...] = ()
+    counters: Counters = field(default_factory=Counters)
+    rate: Counters = field(default_factory=Counters)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One entry of the connection table. `expires` is in seconds from now; a template has cport 0."""
+
+    protocol: Protocol
+    client: Address
+    cport: int
+    virtual: Address
+    vport: int
+    real: Address
+    rport: int
+    state: str
+    expires: float
+    fwmark: int = 0
+    template: bool = False
+    method: ForwardingMethod = ForwardingMethod.DR
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds, as `ipvsadm --set tcp tcpfin udp`; 0 leaves a value as it is when set."""
+
+    tcp: int = 900
+    tcp_fin: int = 120
+    udp: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class SyncDaemon:
+    """A connection synchronization daemon: `role` is 'master' or 'backup'."""
+
+    role: str
+    interface: str = ""
+    sync_id: int = 0
+    max_length: int = 0
+    group: Address | None = None
+    port: int = 0
+    ttl: int = 0
+
+
+class Table(Interface):
+    """What `pylvsadm` drives: the real one is `pylvs.Director`; tests have one in memory.
+
+    Every method raises a subclass of `pylvs.errors.TableError` and then leaves the table as it was.
+    """
+
+    def add_service(self, service: VirtualService) -> None: ...
+    def edit_service(self, service: VirtualService) -> None: ...
+    def delete_service(self, key: ServiceKey) -> None: ...
+    def flush(self) -> None: ...
+    def add_destination(self, key: ServiceKey, destination: Destination) -> None: ...
+    def edit_destination(self, key: ServiceKey, destination: Destination) -> None: ...
+    def delete_destination(self, key: ServiceKey, destination: Destination) -> None: ...
+    def service(self, key: ServiceKey) -> ServiceState: ...
+    def services(self) -> Iterable[ServiceState]: ...
+    def connections(self) -> Iterator[Connection]: ...
+    def zero(self, key: ServiceKey | None = None) -> None: ...
+    def timeouts(self) -> Timeouts: ...
+    def set_timeouts(self, timeouts: Timeouts) -> None: ...
+    def totals(self) -> tuple[Counters, Counters]: ...
+    def start_daemon(self, daemon: SyncDaemon) -> None: ...
+    def stop_daemon(self, role: str) -> None: ...
+    def daemons(self) -> Iterable[SyncDaemon]: ...
