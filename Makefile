@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# People and CI run the same targets. Each does its own set-up, and does it once: the stamps are in .venv/ and build/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+# apache2-bin is the real httpd without the package that would start it as a service of this machine.
+PACKAGES := clang clang-format llvm libbpf-dev libbpf1 linux-libc-dev iproute2 procps apache2-bin tcpdump nftables \
+            ethtool iputils-arping curl python3-venv
+BPF_C := $(wildcard src/pylvs/bpf/*.bpf.c)
+BPF_O := $(BPF_C:.c=.o)
+BPF_H := $(wildcard src/pylvs/bpf/*.h src/pylvs/bpf/*/*.h)
+BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
+WORKERS := 2
+LAB :=
+
+say = printf '\033[1m==>\033[0m %s\n'
+fail = { printf 'make: %s\n' $(1) >&2; exit 1; }
+is_root = [ "$$(id -u)" = 0 ]
+
+.PHONY: help setup bpf lab test check lint bench wheel clean
+help:  ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(VENV)/ready  ## what is missing: Debian packages (as root) and a virtual environment in .venv
+
+bpf: build/packages $(BPF_O)  ## compile the BPF programs
+
+lab: check  ## build the DR test build and run its experiment (LAB="--mode xdp" hands options on)
+	@$(BIN)/pylvs lab run $(LAB)
+
+test: check lint  ## everything: lint, then all tests
+	@$(say) "tests"
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
+
+check: $(VENV)/ready bpf
+	@$(is_root) || $(call fail,"this makes network namespaces and loads BPF, so it needs root; type: sudo make $(firstword $(MAKECMDGOALS))")
+	@$(BIN)/python -m pylvs.lab.preflight
+
+lint: $(VENV)/ready  ## ruff, mypy --strict, clang-format
+	@$(say) "lint"
+	@$(BIN)/ruff check -q src tests
+	@$(BIN)/mypy --no-error-summary
+	@find src/pylvs/bpf -name '*.[ch]' -print0 | xargs -0r clang-format --dry-run -Werror
+
+bench: check  ## measure packet paths, end to end and the control plane
+	@$(BIN)/python -m pylvs.bench
+
+wheel: $(VENV)/ready bpf  ## build dist/pylvs-*.whl, with the compiled BPF programs in it
+	@$(BIN)/pip wheel -q --no-deps -w dist .
+	@$(BIN)/python -m zipfile -l dist/pylvs-*.whl | grep -q 'director.bpf.o' || \
+		$(call fail,"the wheel carries no director.bpf.o; type: make clean wheel")
+
+clean:  ## take away what was built (also .venv)
+	@rm -rf build dist $(VENV) src/*.egg-info $(BPF_O)
+	@find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+build/packages: Makefile
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -Wf '$${Status}' "$$p" 2>/dev/null | grep -q 'install ok installed' || echo "$$p"; done)
+	if [ -n "$$missing" ]; then
+		missing=$$(echo $$missing)
+		command -v apt-get >/dev/null || $(call fail,"no apt-get here: this set-up knows Debian 12 and Ubuntu 24.04. Install what matches: $$missing")
+		$(is_root) || $(call fail,"packages are missing ($$missing); type: sudo make setup")
+		$(say) "installing $$missing"
+		export DEBIAN_FRONTEND=noninteractive
+		apt-get update -q >/dev/null || $(call fail,"no network to the Debian package registry (apt-get update failed); mend it or its proxy settings and type make again")
+		apt-get install -yq --no-install-recommends $$missing || $(call fail,"apt-get could not install: $$missing (its last lines above say why); mend that and type make again")
+	fi
+	mkdir -p build && touch $@
+
+# The first Python that is new enough and can make a virtual environment.
+$(VENV)/ready: pyproject.toml | build/packages
+	@if [ ! -x $(BIN)/python ]; then
+		python=
+		for p in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
+			"$$p" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { python=$$p; break; }
+		done
+		[ -n "$$python" ] || $(call fail,"no Python 3.11 or newer with venv here; on Debian 12 or Ubuntu 24.04 type: apt-get install python3 python3-venv")
+		$(say) "virtual environment in $(VENV) ($$($$python -V))"
+		"$$python" -m venv $(VENV)
+	fi
+	$(say) "Python packages"
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[test]' || \
+		$(call fail,"pip could not install (no network to the Python package registry?); mend it or its proxy settings and type make again")
+	touch $@
+
+src/pylvs/bpf/%.bpf.o: src/pylvs/bpf/%.bpf.c $(BPF_H) | build/packages
+	@$(say) "compiling $<"
+	clang $(BPF_FLAGS) -c $< -o $@
+	llvm-strip -g $@
+
+.ONESHELL:

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The `pylvs` command: a subcommand's name leads to a module, imported only when it is called for."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from pylvs.errors import PylvsError
+
+# subcommand: (module with `run(argv) -> exit status`, what it is for)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "lab": ("pylvs.lab.main", "the DR test build: four machines, real HTTP, every step shown and proved"),
+    "attach": ("pylvs.attach", "put the data plane on interfaces"),
+    "detach": ("pylvs.attach", "take the data plane off interfaces"),
+    "status": ("pylvs.attach", "where the data plane is, and in which mode"),
+}
+
+
+def usage() -> str:
+    """The list of subcommands, one a line."""
+    width = max(map(len, COMMANDS))
+    rows = (f"  {name:<{width}}  {purpose}" for name, (_, purpose) in COMMANDS.items())
+    return "usage: pylvs COMMAND …\n\n" + "\n".join(rows) + "\n\nThe table itself is driven by `pylvsadm`, as by `ipvsadm`."
+
+
+def dispatch(argv: list[str]) -> int:
+    """Run one subcommand with its arguments; `attach`, `detach` and `status` share a module and see their name."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        print(f"pylvs: no command '{argv[0]}'; type one of: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    module = COMMANDS[argv[0]][0]
+    arguments = argv if module == "pylvs.attach" else argv[1:]
+    status: int = import_module(module).run(arguments)
+    return status
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; a person's mistake or a machine's lack is one line on standard error and exit status 1."""
+    try:
+        return dispatch(sys.argv[1:] if argv is None else argv)
+    except PylvsError as error:
+        print(f"pylvs: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    except KeyboardInterrupt:
+        return 130
