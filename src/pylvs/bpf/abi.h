@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* What the data plane and Python share. Python reads these layouts from BTF: a struct here has no hole,
+ * and every enum is kept alive by `struct abi` at the end. Ticks are units of time: 1/settings.hz second. */
+#ifndef PYLVS_ABI_H
+#define PYLVS_ABI_H
+
+/* An address as it is on the wire; IPv4 is mapped (::ffff:a.b.c.d), so that one code serves both. */
+struct addr {
+	__u64 high;
+	__u64 low;
+};
+
+enum protocol { PROTO_NONE = 0, PROTO_ICMP = 1, PROTO_IPIP = 4, PROTO_TCP = 6, PROTO_UDP = 17, PROTO_IPV6 = 41,
+		PROTO_GRE = 47, PROTO_ICMPV6 = 58, PROTO_SCTP = 132 };
+
+enum method { METHOD_NAT = 0, METHOD_DR, METHOD_TUN, METHOD_FULLNAT };
+
+enum tunnel { TUNNEL_IPIP = 0, TUNNEL_GUE, TUNNEL_GRE };
+
+enum tunnel_flag { TUNNEL_CSUM = 1, TUNNEL_REMCSUM = 2 };
+
+enum scheduler { SCHED_RR = 0, SCHED_WRR, SCHED_LC, SCHED_WLC, SCHED_LBLC, SCHED_LBLCR, SCHED_DH, SCHED_SH,
+		 SCHED_MH, SCHED_SED, SCHED_NQ, SCHED_FO, SCHED_OVF, SCHED_TWOS };
+
+enum tcp_state { TCP_NONE = 0, TCP_ESTABLISHED, TCP_SYN_SENT, TCP_SYN_RECV, TCP_FIN_WAIT, TCP_TIME_WAIT,
+		 TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_LISTEN, TCP_SYNACK, TCP_STATES };
+
+enum udp_state { UDP_NORMAL = 0, UDP_STATES };
+
+enum sctp_state { SCTP_NONE = 0, SCTP_INIT1, SCTP_INIT, SCTP_COOKIE_SENT, SCTP_COOKIE_REPLIED, SCTP_COOKIE_WAIT,
+		  SCTP_COOKIE, SCTP_COOKIE_ECHOED, SCTP_ESTABLISHED, SCTP_SHUTDOWN_SENT, SCTP_SHUTDOWN_RECEIVED,
+		  SCTP_SHUTDOWN_ACK_SENT, SCTP_REJECTED, SCTP_CLOSED, SCTP_STATES };
+
+enum template_state { TEMPLATE_NONE = 0, TEMPLATE_ASSURED };
+
+/* The same bits as IP_VS_SVC_F_* of linux/ip_vs.h. */
+enum service_flag { SERVICE_PERSISTENT = 1, SERVICE_ONE_PACKET = 4, SERVICE_FALLBACK = 8, SERVICE_PORT = 16 };
+
+enum destination_flag { DEST_AVAILABLE = 1, DEST_OVERLOAD = 2 };
+
+enum connection_flag {
+	CONN_TEMPLATE = 1,
+	CONN_INACTIVE = 2,	/* counted as inactive at its destination */
+	CONN_NO_OUTPUT = 4,	/* replies do not pass the director */
+	CONN_INVALID = 8,	/* a template whose destination went: listed with port 65535, never found */
+	CONN_HASHED = 16,	/* chosen by consistent hash: losing the entry does not move the flow */
+};
+
+/* What became of a packet. The names are what `pylvs status` prints; the groups say whether it is normal. */
+enum outcome {
+	/* passed to the host, untouched */
+	PASS_NOT_IP = 0,
+	PASS_NOT_OURS,		/* no virtual service, no connection */
+	PASS_NO_CONNECTION,	/* for a service, but it does not open a connection: the host answers RST */
+	PASS_MALFORMED,		/* the host's stack judges it */
+	PASS_LOCAL,		/* the destination is this host */
+	PASS_TO_TC,		/* XDP leaves it to the TC hook */
+	PASS_VLAN,		/* tagged: comes again on the VLAN's own interface */
+	PASS_TTL,		/* a reply at its last hop: the host answers */
+	/* forwarded */
+	FORWARD_DR,
+	FORWARD_NAT,
+	FORWARD_NAT_REPLY,
+	FORWARD_TUN,
+	FORWARD_FULLNAT,
+	FORWARD_FULLNAT_REPLY,
+	FORWARD_ICMP,
+	FORWARD_FRAGMENT,
+	FORWARD_STATELESS,	/* the table is full here: by consistent hash, without an entry */
+	/* answered by the director */
+	REFUSE_NO_DESTINATION,	/* ICMP port unreachable */
+	REFUSE_TTL,		/* ICMP time exceeded */
+	REFUSE_TOO_BIG,		/* ICMP fragmentation needed */
+	/* dropped */
+	DROP_DESTINATION_GONE,	/* its destination was deleted while it lived */
+	DROP_NO_ROUTE,
+	DROP_ICMP_LIMIT,	/* would have been refused, but too many were */
+	DROP_FRAGMENT,		/* a later fragment without its first */
+	DROP_NO_ENTRY,		/* the table is full and the method needs an entry */
+	DROP_NO_PORT,		/* FULLNAT: all local ports are taken */
+	DROP_ERROR,		/* a helper failed */
+	DROP_TUNNEL,		/* tunnelled to the VIP */
+	OUTCOMES,
+};
+
+/* The one record of settings, written by Python. Times in ticks. */
+struct settings {
+	__u32 services;			/* 0: nothing is for us, as in IPVS */
+	__u32 fwmark_services;
+	__u32 port_zero_services;
+	__u32 free_record;		/* allocator of records, used by Python only */
+	__u32 next_record;
+	__u32 second;			/* ticks a second */
+	__u32 table_pressed;		/* tick of the last overflow of a set, 0: never */
+	__u32 conn_reuse_mode;
+	__u32 expire_nodest_conn;
+	__u32 expire_quiescent_template;
+	__u32 sloppy_tcp;
+	__u32 sloppy_sctp;
+	__u32 secure_tcp;
+	__u32 nat_icmp_send;
+	__u32 pmtu_disc;
+	__u32 cache_bypass;
+	__u32 schedule_icmp;
+	__u32 clamp_mss;
+	__u32 mark_rules;		/* how many rules `pylvs mark` has set */
+	__u32 icmp_rate;		/* errors a second, 0: no limit */
+	__u32 tcp_timeout[TCP_STATES];
+	__u32 udp_timeout[UDP_STATES];
+	__u32 sctp_timeout[SCTP_STATES];
+	__u32 spare[6];
+};
+
+/* Which addresses matter at all: a bit per hash of a VIP, or of a NAT destination. Bits are only ever set. */
+enum { FILTER_BITS = 1 << 16 };
+struct filter {
+	__u64 word[FILTER_BITS / 64];
+};
+
+struct service_key {
+	struct addr address;		/* zero for a firewall mark */
+	__be16 port;
+	__u8 protocol;
+	__u8 family;			/* 4 or 6 */
+	__u32 fwmark;
+};
+
+/* A virtual service and a destination are records of one size, in chunks; their number is their slot, 0 is none. */
+enum { CHUNK = 1024, CHUNKS = 1024, RECORD_SIZE = 128 };
+
+struct service {
+	__u32 first;			/* slot of the newest destination */
+	__u32 destinations;
+	__u32 scheduler;
+	__u32 flags;
+	struct addr address;
+	struct addr netmask;
+	__u32 fwmark;
+	__u32 timeout;			/* of persistence, ticks */
+	__be16 port;
+	__u8 protocol;
+	__u8 family;
+	__u32 timeout_seconds;		/* the same, as it was given */
+	__u64 cursor;			/* rr, wrr: slot << 32 | current weight; one word, so that it moves at once */
+	__u32 max_weight;		/* wrr */
+	__u32 gcd;			/* wrr */
+	__u32 generation;		/* changes with every change of the destinations */
+	__u32 table_size;		/* sh, dh, mh: slots in the lookup table, 0: none */
+	__u32 pe;			/* persistence engine: 1 sip (as recorded by the command; never consulted) */
+	__u32 spare[9];
+};
+
+struct destination {
+	__u32 next;			/* slot of the next older destination of the service */
+	__u32 service;
+	__s32 weight;
+	__u32 flags;
+	__s32 active;
+	__s32 inactive;
+	__s32 persistent;
+	__u32 upper;
+	__u32 lower;
+	__be16 port;
+	__u8 method;
+	__u8 tunnel;
+	struct addr address;
+	/* next hop, refreshed by the TC hook at least once a second */
+	__u32 checked;			/* tick, 0: never */
+	__u32 ifindex;			/* 0: not known */
+	__u8 neighbour[6];		/* all zero: not resolved yet */
+	__u8 own[6];
+	__u16 mtu;			/* of the path, 0: not known */
+	__be16 tunnel_port;
+	struct addr gateway;
+	struct addr source;		/* TUN: the outer header's */
+	__u8 tunnel_flags;
+	__u8 local;			/* the route says that it is this host */
+	__u8 family;
+	__u8 locals;			/* FULLNAT: how many local addresses */
+	__u32 next_port;		/* FULLNAT: where to look for a free port */
+	__u32 local_first;		/* FULLNAT: index of the first in `local_addresses` */
+	__s32 last_weight;		/* the last that was not 0, or the first: what mh goes by */
+};
+
+struct connection {
+	__u32 tag;			/* hash of client and port; 0 free, 1 being changed */
+	__u32 expires;			/* tick */
+	struct addr client;
+	struct addr virtual;
+	__be16 cport;
+	__be16 vport;
+	__u32 destination;		/* slot */
+	__u32 control;			/* number of its template, 0 none; in a template: how many it controls */
+	__be16 rport;
+	__u8 state;
+	__u8 protocol;
+	__u8 flags;
+	__u8 method;
+	__be16 lport;			/* FULLNAT; in a template: 0 */
+	__u32 timeout;			/* of a template, ticks; FULLNAT: index of the local address */
+};
+
+enum { WAYS = 8, EXPIRY_FAR = 0 };
+struct connection_set {
+	struct connection way[WAYS];
+};
+
+struct counters {
+	__u64 connections;
+	__u64 in_packets;
+	__u64 out_packets;
+	__u64 in_bytes;
+	__u64 out_bytes;
+};
+
+/* The kernel's estimator (net/netfilter/ipvs/ip_vs_est.c): averages scaled by 2^10, bytes by 2^5. */
+struct estimate {
+	struct counters last;
+	struct counters average;
+};
+
+/* The argument of the `control` programs. */
+enum control { CONTROL_LINK = 1, CONTROL_UNLINK, CONTROL_CHANGED, CONTROL_RESCHEDULE };
+struct control_args {
+	__u32 operation;
+	__u32 service;
+	__u32 destination;
+	__s32 result;
+};
+
+struct mark_rule {
+	struct addr address;
+	struct addr mask;
+	__u16 first_port;
+	__u16 last_port;
+	__u32 mark;
+	__u8 protocol;
+	__u8 length;
+	__u8 spare[6];
+};
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* Internet checksums, incrementally (RFC 1624), and SCTP's CRC32c without reading the packet. */
+#ifndef PYLVS_CHECKSUM_H
+#define PYLVS_CHECKSUM_H
+
+#include "packet.h"
+
+inline_always __u16 checksum_fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* What replacing one 16-bit word by another adds to a sum. */
+inline_always __u64 checksum_delta(__be16 old, __be16 new)
+{
+	return (__u16)~old + (__u64)new;
+}
+
+inline_always __u64 checksum_delta_addr(const struct addr *old, const struct addr *new)
+{
+	__u64 sum = (__u32)~(__u32)old->low + (__u64)(__u32)~(__u32)(old->low >> 32);
+
+	sum += (__u32)~(__u32)old->high + (__u64)(__u32)~(__u32)(old->high >> 32);
+	return sum + (__u32)new->low + (new->low >> 32) + (__u32)new->high + (new->high >> 32);
+}
+
+/* The checksum field after `delta` was added to what it covers. */
+inline_always __u16 checksum_update(__u16 check, __u64 delta)
+{
+	return ~checksum_fold((__u16)~check + delta);
+}
+
+/* x^(8 * 2^k) mod the CRC32c polynomial, bit-reflected, for k = 0 to 15: what 2^k zero bytes do to a remainder. */
+static const __u32 crc32c_zeros[16] = {
+	0x00800000, 0x00008000, 0x82f63b78, 0x6ea2d55c,
+	0x18b8ea18, 0x510ac59a, 0xb82be955, 0xb8fdb1e7,
+	0x88e56f72, 0x74c360a4, 0xe4172b16, 0x0d65762a,
+	0x35d73a62, 0x28461564, 0xbf455269, 0xe2ea32dc,
+};
+
+/* a * b mod the polynomial, reflected: the highest bit is x^0. */
+inline_always __u32 crc32c_multiply(__u32 a, __u32 b)
+{
+	__u32 product = 0;
+
+	for (int i = 0; i < 32; i++) {
+		if (a & 0x80000000U)
+			product ^= b;
+		a <<= 1;
+		b = b & 1 ? b >> 1 ^ 0x82f63b78U : b >> 1;
+	}
+	return product;
+}
+
+/* How the CRC changes when the first four bytes of `length` change by `delta` (exclusive or, as they lie in memory):
+ * CRC is linear, so it is delta * x^(8 * length). */
+__attribute__((noinline)) __u32 crc32c_delta(__u32 delta, __u32 length)
+{
+	for (int k = 0; k < 16; k++) {
+		if (length >> k & 1)
+			delta = crc32c_multiply(crc32c_zeros[k], delta);
+	}
+	return delta;
+}
+
+#endif

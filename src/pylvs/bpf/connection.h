@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* The connection table: sets of eight entries of one cache line each. An entry's set is chosen by client address,
+ * client port and protocol alone, so that a request and, in NAT, its reply find the same line.
+ * An entry is claimed by compare-and-swap of its tag, filled, and published by writing the tag. */
+#ifndef PYLVS_CONNECTION_H
+#define PYLVS_CONNECTION_H
+
+#include "count.h"
+#include "states.h"
+
+enum tag { TAG_FREE = 0, TAG_BUSY = 1, TAG_FIRST = 2 };
+
+/* The golden ratio and a prime of Steele and Vigna's: any odd multiplier that mixes well would do. */
+#define MIX_1 0x9e3779b97f4a7c15ULL
+#define MIX_2 0xd1342543de82ef95ULL
+
+inline_always __u64 hash_client(const struct addr *client, __be16 cport, __u8 protocol)
+{
+	__u64 hash = (client->low ^ hash_seed) * MIX_1;
+
+	hash ^= hash >> 29;
+	hash = (hash ^ client->high ^ ((__u32)cport << 8 | protocol)) * MIX_2;
+	return hash ^ hash >> 32;
+}
+
+/* Templates have port 0 and no replies: the virtual service is part of their hash, or a proxy's would pile up. */
+inline_always __u64 hash_template(const struct addr *client, const struct addr *virtual, __be16 vport, __u8 protocol)
+{
+	__u64 hash = hash_client(client, 0, protocol) ^ virtual->low ^ virtual->high ^ vport;
+
+	hash *= MIX_1;
+	return hash ^ hash >> 32;
+}
+
+inline_always __u32 tag_of_hash(__u64 hash)
+{
+	__u32 tag = hash >> 32;
+
+	return tag < TAG_FIRST ? tag + TAG_FIRST : tag;
+}
+
+inline_always struct connection_set *set_get(__u32 set)
+{
+	return bpf_map_lookup_elem(&connections, &set);
+}
+
+/* By its number: set * WAYS + way. */
+inline_always struct connection *connection_get(__u32 number)
+{
+	struct connection_set *set = set_get(number / WAYS);
+
+	return set ? &set->way[number % WAYS] : 0;
+}
+
+/* The sweep must come by at `expires`, or sooner. */
+inline_always void due_by(__u32 set, __u32 expires)
+{
+	__u32 *due_at = bpf_map_lookup_elem(&due, &set);
+
+	if (!due_at)
+		return;
+	expires = expires ?: 1;
+	for (int i = 0; i < 4; i++) {
+		__u32 old = *(volatile __u32 *)due_at;
+
+		if (old && !tick_before(expires, old))
+			return;
+		if (__sync_val_compare_and_swap(due_at, old, expires) == old)
+			return;
+	}
+	*(volatile __u32 *)due_at = 1; /* four rivals in a row: let the sweep look at once */
+}
+
+inline_always int connection_expired(const struct connection *connection, __u32 now)
+{
+	return !tick_before(now, connection->expires);
+}
+
+/* Thresholds: full at the upper one, taking new connections again as ip_vs_unbind_dest() has it. */
+inline_always void overload_on(struct destination *destination)
+{
+	if (destination->upper && (__u32)(destination->active + destination->inactive) >= destination->upper)
+		__sync_fetch_and_or(&destination->flags, DEST_OVERLOAD);
+}
+
+inline_always void overload_off(struct destination *destination)
+{
+	__u32 total = destination->active + destination->inactive;
+
+	if (!(destination->flags & DEST_OVERLOAD))
+		return;
+	if (destination->lower ? total < destination->lower :
+	    destination->upper ? total * 4 < destination->upper * 3 : 1)
+		__sync_fetch_and_and(&destination->flags, ~DEST_OVERLOAD);
+}
+
+inline_always void bind_connection(struct destination *destination, __u8 flags)
+{
+	if (flags & CONN_TEMPLATE)
+		__sync_fetch_and_add(&destination->persistent, 1);
+	else if (flags & CONN_INACTIVE)
+		__sync_fetch_and_add(&destination->inactive, 1);
+	else
+		__sync_fetch_and_add(&destination->active, 1);
+	overload_on(destination);
+}
+
+inline_always void unbind_connection(struct destination *destination, __u8 flags)
+{
+	if (flags & CONN_TEMPLATE)
+		__sync_fetch_and_add(&destination->persistent, -1);
+	else if (flags & CONN_INACTIVE)
+		__sync_fetch_and_add(&destination->inactive, -1);
+	else
+		__sync_fetch_and_add(&destination->active, -1);
+	overload_off(destination);
+}
+
+inline_always int port_release(struct connection *connection);
+
+/* Takes an entry out of the table and out of the counts. A template that still controls connections stays for
+ * another minute, as in IPVS. Returns whether the entry is free now. */
+inline_always int connection_end(struct connection *connection, __u32 now, __u32 second)
+{
+	__u32 tag = *(volatile __u32 *)&connection->tag, template = 0;
+	struct destination *destination;
+
+	if (tag < TAG_FIRST)
+		return 0;
+	if (connection->flags & CONN_TEMPLATE) {
+		if (connection->control) {
+			connection->expires = now + 60 * second;
+			return 0;
+		}
+	} else {
+		template = connection->control;
+	}
+	if (__sync_val_compare_and_swap(&connection->tag, tag, TAG_BUSY) != tag)
+		return 0;
+	destination = destination_get(connection->destination);
+	if (destination)
+		unbind_connection(destination, connection->flags);
+	if (connection->method == METHOD_FULLNAT && !(connection->flags & CONN_TEMPLATE))
+		port_release(connection);
+	if (template) {
+		struct connection *of = connection_get(template - 1);
+
+		if (of)
+			__sync_fetch_and_add(&of->control, -1);
+	}
+	__sync_lock_test_and_set(&connection->tag, TAG_FREE);
+	return 1;
+}
+
+inline_always int is_client_of(const struct connection *connection, const struct flow *flow)
+{
+	return connection->client.low == flow->saddr.low && connection->cport == flow->sport &&
+	       connection->vport == flow->dport && connection->virtual.low == flow->daddr.low &&
+	       connection->client.high == flow->saddr.high && connection->virtual.high == flow->daddr.high &&
+	       connection->protocol == flow->protocol && !(connection->flags & CONN_TEMPLATE);
+}
+
+inline_always int is_server_of(const struct connection *connection, const struct flow *flow)
+{
+	struct destination *destination;
+
+	if (connection->client.low != flow->daddr.low || connection->cport != flow->dport ||
+	    connection->rport != flow->sport || connection->client.high != flow->daddr.high ||
+	    connection->protocol != flow->protocol || connection->method != METHOD_NAT ||
+	    connection->flags & CONN_TEMPLATE)
+		return 0;
+	destination = destination_get(connection->destination);
+	return destination && addr_equal(&destination->address, &flow->saddr);
+}
+
+/* The number + 1 of the connection whose client (or, `reply`, whose NAT server) sent this packet; 0: none. */
+inline_always __u32 connection_find(struct flow *flow, int reply, struct connection **found)
+{
+	__u64 hash = reply ? hash_client(&flow->daddr, flow->dport, flow->protocol) :
+			     hash_client(&flow->saddr, flow->sport, flow->protocol);
+	__u32 number = (hash & set_mask) * WAYS, tag = tag_of_hash(hash);
+	struct connection_set *set = set_get(number / WAYS);
+
+	if (!reply) {
+		flow->set = number / WAYS;
+		flow->tag = tag;
+	}
+	if (!set)
+		return 0;
+	for (__u32 i = 0; i < WAYS; i++) {
+		__u32 way = (tag + i) % WAYS;
+		struct connection *connection = &set->way[way];
+
+		if (connection->tag != tag)
+			continue;
+		if (!(reply ? is_server_of(connection, flow) : is_client_of(connection, flow)))
+			continue;
+		if (connection_expired(connection, flow->now))
+			continue;
+		*found = connection;
+		return number + way + 1;
+	}
+	return 0;
+}
+
+/* Whether the table may give this entry to another flow: half-open, and either chosen by the consistent hash (so that
+ * the flow keeps its destination) or older than any handshake takes. NAT needs its entry to translate replies:
+ * there every entry that is not established may go. */
+inline_always int may_evict(const struct connection *connection, __u32 now, __u32 second)
+{
+	if (connection->flags & CONN_TEMPLATE)
+		return 0;
+	if (connection->protocol == PROTO_TCP && connection->state == TCP_SYN_RECV)
+		return connection->flags & CONN_HASHED || tick_before(connection->expires, now + 57 * second);
+	return 0;
+}
+
+/* A free entry of the set, claimed (its tag says busy); the number + 1, or 0. Takes expired ones, then half-open ones. */
+inline_always __u32 connection_claim(__u32 set_number, __u32 tag, __u32 now, struct settings *setting)
+{
+	struct connection_set *set = set_get(set_number);
+	__u32 victim = WAYS, evicting = 0;
+
+	if (!set)
+		return 0;
+	for (__u32 i = 0; i < WAYS; i++) {
+		__u32 way = (tag + i) % WAYS;
+		struct connection *connection = &set->way[way];
+
+		if (connection->tag == TAG_FREE) {
+			if (__sync_val_compare_and_swap(&connection->tag, TAG_FREE, TAG_BUSY) == TAG_FREE)
+				return set_number * WAYS + way + 1;
+			continue;
+		}
+		if (connection_expired(connection, now) && !(connection->flags & CONN_TEMPLATE && connection->control)) {
+			victim = way;
+			evicting = 0;
+		} else if (victim == WAYS && may_evict(connection, now, setting->second)) {
+			victim = way;
+			evicting = 1;
+		}
+	}
+	if (evicting || victim == WAYS)
+		setting->table_pressed = now ?: 1;
+	if (victim < WAYS) {
+		struct connection *connection = &set->way[victim % WAYS];
+
+		if (connection_end(connection, now, setting->second) &&
+		    __sync_val_compare_and_swap(&connection->tag, TAG_FREE, TAG_BUSY) == TAG_FREE)
+			return set_number * WAYS + victim + 1;
+	}
+	return 0;
+}
+
+inline_always void connection_publish(struct connection *connection, __u32 number, __u32 tag)
+{
+	__sync_lock_test_and_set(&connection->tag, tag);
+	due_by(number / WAYS, connection->expires);
+}
+
+/* Established: its template has proved itself. */
+inline_always void assure_template(const struct connection *connection)
+{
+	struct connection *template;
+
+	if (!connection->control)
+		return;
+	template = connection_get(connection->control - 1);
+	if (template)
+		template->state = TEMPLATE_ASSURED;
+}
+
+/* Moves between the counts of active and inactive connections. */
+inline_always void count_state(struct connection *connection, struct destination *destination, int active)
+{
+	int inactive = connection->flags & CONN_INACTIVE;
+
+	if (active && inactive) {
+		__sync_fetch_and_add(&destination->active, 1);
+		__sync_fetch_and_add(&destination->inactive, -1);
+		connection->flags &= ~CONN_INACTIVE;
+	} else if (!active && !inactive) {
+		__sync_fetch_and_add(&destination->active, -1);
+		__sync_fetch_and_add(&destination->inactive, 1);
+		connection->flags |= CONN_INACTIVE;
+	}
+}
+
+inline_always __u32 timeout_of(struct settings *setting, __u8 protocol, __u8 state)
+{
+	if (protocol == PROTO_TCP)
+		return setting->tcp_timeout[state < TCP_STATES ? state : TCP_CLOSE];
+	if (protocol == PROTO_UDP)
+		return setting->udp_timeout[0];
+	return setting->sctp_timeout[state < SCTP_STATES ? state : SCTP_CLOSED];
+}
+
+/* One packet of the connection: state, counts, timer. */
+inline_always void connection_advance(struct connection *connection, __u32 number, struct destination *destination,
+				      struct flow *flow, enum direction direction, struct settings *setting)
+{
+	__u8 state = connection->state;
+	__u32 expires;
+
+	if (connection->flags & CONN_NO_OUTPUT)
+		direction = CLIENT_ONLY;
+	if (flow->fragment != FRAGMENT_LATER && flow->protocol == PROTO_TCP) {
+		state = tcp_transition(state, flow->event, direction, setting->secure_tcp == 3);
+		if (unlikely(state != connection->state))
+			count_state(connection, destination, tcp_is_active(state));
+		if (unlikely(connection->control) && state == TCP_ESTABLISHED)
+			assure_template(connection);
+	} else if (flow->fragment != FRAGMENT_LATER && flow->protocol == PROTO_SCTP) {
+		state = sctp_transition(state, flow->event, direction);
+		if (unlikely(state != connection->state))
+			count_state(connection, destination, state == SCTP_ESTABLISHED);
+		if (unlikely(connection->control) && state == SCTP_ESTABLISHED)
+			assure_template(connection);
+	} else if (unlikely(connection->control)) {
+		assure_template(connection);
+	}
+	if (state != connection->state)
+		connection->state = state;
+	expires = flow->now + timeout_of(setting, flow->protocol, state);
+	if (expires == connection->expires)
+		return;
+	if (unlikely(tick_before(expires, connection->expires))) {
+		connection->expires = expires;
+		due_by(number / WAYS, expires);
+	} else {
+		connection->expires = expires;
+	}
+}
+
+#endif

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* What the command does to a service, in the kernel: puts a destination into the list or takes it out, and lets the
+ * scheduler make up its mind anew. Python holds the lock; the data plane goes on meanwhile. */
+#ifndef PYLVS_CONTROL_H
+#define PYLVS_CONTROL_H
+
+#include "schedule.h"
+
+struct survey {
+	__u32 slot;
+	__u32 count;
+	__s32 max_weight;
+	__u32 gcd;
+	__s32 max_last_weight;
+	__u32 gcd_of_last;
+};
+
+inline_always __u32 greatest_common_divisor(__u32 a, __u32 b)
+{
+	for (int i = 0; i < 48 && b; i++) {
+		__u32 rest = a % b;
+
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
+static long survey_visit(__u32 index, void *context)
+{
+	struct survey *survey = context;
+	struct destination *destination = destination_get(survey->slot);
+
+	if (!destination)
+		return 1;
+	survey->slot = destination->next;
+	survey->count++;
+	if (destination->weight > survey->max_weight)
+		survey->max_weight = destination->weight;
+	if (destination->weight > 0)
+		survey->gcd = survey->gcd ? greatest_common_divisor(destination->weight, survey->gcd) :
+					    destination->weight;
+	if (destination->last_weight > survey->max_last_weight)
+		survey->max_last_weight = destination->last_weight;
+	if (destination->last_weight > 0)
+		survey->gcd_of_last = survey->gcd_of_last ?
+			greatest_common_divisor(destination->last_weight, survey->gcd_of_last) : destination->last_weight;
+	return !survey->slot;
+}
+
+/* wrr begins a new round, at the current weight if that still makes sense (ip_vs_wrr_dest_changed). */
+inline_always void wrr_changed(struct service *service, const struct survey *survey, int fresh)
+{
+	__s32 gcd = survey->gcd ?: 1, max = survey->max_weight - (gcd - 1);
+	__s32 current = fresh ? 0 : (__u32)service->cursor;
+
+	if (max < 0)
+		max = 0;
+	if (current > max || !current)
+		current = max;
+	else if (gcd > 1)
+		current = current / gcd * gcd + 1;
+	service->gcd = gcd;
+	service->max_weight = max;
+	service->cursor = (__u32)current;
+}
+
+struct dealing {
+	struct buckets *buckets;
+	__u32 first;
+	__u32 slot;
+	__s32 given;			/* buckets in a row that `slot` has */
+	__u32 by_weight;
+};
+
+static long deal_visit(__u32 index, void *context)
+{
+	struct dealing *dealing = context;
+	__u32 slot = dealing->slot ?: dealing->first;
+	struct destination *destination = destination_get(slot);
+
+	if (!destination)
+		return 1;
+	dealing->buckets->slot[index % BUCKETS] = slot;
+	dealing->slot = slot;
+	if (!dealing->by_weight || ++dealing->given >= destination->weight) {
+		dealing->slot = destination->next;
+		dealing->given = 0;
+	}
+	return 0;
+}
+
+/* sh and dh: deals the buckets out anew. */
+inline_always void buckets_changed(struct service *service, __u32 slot, struct workbench *bench, int by_weight)
+{
+	struct dealing dealing = {.buckets = &bench->buckets, .first = service->first, .by_weight = by_weight};
+
+	__builtin_memset(&bench->buckets, 0, sizeof(bench->buckets));
+	if (service->first)
+		bpf_loop(BUCKETS, deal_visit, &dealing, 0);
+	bpf_map_update_elem(&buckets, &slot, &bench->buckets, BPF_ANY);
+}
+
+struct permuting {
+	struct workbench *bench;
+	__u32 slot;
+	__u32 gcd;
+	__u32 shift;
+	__u32 count;
+};
+
+static long permute_visit(__u32 index, void *context)
+{
+	struct permuting *permuting = context;
+	struct destination *destination = destination_get(permuting->slot);
+	__u32 number, turns;
+	struct permutation *own;
+
+	if (!destination || index >= DESTINATIONS_MAX)
+		return 1;
+	own = &permuting->bench->permutation[index % DESTINATIONS_MAX];
+	number = bpf_ntohs(destination->port) + bpf_ntohl(addr_fold(&destination->address));
+	turns = destination->last_weight / permuting->gcd >> (permuting->shift & 31);
+	own->slot = permuting->slot;
+	own->next = maglev_hash(number, MAGLEV_KEY_1) % MAGLEV;
+	own->skip = maglev_hash(number, MAGLEV_KEY_2) % (MAGLEV - 1) + 1;
+	own->turns = turns ?: destination->last_weight != 0;
+	permuting->count++;
+	permuting->slot = destination->next;
+	return !permuting->slot;
+}
+
+struct filling {
+	struct workbench *bench;
+	__u32 who;
+	__u32 count;
+	__u32 filled;
+	__u32 turn;
+};
+
+/* One try of one destination: the next place of its permutation, taken if it is free. */
+static long fill_visit(__u32 index, void *context)
+{
+	struct filling *filling = context;
+	struct permutation *own = &filling->bench->permutation[filling->who % DESTINATIONS_MAX];
+	__u32 place = own->next % MAGLEV;
+
+	if (own->turns) {
+		own->next = (place + own->skip) % MAGLEV;
+		if (filling->bench->maglev.slot[place])
+			return 0;
+		filling->bench->maglev.slot[place] = own->slot;
+		if (++filling->filled >= MAGLEV)
+			return 1;
+		if (++filling->turn < own->turns)
+			return 0;
+	}
+	filling->turn = 0;
+	filling->who = filling->who + 1 >= filling->count ? 0 : filling->who + 1;
+	return 0;
+}
+
+static long clear_visit(__u32 index, void *context)
+{
+	struct workbench *bench = *(struct workbench **)context;
+
+	if (index < MAGLEV)
+		bench->maglev.slot[index] = 0;
+	return 0;
+}
+
+inline_always __u32 highest_bit(__u32 value)
+{
+	__u32 bits = 0;
+
+	for (int i = 0; i < 32; i++) {
+		if (value >> i)
+			bits = i + 1;
+	}
+	return bits;
+}
+
+/* mh: fills the table anew. Weights are divided by their greatest common divisor and cut to six bits, as in the kernel. */
+inline_always void maglev_changed(struct service *service, __u32 slot, struct workbench *bench, const struct survey *survey)
+{
+	struct permuting permuting = {.bench = bench, .slot = service->first, .gcd = survey->gcd_of_last};
+	struct filling filling = {.bench = bench};
+
+	bpf_loop(MAGLEV, clear_visit, &bench, 0);
+	if (survey->gcd_of_last) {
+		__u32 bits = highest_bit(survey->max_last_weight / survey->gcd_of_last);
+
+		permuting.shift = bits > 6 ? bits - 6 : 0;
+		bpf_loop(DESTINATIONS_MAX, permute_visit, &permuting, 0);
+		filling.count = permuting.count;
+		bpf_loop(BPF_MAX_STEPS, fill_visit, &filling, 0);
+	}
+	bpf_map_update_elem(&maglevs, &slot, &bench->maglev, BPF_ANY);
+}
+
+/* Lets the scheduler see its destinations anew; `fresh`: it is another scheduler now. */
+inline_always void scheduler_changed(struct service *service, __u32 slot, int fresh)
+{
+	struct survey survey = {.slot = service->first};
+	__u32 zero = 0;
+	struct workbench *bench = bpf_map_lookup_elem(&workbenches, &zero);
+
+	if (!bench)
+		return;
+	if (service->first)
+		bpf_loop(DESTINATIONS_MAX, survey_visit, &survey, 0);
+	if (fresh)
+		service->cursor = 0;
+	if (service->scheduler == SCHED_WRR)
+		wrr_changed(service, &survey, fresh);
+	if (service->scheduler == SCHED_SH || service->scheduler == SCHED_DH)
+		buckets_changed(service, slot, bench, service->scheduler == SCHED_SH);
+	if (service->scheduler == SCHED_MH)
+		maglev_changed(service, slot, bench, &survey);
+}
+
+struct before {
+	__u32 slot;
+	__u32 wanted;
+	__u32 found;
+};
+
+static long before_visit(__u32 index, void *context)
+{
+	struct before *before = context;
+	struct destination *destination = destination_get(before->slot);
+
+	if (!destination)
+		return 1;
+	if (destination->next == before->wanted) {
+		before->found = before->slot;
+		return 1;
+	}
+	before->slot = destination->next;
+	return !before->slot;
+}
+
+/* Slot of the destination in front of this one, 0 if it is the first. */
+inline_always __u32 destination_before(struct service *service, __u32 slot)
+{
+	struct before before = {.slot = service->first, .wanted = slot};
+
+	if (service->first != slot)
+		bpf_loop(DESTINATIONS_MAX, before_visit, &before, 0);
+	return before.found;
+}
+
+inline_always void link_destination(struct service *service, struct destination *destination, __u32 slot)
+{
+	destination->next = service->first;
+	__sync_lock_test_and_set(&service->first, slot);
+	service->destinations++;
+}
+
+inline_always void unlink_destination(struct service *service, struct destination *destination, __u32 slot)
+{
+	__u32 before = destination_before(service, slot);
+	struct destination *previous = destination_get(before);
+
+	if (service->first == slot)
+		service->first = destination->next;
+	else if (before && previous)
+		previous->next = destination->next;
+	service->destinations--;
+	/* Round robin goes on from the one before, as ip_vs_rr_del_dest() has it. */
+	if (service->scheduler == SCHED_RR && service->cursor >> 32 == slot)
+		service->cursor = (__u64)before << 32;
+}
+
+SEC("syscall")
+int control(struct control_args *args)
+{
+	struct service *service = service_get(args->service);
+	struct destination *destination = destination_get(args->destination);
+
+	args->result = -1;
+	if (!service || !destination)
+		return 0;
+	if (args->operation == CONTROL_LINK)
+		link_destination(service, destination, args->destination);
+	if (args->operation == CONTROL_UNLINK)
+		unlink_destination(service, destination, args->destination);
+	scheduler_changed(service, args->service, args->operation == CONTROL_RESCHEDULE);
+	args->result = 0;
+	return 0;
+}
+
+#endif

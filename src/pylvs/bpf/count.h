@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* Counters, per CPU, and the one way out: every packet ends in `leave`. */
+#ifndef PYLVS_COUNT_H
+#define PYLVS_COUNT_H
+
+#include "packet.h"
+
+inline_always struct counters *counters_get(__u32 slot)
+{
+	__u32 chunk = slot / CHUNK, index = slot % CHUNK;
+	void *of_chunk = bpf_map_lookup_elem(&counters, &chunk);
+
+	return of_chunk ? bpf_map_lookup_elem(of_chunk, &index) : 0;
+}
+
+inline_always void count_connection(__u32 slot)
+{
+	struct counters *counter = counters_get(slot);
+
+	if (counter)
+		counter->connections++;
+}
+
+inline_always void count_in(__u32 slot, __u32 bytes)
+{
+	struct counters *counter = counters_get(slot);
+
+	if (counter) {
+		counter->in_packets++;
+		counter->in_bytes += bytes;
+	}
+}
+
+inline_always void count_out(__u32 slot, __u32 bytes)
+{
+	struct counters *counter = counters_get(slot);
+
+	if (counter) {
+		counter->out_packets++;
+		counter->out_bytes += bytes;
+	}
+}
+
+/* A packet of a connection towards its destination: destination, service and total, as in IPVS. */
+inline_always void count_request(__u32 slot, struct destination *destination, __u32 bytes)
+{
+	count_in(slot, bytes);
+	count_in(destination->service, bytes);
+	count_in(0, bytes);
+}
+
+inline_always void count_reply(__u32 slot, struct destination *destination, __u32 bytes)
+{
+	count_out(slot, bytes);
+	count_out(destination->service, bytes);
+	count_out(0, bytes);
+}
+
+inline_always int leave(struct packet *packet, enum outcome outcome)
+{
+	__u32 index = outcome;
+	__u64 *count = bpf_map_lookup_elem(&outcomes, &index);
+
+	if (count)
+		(*count)++;
+	if (outcome < FORWARD_DR)
+		return packet->hook == HOOK_XDP ? XDP_PASS : TC_ACT_UNSPEC;
+	if (outcome < DROP_DESTINATION_GONE)
+		return packet->verdict;
+	return packet->hook == HOOK_XDP ? XDP_DROP : TC_ACT_SHOT;
+}
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* How a packet gets on the wire: the next hop, remembered at the destination (or, towards clients, by address).
+ * The TC hook asks the routing table, at most once a second for each; in between both hooks use what it found. */
+#ifndef PYLVS_FORWARD_H
+#define PYLVS_FORWARD_H
+
+#include "checksum.h"
+#include "schedule.h"
+
+#define LOOPBACK 1 /* its ifindex, in every namespace; a lookup "from lo" is that of a packet of our own */
+
+enum hop { HOP_READY, HOP_ASK, HOP_LOCAL, HOP_NONE, HOP_LATER };
+
+inline_always int is_zero_mac(const __u8 mac[6])
+{
+	return !(mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
+}
+
+/* Fills `fib` with the route to an address as the routing table has it for packets of this host. */
+inline_always long route_lookup(struct packet *packet, const struct addr *to, struct bpf_fib_lookup *fib)
+{
+	fib->ifindex = LOOPBACK;
+	fib->tot_len = 1; /* asks for the path's MTU */
+	if (addr_is_v4(to)) {
+		fib->family = 2; /* AF_INET */
+		fib->ipv4_dst = addr_v4(to);
+	} else {
+		fib->family = 10; /* AF_INET6 */
+		__builtin_memcpy(fib->ipv6_dst, to, sizeof(*to));
+	}
+	return bpf_fib_lookup(packet->ctx, fib, sizeof(*fib), 0);
+}
+
+inline_always void gateway_of(const struct bpf_fib_lookup *fib, struct addr *gateway)
+{
+	if (fib->family == 2)
+		addr_from_v4(gateway, fib->ipv4_dst);
+	else
+		__builtin_memcpy(gateway, fib->ipv6_dst, sizeof(*gateway));
+}
+
+/* Asks the routing table for the way to a destination and writes it there. */
+inline_always enum hop destination_route(struct packet *packet, struct destination *destination)
+{
+	struct bpf_fib_lookup fib = {};
+	long result = route_lookup(packet, &destination->address, &fib);
+
+	destination->local = result == BPF_FIB_LKUP_RET_NOT_FWDED;
+	destination->checked = packet->flow.now ?: 1;
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH) {
+		destination->ifindex = 0;
+		return destination->local ? HOP_LOCAL : HOP_NONE;
+	}
+	gateway_of(&fib, &destination->gateway);
+	if (result == BPF_FIB_LKUP_RET_SUCCESS) {
+		__builtin_memcpy(destination->neighbour, fib.dmac, 6);
+		__builtin_memcpy(destination->own, fib.smac, 6);
+		destination->mtu = fib.mtu_result;
+	} else {
+		__builtin_memset(destination->neighbour, 0, 6);
+	}
+	destination->ifindex = fib.ifindex;
+	return HOP_ASK;
+}
+
+/* How the next packet to this destination can leave. READY: address and interface are at the destination. ASK: the same,
+ * but through the kernel's neighbour table, which so learns that the neighbour is in use, or asks for it. */
+inline_always enum hop destination_hop(struct packet *packet, struct destination *destination, struct settings *setting)
+{
+	int fresh = destination->checked && packet->flow.now - destination->checked < setting->second;
+
+	if (likely(fresh && destination->ifindex && !is_zero_mac(destination->neighbour)))
+		return HOP_READY;
+	if (packet->hook == HOOK_XDP)
+		return HOP_LATER;
+	return destination_route(packet, destination);
+}
+
+inline_always int set_macs(struct packet *packet, const __u8 neighbour[6], const __u8 own[6])
+{
+	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth));
+
+	if (!eth)
+		return -1;
+	__builtin_memcpy(eth->h_dest, neighbour, 6);
+	__builtin_memcpy(eth->h_source, own, 6);
+	return 0;
+}
+
+/* Sends the packet, complete but for its Ethernet addresses, to the destination's next hop. */
+inline_always enum outcome send_to_destination(struct packet *packet, struct destination *destination, enum hop hop,
+					       enum outcome outcome)
+{
+	if (!is_zero_mac(destination->neighbour) &&
+	    set_macs(packet, destination->neighbour, destination->own))
+		return DROP_ERROR;
+	if (hop == HOP_READY)
+		packet_redirect(packet, destination->ifindex);
+	else
+		packet_redirect_neighbour(packet, destination->ifindex, &destination->gateway);
+	return outcome;
+}
+
+/* Readers take a copy, and take it only if no writer was there meanwhile. */
+inline_always int route_read(struct route *cached, const struct addr *to, struct route *copy)
+{
+	__u32 sequence = *(volatile __u32 *)&cached->sequence;
+
+	*copy = *cached;
+	return !(sequence & 1) && sequence == *(volatile __u32 *)&cached->sequence && copy->ifindex &&
+	       addr_equal(&copy->address, to);
+}
+
+inline_always void route_write(struct route *cached, const struct route *route)
+{
+	__u32 sequence = cached->sequence & ~1U;
+
+	if (__sync_val_compare_and_swap(&cached->sequence, sequence, sequence | 1) != sequence)
+		return;
+	cached->address = route->address;
+	cached->checked = route->checked;
+	cached->ifindex = route->ifindex;
+	__builtin_memcpy(cached->neighbour, route->neighbour, 6);
+	__builtin_memcpy(cached->own, route->own, 6);
+	__sync_lock_test_and_set(&cached->sequence, sequence + 2);
+}
+
+/* The way to a client, from the cache or from the routing table. With HOP_ASK `gateway` is set. */
+inline_always enum hop client_hop(struct packet *packet, const struct addr *client, struct settings *setting,
+				  struct route *route, struct addr *gateway)
+{
+	__u32 index = (filter_bit(client, FILTER_VIP) ^ client->low >> 40) % ROUTES;
+	struct route *cached = bpf_map_lookup_elem(&routes, &index);
+	struct bpf_fib_lookup fib = {};
+	long result;
+
+	if (!cached)
+		return HOP_NONE;
+	if (route_read(cached, client, route)) {
+		if (packet->flow.now - route->checked < setting->second)
+			return HOP_READY;
+		if (packet->hook == HOOK_XDP)
+			return HOP_LATER;
+	}
+	result = route_lookup(packet, client, &fib);
+	if (result == BPF_FIB_LKUP_RET_NO_NEIGH && packet->hook == HOOK_XDP)
+		return HOP_LATER;
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return result == BPF_FIB_LKUP_RET_NOT_FWDED ? HOP_LOCAL : HOP_NONE;
+	gateway_of(&fib, gateway);
+	route->address = *client;
+	route->checked = packet->flow.now;
+	route->ifindex = fib.ifindex;
+	__builtin_memcpy(route->neighbour, fib.dmac, 6);
+	__builtin_memcpy(route->own, fib.smac, 6);
+	if (result == BPF_FIB_LKUP_RET_SUCCESS)
+		route_write(cached, route);
+	return packet->hook == HOOK_XDP ? HOP_READY : HOP_ASK;
+}
+
+inline_always enum outcome send_to_client(struct packet *packet, const struct route *route, const struct addr *gateway,
+					  enum hop hop, enum outcome outcome)
+{
+	if (!is_zero_mac(route->neighbour) && set_macs(packet, route->neighbour, route->own))
+		return DROP_ERROR;
+	if (hop == HOP_READY)
+		packet_redirect(packet, route->ifindex);
+	else
+		packet_redirect_neighbour(packet, route->ifindex, gateway);
+	return outcome;
+}
+
+/* One hop less to live. The checksum of the header follows, and so does a sum over the whole packet. */
+inline_always int decrement_ttl(struct packet *packet, __u32 l3)
+{
+	if (packet->flow.family == 4) {
+		struct iphdr *ip = packet_at(packet, l3, sizeof(*ip));
+
+		if (!ip)
+			return -1;
+		ip->check = checksum_update(ip->check, checksum_delta(bpf_htons(ip->ttl << 8), bpf_htons((ip->ttl - 1) << 8)));
+		ip->ttl--;
+	} else {
+		struct ipv6hdr *ip = packet_at(packet, l3, sizeof(*ip));
+
+		if (!ip)
+			return -1;
+		ip->hop_limit--;
+	}
+	return 0;
+}
+
+/* Bytes of the largest IP packet that this one is on the wire: a segment, where the kernel carries many as one. */
+inline_always __u32 wire_length(struct packet *packet)
+{
+	struct __sk_buff *skb = packet->ctx;
+	struct flow *flow = &packet->flow;
+
+	if (packet->hook == HOOK_TC && skb->gso_size)
+		return flow->l4 - flow->l3 + 60 + skb->gso_size < flow->length ? flow->l4 - flow->l3 + 20 + skb->gso_size :
+										   flow->length;
+	return flow->length;
+}
+
+#endif

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* Direct routing: the packet as it is, to the real server's MAC address. */
+#ifndef PYLVS_FORWARDERS_DR_H
+#define PYLVS_FORWARDERS_DR_H
+
+#include "../forward.h"
+
+inline_always enum outcome dr_forward(struct packet *packet, struct destination *destination, enum hop hop)
+{
+	if (decrement_ttl(packet, packet->flow.l3))
+		return DROP_ERROR;
+	return send_to_destination(packet, destination, hop, FORWARD_DR);
+}
+
+#endif

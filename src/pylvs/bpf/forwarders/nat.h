@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* NAT: the destination rewritten on the way in, the source on the way back; FULLNAT rewrites both both ways. */
+#ifndef PYLVS_FORWARDERS_NAT_H
+#define PYLVS_FORWARDERS_NAT_H
+
+#include "../forward.h"
+
+enum end { END_SOURCE, END_DESTINATION };
+
+/* One end of a packet changes its address and port. */
+struct translation {
+	enum end end;
+	struct addr old;
+	struct addr new;
+	__be16 old_port;
+	__be16 new_port;
+};
+
+inline_always int translate_address(struct packet *packet, __u32 l3, const struct translation *change)
+{
+	int source = change->end == END_SOURCE;
+
+	if (packet->flow.family == 4) {
+		struct iphdr *ip = packet_at(packet, l3, sizeof(*ip));
+
+		if (!ip)
+			return -1;
+		ip->check = checksum_update(ip->check, checksum_delta_addr(&change->old, &change->new));
+		*(source ? &ip->saddr : &ip->daddr) = addr_v4(&change->new);
+	} else {
+		struct ipv6hdr *ip = packet_at(packet, l3, sizeof(*ip));
+
+		if (!ip)
+			return -1;
+		__builtin_memcpy(source ? &ip->saddr : &ip->daddr, &change->new, sizeof(change->new));
+	}
+	return 0;
+}
+
+inline_always int set_port(struct packet *packet, __u32 l4, const struct translation *change)
+{
+	struct ports *ports = packet_at(packet, l4, sizeof(*ports));
+
+	if (!ports)
+		return -1;
+	*(change->end == END_SOURCE ? &ports->source : &ports->dest) = change->new_port;
+	return 0;
+}
+
+inline_always int translate_sctp(struct packet *packet, const struct translation *change)
+{
+	struct flow *flow = &packet->flow;
+	__u32 delta = (__u32)(change->old_port ^ change->new_port) << (change->end == END_SOURCE ? 0 : 16);
+	struct sctp_header *sctp;
+	__u32 crc = crc32c_delta(delta, flow->length - (flow->l4 - flow->l3));
+
+	sctp = packet_at(packet, flow->l4, 12);
+	if (!sctp)
+		return -1;
+	sctp->checksum ^= crc;
+	return set_port(packet, flow->l4, change);
+}
+
+/* TC: the kernel knows whether the checksum is complete yet, or left to the card. */
+inline_always int checksum_in_skb(struct packet *packet, __u32 offset, const struct translation *change, int udp)
+{
+	__u64 sum = checksum_delta_addr(&change->old, &change->new);
+	__u64 zero_is_none = udp ? BPF_F_MARK_MANGLED_0 : 0;
+
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	if (bpf_l4_csum_replace(packet->ctx, offset, 0, sum, BPF_F_PSEUDO_HDR | zero_is_none))
+		return -1;
+	return bpf_l4_csum_replace(packet->ctx, offset, change->old_port, change->new_port, 2 | zero_is_none);
+}
+
+inline_always int checksum_in_frame(struct packet *packet, __u32 offset, const struct translation *change, int udp)
+{
+	__u16 *check = packet_at(packet, offset, sizeof(*check));
+
+	if (!check)
+		return -1;
+	if (udp && !*check)
+		return 0;
+	*check = checksum_update(*check, checksum_delta_addr(&change->old, &change->new) +
+						 checksum_delta(change->old_port, change->new_port));
+	if (udp && !*check)
+		*check = 0xffff;
+	return 0;
+}
+
+inline_always int translate_transport(struct packet *packet, const struct translation *change)
+{
+	struct flow *flow = &packet->flow;
+	int udp = flow->protocol == PROTO_UDP;
+	__u32 offset = flow->l4 + (udp ? 6 : 16);
+
+	if (flow->fragment == FRAGMENT_LATER)
+		return 0;
+	if (flow->protocol == PROTO_SCTP)
+		return translate_sctp(packet, change);
+	if (packet->hook == HOOK_TC ? checksum_in_skb(packet, offset, change, udp) :
+				      checksum_in_frame(packet, offset, change, udp))
+		return -1;
+	return set_port(packet, flow->l4, change);
+}
+
+inline_always int translate(struct packet *packet, const struct translation *change)
+{
+	return translate_transport(packet, change) || translate_address(packet, packet->flow.l3, change);
+}
+
+inline_always enum outcome nat_forward(struct packet *packet, struct destination *destination, __be16 rport, enum hop hop)
+{
+	struct translation change = {END_DESTINATION, packet->flow.daddr, destination->address,
+				     packet->flow.dport, rport};
+
+	if (translate(packet, &change) || (hop != HOP_LOCAL && decrement_ttl(packet, packet->flow.l3)))
+		return DROP_ERROR;
+	if (hop == HOP_LOCAL)
+		return PASS_LOCAL;
+	return send_to_destination(packet, destination, hop, FORWARD_NAT);
+}
+
+/* FULLNAT: a port of one of the destination's local addresses that no other connection to this real server has. */
+enum { PORT_FIRST = 1024, PORT_TRIES = 32 };
+
+inline_always int fullnat_bind(struct connection *connection, struct destination *destination, struct flow *flow,
+			       __u32 number)
+{
+	struct local_key key = {.real = destination->address, .rport = connection->rport, .protocol = flow->protocol};
+	__u32 start = __sync_fetch_and_add(&destination->next_port, 1);
+
+	if (!destination->locals)
+		return -1;
+	for (__u32 i = 0; i < PORT_TRIES; i++) {
+		__u32 pick = start + i * 2039;
+		__u32 index = destination->local_first + pick % destination->locals;
+		__u32 port = PORT_FIRST + (pick / destination->locals) % (65536 - PORT_FIRST);
+		struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
+
+		if (!local)
+			return -1;
+		key.local = *local;
+		key.lport = bpf_htons(port);
+		if (bpf_map_update_elem(&local_ports, &key, &number, BPF_NOEXIST))
+			continue;
+		connection->lport = key.lport;
+		connection->timeout = index;
+		return 0;
+	}
+	return -1;
+}
+
+inline_always int port_release(struct connection *connection)
+{
+	struct destination *destination = destination_get(connection->destination);
+	__u32 index = connection->timeout;
+	struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
+	struct local_key key = {.rport = connection->rport, .lport = connection->lport, .protocol = connection->protocol};
+
+	if (!destination || !local)
+		return -1;
+	key.real = destination->address;
+	key.local = *local;
+	return bpf_map_delete_elem(&local_ports, &key);
+}
+
+inline_always enum outcome fullnat_forward(struct packet *packet, struct destination *destination,
+					   struct connection *connection, enum hop hop)
+{
+	struct flow *flow = &packet->flow;
+	struct translation source = {END_SOURCE, flow->saddr, {}, flow->sport, connection->lport};
+	struct translation target = {END_DESTINATION, flow->daddr, destination->address, flow->dport, connection->rport};
+	__u32 index = connection->timeout;
+	struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
+
+	if (!local)
+		return DROP_ERROR;
+	source.new = *local;
+	if (translate(packet, &source) || translate(packet, &target) || decrement_ttl(packet, flow->l3))
+		return DROP_ERROR;
+	return send_to_destination(packet, destination, hop, FORWARD_FULLNAT);
+}
+
+/* The connection of a reply to one of FULLNAT's own ports: number + 1, or 0. */
+inline_always __u32 fullnat_find(struct flow *flow, struct connection **found)
+{
+	struct local_key key = {.real = flow->saddr, .local = flow->daddr, .rport = flow->sport, .lport = flow->dport,
+				.protocol = flow->protocol};
+	__u32 *number = bpf_map_lookup_elem(&local_ports, &key);
+	struct connection *connection = number ? connection_get(*number - 1) : 0;
+
+	if (!connection || connection->tag < TAG_FIRST || connection->lport != flow->dport ||
+	    connection->method != METHOD_FULLNAT || connection_expired(connection, flow->now))
+		return 0;
+	*found = connection;
+	return *number;
+}
+
+#endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* Tunnelling: the packet whole, inside another one to the real server (IPIP, RFC 2003; GUE; GRE, RFC 2784). The outer
+ * header takes TTL, TOS and DF from the inner one. */
+#ifndef PYLVS_FORWARDERS_TUN_H
+#define PYLVS_FORWARDERS_TUN_H
+
+#include "../forward.h"
+
+struct gue_header {
+	__u8 version_and_length;
+	__u8 protocol;
+	__be16 flags;
+};
+
+struct gre_header {
+	__be16 flags;
+	__be16 protocol;
+};
+
+struct gre_checksum {
+	__u16 check;
+	__be16 reserved;
+};
+
+inline_always __u32 tunnel_header(const struct destination *destination)
+{
+	if (destination->tunnel == TUNNEL_GUE)
+		return sizeof(struct udphdr) + sizeof(struct gue_header);
+	if (destination->tunnel == TUNNEL_GRE)
+		return sizeof(struct gre_header) +
+		       (destination->tunnel_flags & TUNNEL_CSUM ? sizeof(struct gre_checksum) : 0);
+	return 0;
+}
+
+inline_always __u32 tunnel_overhead(const struct destination *destination)
+{
+	return (destination->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) + tunnel_header(destination);
+}
+
+inline_always long make_room(struct packet *packet, struct destination *destination, __u32 room)
+{
+	__u64 flags = destination->family == 4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6;
+	struct ethhdr *old, *eth, copy;
+
+	if (destination->tunnel == TUNNEL_GUE)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
+	if (destination->tunnel == TUNNEL_GRE)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
+	if (packet->hook == HOOK_TC)
+		return bpf_skb_adjust_room(packet->ctx, room, BPF_ADJ_ROOM_MAC, flags);
+	old = packet_at(packet, 0, sizeof(*old));
+	if (!old)
+		return -1;
+	copy = *old;
+	if (bpf_xdp_adjust_head(packet->ctx, -(int)room))
+		return -1;
+	eth = packet_at(packet, 0, sizeof(*eth));
+	if (!eth)
+		return -1;
+	*eth = copy;
+	return 0;
+}
+
+inline_always __u64 sum_of_pseudo_header(const struct addr *saddr, const struct addr *daddr, __u8 protocol, __u32 length)
+{
+	__u64 sum = bpf_htons(protocol) + (__u64)bpf_htons(length);
+
+	if (addr_is_v4(saddr))
+		return sum + addr_v4(saddr) + addr_v4(daddr);
+	sum += (saddr->low & 0xffffffff) + (saddr->low >> 32) + (saddr->high & 0xffffffff) + (saddr->high >> 32);
+	return sum + (daddr->low & 0xffffffff) + (daddr->low >> 32) + (daddr->high & 0xffffffff) + (daddr->high >> 32);
+}
+
+/* The sum over the inner packet, without reading it: a segment whose own checksum is right sums up, with its pseudo
+ * header, to nothing; so does an IPv4 header. (The kernel calls this local checksum offload.) */
+inline_always int inner_sum(struct packet *packet, __u64 *sum)
+{
+	struct flow *flow = &packet->flow;
+	__u32 length = flow->length - (flow->l4 - flow->l3);
+
+	if (flow->fragment != FRAGMENT_NONE || (flow->protocol != PROTO_TCP && flow->protocol != PROTO_UDP))
+		return -1;
+	*sum = (__u16)~checksum_fold(sum_of_pseudo_header(&flow->saddr, &flow->daddr, flow->protocol, length));
+	if (flow->family == 6) { /* its header has no checksum of its own */
+		struct ipv6hdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
+
+		if (!ip || flow->l4 - flow->l3 != sizeof(*ip))
+			return -1;
+		*sum += *(__u32 *)ip + (__u64)ip->payload_len + (__u16)*(__u16 *)&ip->nexthdr;
+		*sum += sum_of_pseudo_header(&flow->saddr, &flow->daddr, 0, 0);
+	}
+	return 0;
+}
+
+inline_always int write_gue(struct packet *packet, struct destination *destination, __u32 offset, __u32 length, __u8 inner,
+			    const __u64 *sum)
+{
+	struct udphdr *udp = packet_at(packet, offset, sizeof(*udp) + sizeof(struct gue_header));
+	struct gue_header *gue = (void *)(udp + 1);
+	__u32 hash = packet->flow.tag;
+	__u64 total;
+
+	if (!udp)
+		return -1;
+	/* A source port of the flow's own, from the dynamic range, so that the network spreads flows. */
+	udp->source = bpf_htons(0xc000 | (hash & 0x3fff));
+	udp->dest = destination->tunnel_port;
+	udp->len = bpf_htons(length);
+	udp->check = 0;
+	gue->version_and_length = 0;
+	gue->protocol = inner;
+	gue->flags = 0;
+	if (sum) {
+		total = *sum + sum_of_pseudo_header(&destination->source, &destination->address, PROTO_UDP, length) +
+			udp->source + (__u64)udp->dest + udp->len + bpf_htons(inner);
+		udp->check = (__u16)~checksum_fold(total) ?: 0xffff;
+	}
+	return 0;
+}
+
+inline_always int write_gre(struct packet *packet, struct destination *destination, __u32 offset, __u8 inner,
+			    const __u64 *sum)
+{
+	struct gre_header *gre = packet_at(packet, offset, sizeof(*gre));
+	__be16 protocol = inner == PROTO_IPIP ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+	struct gre_checksum *check;
+
+	if (!gre)
+		return -1;
+	gre->flags = destination->tunnel_flags & TUNNEL_CSUM ? bpf_htons(0x8000) : 0;
+	gre->protocol = protocol;
+	if (!(destination->tunnel_flags & TUNNEL_CSUM))
+		return 0;
+	check = packet_at(packet, offset + sizeof(*gre), sizeof(*check));
+	if (!check || !sum)
+		return -1;
+	check->reserved = 0;
+	check->check = ~checksum_fold(*sum + bpf_htons(0x8000) + (__u64)protocol);
+	return 0;
+}
+
+inline_always int write_outer_v4(struct packet *packet, struct destination *destination, __u32 length, __u8 protocol)
+{
+	struct flow *flow = &packet->flow;
+	struct iphdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
+	int df = flow->flags & FLOW_DF;
+
+	if (!ip)
+		return -1;
+	ip->version = 4;
+	ip->ihl = 5;
+	ip->tos = flow->tos;
+	ip->tot_len = bpf_htons(length);
+	ip->id = df ? 0 : bpf_get_prandom_u32() | 1;
+	ip->frag_off = df ? bpf_htons(0x4000) : 0;
+	ip->ttl = flow->ttl - 1;
+	ip->protocol = protocol;
+	ip->check = 0;
+	ip->saddr = addr_v4(&destination->source);
+	ip->daddr = addr_v4(&destination->address);
+	ip->check = ~checksum_fold(((__u32 *)ip)[0] + (__u64)((__u32 *)ip)[1] + ((__u32 *)ip)[2] + ip->saddr + ip->daddr);
+	return 0;
+}
+
+inline_always int write_outer_v6(struct packet *packet, struct destination *destination, __u32 length, __u8 protocol)
+{
+	struct flow *flow = &packet->flow;
+	struct ipv6hdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
+
+	if (!ip)
+		return -1;
+	*(__be32 *)ip = bpf_htonl(6U << 28 | (__u32)flow->tos << 20);
+	ip->payload_len = bpf_htons(length - sizeof(*ip));
+	ip->nexthdr = protocol;
+	ip->hop_limit = flow->ttl - 1;
+	__builtin_memcpy(&ip->saddr, &destination->source, sizeof(ip->saddr));
+	__builtin_memcpy(&ip->daddr, &destination->address, sizeof(ip->daddr));
+	return 0;
+}
+
+inline_always int write_outer(struct packet *packet, struct destination *destination, const __u64 *sum)
+{
+	struct flow *flow = &packet->flow;
+	__u8 inner = flow->family == 4 ? PROTO_IPIP : PROTO_IPV6;
+	__u32 length = flow->length + tunnel_overhead(destination);
+	__u32 ip_size = destination->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth));
+	__u8 protocol = inner;
+
+	if (!eth)
+		return -1;
+	eth->h_proto = destination->family == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+	if (destination->tunnel == TUNNEL_GUE) {
+		protocol = PROTO_UDP;
+		if (write_gue(packet, destination, flow->l3 + ip_size, length - ip_size, inner, sum))
+			return -1;
+	} else if (destination->tunnel == TUNNEL_GRE) {
+		protocol = PROTO_GRE;
+		if (write_gre(packet, destination, flow->l3 + ip_size, inner, sum))
+			return -1;
+	}
+	return destination->family == 4 ? write_outer_v4(packet, destination, length, protocol) :
+					  write_outer_v6(packet, destination, length, protocol);
+}
+
+inline_always enum outcome tun_forward(struct packet *packet, struct destination *destination, enum hop hop)
+{
+	__u64 sum = 0;
+	int wants_sum = destination->tunnel_flags & TUNNEL_CSUM && destination->tunnel != TUNNEL_IPIP;
+	int has_sum = wants_sum && !inner_sum(packet, &sum);
+
+	if (wants_sum && !has_sum && destination->tunnel == TUNNEL_GRE)
+		return DROP_ERROR; /* its header would have to be another one */
+	if (decrement_ttl(packet, packet->flow.l3))
+		return DROP_ERROR;
+	if (has_sum && packet->flow.family == 6)
+		sum += checksum_delta(bpf_htons(packet->flow.ttl), bpf_htons(packet->flow.ttl - 1));
+	if (make_room(packet, destination, tunnel_overhead(destination)) ||
+	    write_outer(packet, destination, has_sum ? &sum : 0))
+		return DROP_ERROR;
+	return send_to_destination(packet, destination, hop, FORWARD_TUN);
+}
+
+#endif

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* ICMP errors: those that the director answers with, and those about a connection that it passes on. */
+#ifndef PYLVS_ICMP_H
+#define PYLVS_ICMP_H
+
+#include "forwarders/dr.h"
+#include "forwarders/nat.h"
+#include "forwarders/tun.h"
+
+/* The kernel quotes as much as makes a packet of 576 bytes (RFC 1812, 4.3.2.3); for IPv6 pylvs does the same. */
+enum { QUOTE_MAX = 548, QUOTE_ROOM = 576 };
+
+struct scratch {
+	__u8 bytes[QUOTE_ROOM];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+struct refusal {
+	__u8 type;
+	__u8 code;
+	__u8 type6;
+	__u8 code6;
+	__u32 mtu;
+};
+
+/* Whether one more error may be sent: a bucket of tokens, refilled as time goes. */
+inline_always int icmp_allowed(struct settings *setting, __u32 now)
+{
+	__u32 zero = 0, more;
+	struct bucket *bucket = bpf_map_lookup_elem(&icmp_tokens, &zero);
+
+	if (!bucket || !setting->icmp_rate)
+		return 1;
+	more = (__u64)(now - bucket->tick) * setting->icmp_rate / (setting->second ?: 1);
+	if (more) {
+		bucket->tokens = bucket->tokens + more > setting->icmp_rate ? setting->icmp_rate : bucket->tokens + more;
+		bucket->tick = now;
+	}
+	if (!bucket->tokens)
+		return 0;
+	bucket->tokens--;
+	return 1;
+}
+
+/* The sum over the quoted bytes, which begin at `offset` of the packet. */
+inline_always int sum_of_quote(struct packet *packet, __u32 offset, __u32 length, __u64 *sum)
+{
+	__u32 zero = 0;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	__s64 first, second;
+
+	if (!scratch || length < 1 || length > QUOTE_MAX)
+		return -1;
+	__builtin_memset(scratch, 0, sizeof(*scratch));
+	if (bpf_skb_load_bytes(packet->ctx, offset, scratch, length))
+		return -1;
+	first = bpf_csum_diff(0, 0, (void *)scratch, QUOTE_ROOM / 2, 0);
+	second = bpf_csum_diff(0, 0, (void *)scratch + QUOTE_ROOM / 2, QUOTE_ROOM / 2, 0);
+	if (first < 0 || second < 0)
+		return -1;
+	*sum = (__u32)first + (__u64)(__u32)second;
+	return 0;
+}
+
+inline_always int write_refusal_v4(struct packet *packet, const struct refusal *refusal, __u32 quoted, __u64 sum)
+{
+	struct flow *flow = &packet->flow;
+	struct iphdr *ip = packet_at(packet, ETH_HLEN, sizeof(*ip) + sizeof(struct icmp_header));
+	struct icmp_header *icmp = (void *)(ip + 1);
+
+	if (!ip)
+		return -1;
+	__builtin_memset(ip, 0, sizeof(*ip) + sizeof(*icmp));
+	ip->version = 4;
+	ip->ihl = 5;
+	ip->tos = (flow->tos & 0x1e) | 0xc0; /* precedence: internetwork control, as RFC 1812 asks */
+	ip->tot_len = bpf_htons(sizeof(*ip) + sizeof(*icmp) + quoted);
+	ip->id = bpf_get_prandom_u32();
+	ip->ttl = 64;
+	ip->protocol = PROTO_ICMP;
+	ip->saddr = addr_v4(&flow->daddr);
+	ip->daddr = addr_v4(&flow->saddr);
+	ip->check = ~checksum_fold(((__u32 *)ip)[0] + (__u64)((__u32 *)ip)[1] + ((__u32 *)ip)[2] + ip->saddr + ip->daddr);
+	icmp->type = refusal->type;
+	icmp->code = refusal->code;
+	icmp->word[1] = bpf_htons(refusal->mtu);
+	icmp->check = ~checksum_fold(*(__u16 *)icmp + sum + icmp->word[1]);
+	return 0;
+}
+
+inline_always int write_refusal_v6(struct packet *packet, const struct refusal *refusal, __u32 quoted, __u64 sum)
+{
+	struct flow *flow = &packet->flow;
+	struct ipv6hdr *ip = packet_at(packet, ETH_HLEN, sizeof(*ip) + sizeof(struct icmp_header));
+	struct icmp_header *icmp = (void *)(ip + 1);
+	__u32 length = sizeof(*icmp) + quoted;
+
+	if (!ip)
+		return -1;
+	*(__be32 *)ip = bpf_htonl(6U << 28);
+	ip->payload_len = bpf_htons(length);
+	ip->nexthdr = PROTO_ICMPV6;
+	ip->hop_limit = 64;
+	__builtin_memcpy(&ip->saddr, &flow->daddr, sizeof(ip->saddr));
+	__builtin_memcpy(&ip->daddr, &flow->saddr, sizeof(ip->daddr));
+	__builtin_memset(icmp, 0, sizeof(*icmp));
+	icmp->type = refusal->type6;
+	icmp->code = refusal->code6;
+	icmp->word[1] = bpf_htons(refusal->mtu);
+	sum += sum_of_pseudo_header(&flow->daddr, &flow->saddr, PROTO_ICMPV6, length) + *(__u16 *)icmp +
+	       (__u64)icmp->word[1];
+	icmp->check = ~checksum_fold(sum);
+	return 0;
+}
+
+/* Turns the packet into an ICMP error that quotes it, from the VIP, back to where it came from. TC only. */
+inline_always enum outcome refuse(struct packet *packet, struct settings *setting, const struct refusal *refusal,
+				  enum outcome outcome)
+{
+	struct __sk_buff *skb = packet->ctx;
+	struct flow *flow = &packet->flow;
+	__u32 quoted = flow->length < QUOTE_MAX ? flow->length : QUOTE_MAX;
+	__u32 headers = flow->family == 4 ? 28 : 48;
+	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth)), swapped;
+	__u64 sum = 0;
+
+	if (packet->hook == HOOK_XDP)
+		return PASS_TO_TC;
+	if (!icmp_allowed(setting, flow->now))
+		return DROP_ICMP_LIMIT;
+	if (!eth)
+		return DROP_ERROR;
+	__builtin_memcpy(swapped.h_dest, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(swapped.h_source, eth->h_dest, ETH_ALEN);
+	swapped.h_proto = eth->h_proto;
+	if (bpf_skb_change_tail(skb, ETH_HLEN + quoted, 0) || sum_of_quote(packet, ETH_HLEN, quoted, &sum) ||
+	    bpf_skb_change_head(skb, headers, 0))
+		return DROP_ERROR;
+	eth = packet_at(packet, 0, sizeof(*eth));
+	if (!eth)
+		return DROP_ERROR;
+	*eth = swapped;
+	if (flow->family == 4 ? write_refusal_v4(packet, refusal, quoted, sum) :
+				write_refusal_v6(packet, refusal, quoted, sum))
+		return DROP_ERROR;
+	packet_redirect(packet, skb->ifindex);
+	return outcome;
+}
+
+inline_always enum outcome refuse_no_destination(struct packet *packet, struct settings *setting)
+{
+	struct refusal port_unreachable = {3, 3, 1, 4, 0};
+
+	return refuse(packet, setting, &port_unreachable, REFUSE_NO_DESTINATION);
+}
+
+inline_always enum outcome refuse_ttl(struct packet *packet, struct settings *setting)
+{
+	struct refusal time_exceeded = {11, 0, 3, 0, 0};
+
+	return refuse(packet, setting, &time_exceeded, REFUSE_TTL);
+}
+
+inline_always enum outcome refuse_too_big(struct packet *packet, struct settings *setting, __u32 mtu)
+{
+	struct refusal too_big = {3, 4, 2, 0, mtu};
+
+	return refuse(packet, setting, &too_big, REFUSE_TOO_BIG);
+}
+
+/* The packet that an ICMP error quotes, turned round: its flow is that of the connection it is about. */
+inline_always int quoted_flow(struct packet *packet, struct flow *quoted)
+{
+	struct flow *flow = &packet->flow;
+	struct ports *ports;
+
+	__builtin_memset(quoted, 0, sizeof(*quoted));
+	quoted->now = flow->now;
+	quoted->family = flow->family;
+	quoted->l3 = flow->l4 + sizeof(struct icmp_header);
+	if (flow->family == 4) {
+		struct iphdr *ip = packet_at(packet, quoted->l3, sizeof(*ip));
+
+		if (!ip || ip->version != 4 || ip->ihl < 5 || ip->frag_off & bpf_htons(0x1fff))
+			return -1;
+		quoted->protocol = ip->protocol;
+		quoted->l4 = quoted->l3 + ip->ihl * 4;
+		addr_from_v4(&quoted->saddr, ip->daddr);
+		addr_from_v4(&quoted->daddr, ip->saddr);
+	} else {
+		struct ipv6hdr *ip = packet_at(packet, quoted->l3, sizeof(*ip));
+
+		if (!ip || ip->version != 6)
+			return -1;
+		quoted->protocol = ip->nexthdr;
+		quoted->l4 = quoted->l3 + sizeof(*ip);
+		__builtin_memcpy(&quoted->saddr, &ip->daddr, sizeof(quoted->saddr));
+		__builtin_memcpy(&quoted->daddr, &ip->saddr, sizeof(quoted->daddr));
+	}
+	ports = packet_at(packet, quoted->l4, sizeof(*ports));
+	if (!ports)
+		return -1;
+	quoted->sport = ports->dest;
+	quoted->dport = ports->source;
+	return quoted->protocol == PROTO_TCP || quoted->protocol == PROTO_UDP || quoted->protocol == PROTO_SCTP ? 0 : -1;
+}
+
+/* Rewrites the address and port that the quoted packet has at one end. In IPv4 the quoted header's checksum makes up for
+ * the address, so that the sum over the ICMP message changes by the port alone; in IPv6 by both. */
+inline_always int translate_quote(struct packet *packet, const struct flow *quoted, const struct translation *change,
+				  const struct addr *outer_old, const struct addr *outer_new)
+{
+	__u64 delta = checksum_delta(change->old_port, change->new_port);
+	struct icmp_header *icmp;
+
+	if (translate_address(packet, quoted->l3, change) || set_port(packet, quoted->l4, change))
+		return -1;
+	if (packet->flow.family == 6)
+		delta += checksum_delta_addr(&change->old, &change->new) + checksum_delta_addr(outer_old, outer_new);
+	icmp = packet_at(packet, packet->flow.l4, sizeof(*icmp));
+	if (!icmp)
+		return -1;
+	icmp->check = checksum_update(icmp->check, delta);
+	return 0;
+}
+
+inline_always enum outcome forward_error_by_nat(struct packet *packet, struct flow *quoted, struct connection *connection,
+						struct destination *destination, enum hop hop)
+{
+	struct translation inner = {END_SOURCE, quoted->daddr, destination->address, quoted->dport, connection->rport};
+	struct translation outer = {END_DESTINATION, packet->flow.daddr, destination->address, 0, 0};
+
+	if (translate_quote(packet, quoted, &inner, &outer.old, &outer.new) ||
+	    translate_address(packet, packet->flow.l3, &outer) || decrement_ttl(packet, packet->flow.l3))
+		return DROP_ERROR;
+	return send_to_destination(packet, destination, hop, FORWARD_ICMP);
+}
+
+/* An error about a packet that a real server sent to this client: the real server must hear of it. */
+inline_always enum outcome forward_error(struct packet *packet, struct flow *quoted, struct connection *connection,
+					 struct settings *setting)
+{
+	struct destination *destination = destination_get(connection->destination);
+	enum outcome outcome;
+	enum hop hop;
+
+	if (!destination)
+		return DROP_ERROR;
+	if (!(destination->flags & DEST_AVAILABLE))
+		return DROP_DESTINATION_GONE;
+	hop = destination_hop(packet, destination, setting);
+	if (hop == HOP_LATER || packet->hook == HOOK_XDP)
+		return PASS_TO_TC;
+	if (hop == HOP_NONE)
+		return DROP_NO_ROUTE;
+	if (hop == HOP_LOCAL)
+		return PASS_LOCAL;
+	count_request(connection->destination, destination, packet->flow.length);
+	if (connection->method == METHOD_NAT)
+		return forward_error_by_nat(packet, quoted, connection, destination, hop);
+	if (connection->method == METHOD_TUN)
+		outcome = tun_forward(packet, destination, hop);
+	else
+		outcome = dr_forward(packet, destination, hop);
+	return outcome < DROP_DESTINATION_GONE ? FORWARD_ICMP : outcome;
+}
+
+/* An error from behind NAT to the client: it comes from the VIP and speaks of the VIP. */
+inline_always enum outcome return_error(struct packet *packet, struct flow *quoted, struct connection *connection,
+					struct settings *setting)
+{
+	struct flow *flow = &packet->flow;
+	struct destination *destination = destination_get(connection->destination);
+	struct translation inner = {END_DESTINATION, quoted->saddr, connection->virtual, quoted->sport, connection->vport};
+	struct translation outer = {END_SOURCE, flow->saddr, connection->virtual, 0, 0};
+	struct route route = {};
+	struct addr gateway = {};
+	enum hop hop;
+
+	if (packet->hook == HOOK_XDP)
+		return PASS_TO_TC;
+	hop = client_hop(packet, &flow->daddr, setting, &route, &gateway);
+	if (!destination || flow->ttl <= 1 || hop == HOP_LOCAL)
+		return PASS_NOT_OURS;
+	if (hop == HOP_NONE)
+		return DROP_NO_ROUTE;
+	count_reply(connection->destination, destination, flow->length);
+	if (translate_quote(packet, quoted, &inner, &outer.old, &outer.new) ||
+	    translate_address(packet, flow->l3, &outer) || decrement_ttl(packet, flow->l3))
+		return DROP_ERROR;
+	return send_to_client(packet, &route, &gateway, hop, FORWARD_ICMP);
+}
+
+inline_always enum outcome direct_error(struct packet *packet, struct settings *setting)
+{
+	struct connection *connection = 0;
+	struct flow quoted;
+
+	if (packet->flow.fragment != FRAGMENT_NONE || quoted_flow(packet, &quoted))
+		return PASS_NOT_OURS;
+	packet->flow.now = quoted.now = now_ticks();
+	if (connection_find(&quoted, 0, &connection) && connection)
+		return forward_error(packet, &quoted, connection, setting);
+	/* quoted: what went from client to real server; turned round, it is a reply's flow */
+	if (connection_find(&quoted, 1, &connection) && connection)
+		return return_error(packet, &quoted, connection, setting);
+	return PASS_NOT_OURS;
+}
+
+#endif

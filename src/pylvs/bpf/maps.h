@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* The maps: what the director knows. Everything is pinned; nothing needs a process to stay. */
+#ifndef PYLVS_MAPS_H
+#define PYLVS_MAPS_H
+
+#include "abi.h"
+
+#define inline_always static __attribute__((always_inline)) inline
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* Set before loading. */
+volatile const __u32 set_mask = 0;	/* number of connection sets - 1 */
+volatile const __u32 tick_shift = 0;	/* jiffies >> tick_shift = ticks */
+volatile const __u64 hash_seed = 0;	/* secret: nobody outside can aim at one set */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct filter);
+} filter SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 17);
+	__type(key, struct service_key);
+	__type(value, __u32);
+} services SEC(".maps");
+
+struct record {
+	__u8 bytes[RECORD_SIZE];
+};
+
+struct records_chunk {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, CHUNK);
+	__type(key, __u32);
+	__type(value, struct record);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, CHUNKS);
+	__type(key, __u32);
+	__array(values, struct records_chunk);
+} records SEC(".maps");
+
+struct counters_chunk {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, CHUNK);
+	__type(key, __u32);
+	__type(value, struct counters);
+};
+
+/* By slot, as the records. Slot 0 has the totals. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, CHUNKS);
+	__type(key, __u32);
+	__array(values, struct counters_chunk);
+} counters SEC(".maps");
+
+struct estimates_chunk {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, CHUNK);
+	__type(key, __u32);
+	__type(value, struct estimate);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, CHUNKS);
+	__type(key, __u32);
+	__array(values, struct estimates_chunk);
+} estimates SEC(".maps");
+
+/* max_entries is set before loading, with set_mask. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct connection_set);
+} connections SEC(".maps");
+
+/* When the soonest entry of each set expires; 0: nothing to do. What the sweep reads instead of the table. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} due SEC(".maps");
+
+/* Lookup tables by slot of the service; the values are slots of destinations. Sizes are the kernel's defaults
+ * (IP_VS_SH_TAB_BITS and IP_VS_DH_TAB_BITS 8, IP_VS_MH_TAB_INDEX 12). */
+enum { BUCKETS = 256, MAGLEV = 4093 };
+struct buckets {
+	__u32 slot[BUCKETS];
+};
+struct maglev {
+	__u32 slot[MAGLEV];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 16);
+	__type(key, __u32);
+	__type(value, struct buckets);
+} buckets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 16);
+	__type(key, __u32);
+	__type(value, struct maglev);
+} maglevs SEC(".maps");
+
+/* Where `control` fills tables before they are put in place. */
+struct permutation {
+	__u32 slot;
+	__u32 next;
+	__u32 skip;
+	__u32 turns;
+};
+enum { PERMUTATIONS = 1024, BPF_MAX_STEPS = 1 << 23 };
+struct workbench {
+	struct buckets buckets;
+	struct maglev maglev;
+	struct permutation permutation[PERMUTATIONS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct workbench);
+} workbenches SEC(".maps");
+
+/* lblc and lblcr: which destinations have an address (a web site behind a cache, say). Bounded: the oldest go. */
+enum { CACHED_MAX = 16 };
+struct cached_key {
+	struct addr address;
+	__u32 service;
+	__u32 spare;
+};
+struct cached {
+	__u32 slot[CACHED_MAX];
+	__u32 count;
+	__u32 changed;			/* tick */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct cached_key);
+	__type(value, struct cached);
+} localities SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, OUTCOMES);
+	__type(key, __u32);
+	__type(value, __u64);
+} outcomes SEC(".maps");
+
+struct fragment_key {
+	struct addr saddr;
+	struct addr daddr;
+	__u32 id;
+	__u32 protocol;
+};
+
+struct fragment {
+	__be16 sport;
+	__be16 dport;
+	__u32 tick;
+};
+
+/* The first fragment of a datagram leaves its ports for the others. Bounded: the oldest go. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
+
+/* FULLNAT: which connection a reply to one of our own ports belongs to. */
+struct local_key {
+	struct addr real;
+	struct addr local;
+	__be16 rport;
+	__be16 lport;
+	__u32 protocol;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 20);
+	__type(key, struct local_key);
+	__type(value, __u32);
+} local_ports SEC(".maps");
+
+/* FULLNAT: the director's own addresses; a destination uses some in a row. */
+enum { LOCAL_ADDRESSES = 4096 };
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LOCAL_ADDRESSES);
+	__type(key, __u32);
+	__type(value, struct addr);
+} local_addresses SEC(".maps");
+
+struct route {
+	struct addr address;
+	__u32 checked;
+	__u32 ifindex;
+	__u8 neighbour[6];
+	__u8 own[6];
+	__u32 sequence;
+	__u32 spare[5];
+};
+
+/* Next hops towards clients, for NAT's replies: direct-mapped by address, a line each. */
+enum { ROUTES = 4096 };
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ROUTES);
+	__type(key, __u32);
+	__type(value, struct route);
+} routes SEC(".maps");
+
+enum { TICKS_KEPT = 4 };
+struct clock {
+	struct bpf_timer timer;
+	__u32 next_set;			/* the sweep goes on here */
+	__u32 last_estimate;		/* tick */
+	__u32 next_record;		/* the estimator goes on here */
+	__u32 running;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct clock);
+} clocks SEC(".maps");
+
+/* Tokens for ICMP errors, refilled as time goes. */
+struct bucket {
+	__u32 tick;
+	__u32 tokens;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bucket);
+} icmp_tokens SEC(".maps");
+
+inline_always struct settings *settings_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&settings, &zero);
+}
+
+inline_always void *record_get(__u32 slot)
+{
+	__u32 chunk = slot / CHUNK, index = slot % CHUNK;
+	void *records_of_chunk = bpf_map_lookup_elem(&records, &chunk);
+
+	return records_of_chunk ? bpf_map_lookup_elem(records_of_chunk, &index) : 0;
+}
+
+inline_always struct service *service_get(__u32 slot)
+{
+	return record_get(slot);
+}
+
+inline_always struct destination *destination_get(__u32 slot)
+{
+	return record_get(slot);
+}
+
+inline_always __u32 now_ticks(void)
+{
+	return bpf_jiffies64() >> tick_shift;
+}
+
+/* Whether tick a is before tick b, around the wrap. */
+inline_always int tick_before(__u32 a, __u32 b)
+{
+	return (__s32)(a - b) < 0;
+}
+
+inline_always int addr_equal(const struct addr *a, const struct addr *b)
+{
+	return a->low == b->low && a->high == b->high;
+}
+
+_Static_assert(sizeof(struct connection) == 64, "a connection is one cache line");
+_Static_assert(sizeof(struct service) == RECORD_SIZE, "a service is a record");
+_Static_assert(sizeof(struct destination) == RECORD_SIZE, "a destination is a record");
+
+#endif

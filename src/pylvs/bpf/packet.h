@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* The packet and the two hooks it can be met at: where its bytes are, what it says, how it leaves.
+ * The only place that checks bounds: `packet_at` gives bytes that exist, or nothing. */
+#ifndef PYLVS_PACKET_H
+#define PYLVS_PACKET_H
+
+#include "maps.h"
+
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+enum hook { HOOK_XDP, HOOK_TC };
+
+enum fragment_kind { FRAGMENT_NONE, FRAGMENT_FIRST, FRAGMENT_LATER };
+
+enum flow_flag { FLOW_SYN = 1, FLOW_FIN = 2, FLOW_RST = 4, FLOW_ACK = 8, FLOW_OPENS = 16, FLOW_DF = 32,
+		 FLOW_ICMP_ERROR = 64, FLOW_HAS_OPTIONS = 128 };
+
+/* What a packet says, as numbers: the slow functions get this, never the packet. */
+struct flow {
+	struct addr saddr;
+	struct addr daddr;
+	__be16 sport;
+	__be16 dport;
+	__u16 l3;			/* offset of the IP header from the start of the frame */
+	__u16 l4;			/* and of the transport header */
+	__u32 length;			/* bytes of the IP packet */
+	__u32 now;			/* tick */
+	__u32 mark;
+	__u32 id;			/* of a fragment */
+	__u8 protocol;
+	__u8 family;			/* 4 or 6 */
+	__u8 flags;
+	__u8 event;			/* what the state machine is told: tcp_event or sctp_event */
+	__u8 fragment;
+	__u8 ttl;
+	__u8 tos;
+	__u8 inner_l3;			/* ICMP error: offset of the quoted header from l4 */
+	__u32 set;			/* of the connection table */
+	__u32 tag;
+};
+
+struct packet {
+	void *ctx;
+	enum hook hook;
+	int verdict;
+	struct flow flow;
+};
+
+/* RFC 792 and RFC 4443; the kernel's headers for them want the C library's. */
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__u16 check;
+	__be16 word[2];			/* IPv4: unused and MTU; IPv6: both are the MTU */
+};
+
+struct ports {
+	__be16 source;
+	__be16 dest;
+};
+
+struct vlan_header {
+	__be16 tci;
+	__be16 protocol;
+};
+
+struct sctp_header {
+	__be16 source;
+	__be16 dest;
+	__be32 tag;
+	__le32 checksum;
+	__u8 chunk;
+	__u8 chunk_flags;
+	__be16 chunk_length;
+};
+
+/* `size` bytes at `offset`, or nothing. */
+inline_always void *packet_at(struct packet *packet, __u32 offset, __u32 size)
+{
+	void *data, *end;
+
+	if (packet->hook == HOOK_XDP) {
+		struct xdp_md *ctx = packet->ctx;
+
+		data = (void *)(long)ctx->data;
+		end = (void *)(long)ctx->data_end;
+	} else {
+		struct __sk_buff *ctx = packet->ctx;
+
+		data = (void *)(long)ctx->data;
+		end = (void *)(long)ctx->data_end;
+	}
+	offset &= 0xfff; /* the verifier wants to see that it is small */
+	return data + offset + size <= end ? data + offset : 0;
+}
+
+inline_always void addr_from_v4(struct addr *addr, __be32 v4)
+{
+	addr->high = 0;
+	addr->low = (__u64)v4 << 32 | 0xffff0000ULL;
+}
+
+inline_always __be32 addr_v4(const struct addr *addr)
+{
+	return addr->low >> 32;
+}
+
+inline_always int addr_is_v4(const struct addr *addr)
+{
+	return !addr->high && (__u32)addr->low == 0xffff0000U;
+}
+
+/* IPv6's four words folded into one, IPv4 as it is: what the kernel's hash schedulers hash. Network order. */
+inline_always __be32 addr_fold(const struct addr *addr)
+{
+	if (addr_is_v4(addr))
+		return addr_v4(addr);
+	return (__u32)addr->high ^ (__u32)(addr->high >> 32) ^ (__u32)addr->low ^ (__u32)(addr->low >> 32);
+}
+
+/* TCP's events in the order in which the kernel looks for them. */
+enum tcp_event { EVENT_SYN, EVENT_FIN, EVENT_ACK, EVENT_RST, EVENT_NONE };
+
+inline_always int parse_tcp(struct packet *packet)
+{
+	struct flow *flow = &packet->flow;
+	struct tcphdr *tcp = packet_at(packet, flow->l4, sizeof(*tcp));
+
+	if (!tcp)
+		return -1;
+	flow->sport = tcp->source;
+	flow->dport = tcp->dest;
+	if (tcp->rst)
+		flow->event = EVENT_RST;
+	else if (tcp->syn)
+		flow->event = EVENT_SYN;
+	else if (tcp->fin)
+		flow->event = EVENT_FIN;
+	else if (tcp->ack)
+		flow->event = EVENT_ACK;
+	else
+		flow->event = EVENT_NONE;
+	if (tcp->syn)
+		flow->flags |= FLOW_SYN;
+	if (tcp->syn && !tcp->rst)
+		flow->flags |= FLOW_OPENS;
+	return 0;
+}
+
+enum sctp_event { SCTP_DATA, SCTP_EVENT_INIT, SCTP_EVENT_INIT_ACK, SCTP_COOKIE_ECHO, SCTP_COOKIE_ACK, SCTP_SHUTDOWN,
+		  SCTP_SHUTDOWN_ACK, SCTP_SHUTDOWN_COMPLETE, SCTP_ERROR, SCTP_ABORT, SCTP_EVENTS };
+
+/* RFC 9260, section 3.2: chunk types 0 to 14. */
+static const __u8 sctp_event_of_chunk[16] = {
+	SCTP_DATA, SCTP_EVENT_INIT, SCTP_EVENT_INIT_ACK, SCTP_DATA, SCTP_DATA, SCTP_DATA, SCTP_ABORT, SCTP_SHUTDOWN,
+	SCTP_SHUTDOWN_ACK, SCTP_ERROR, SCTP_COOKIE_ECHO, SCTP_COOKIE_ACK, SCTP_DATA, SCTP_DATA, SCTP_SHUTDOWN_COMPLETE,
+	SCTP_DATA };
+
+inline_always int parse_sctp(struct packet *packet)
+{
+	struct flow *flow = &packet->flow;
+	struct sctp_header *sctp = packet_at(packet, flow->l4, sizeof(*sctp));
+
+	if (!sctp)
+		return -1;
+	flow->sport = sctp->source;
+	flow->dport = sctp->dest;
+	flow->event = sctp->chunk < 16 ? sctp_event_of_chunk[sctp->chunk & 15] : SCTP_DATA;
+	if (sctp->chunk == 1) /* INIT */
+		flow->flags |= FLOW_SYN | FLOW_OPENS;
+	return 0;
+}
+
+inline_always int parse_ports(struct packet *packet)
+{
+	struct flow *flow = &packet->flow;
+	struct ports *ports = packet_at(packet, flow->l4, sizeof(*ports));
+
+	if (!ports)
+		return -1;
+	flow->sport = ports->source;
+	flow->dport = ports->dest;
+	return 0;
+}
+
+/* An ICMP error speaks of another packet: the flow becomes that packet's, turned round, so that it finds the
+ * connection whose packet was quoted. ICMP that is no error is nobody's. */
+inline_always int parse_icmp(struct packet *packet)
+{
+	struct flow *flow = &packet->flow;
+	struct icmp_header *icmp = packet_at(packet, flow->l4, sizeof(*icmp));
+
+	if (!icmp)
+		return -1;
+	if (icmp->type == 3 || icmp->type == 11 || icmp->type == 12 || icmp->type == 4)
+		flow->flags |= FLOW_ICMP_ERROR;
+	return 0;
+}
+
+inline_always int parse_icmpv6(struct packet *packet)
+{
+	struct flow *flow = &packet->flow;
+	struct icmp_header *icmp = packet_at(packet, flow->l4, sizeof(*icmp));
+
+	if (!icmp)
+		return -1;
+	if (icmp->type >= 1 && icmp->type <= 4)
+		flow->flags |= FLOW_ICMP_ERROR;
+	return 0;
+}
+
+inline_always int parse_transport(struct packet *packet)
+{
+	struct flow *flow = &packet->flow;
+
+	if (flow->fragment == FRAGMENT_LATER)
+		return 0;
+	switch (flow->protocol) {
+	case PROTO_TCP:
+		return parse_tcp(packet);
+	case PROTO_UDP:
+		flow->flags |= FLOW_OPENS;
+		return parse_ports(packet);
+	case PROTO_SCTP:
+		return parse_sctp(packet);
+	case PROTO_ICMP:
+		return flow->family == 4 ? parse_icmp(packet) : 0;
+	case PROTO_ICMPV6:
+		return flow->family == 6 ? parse_icmpv6(packet) : 0;
+	}
+	return 0;
+}
+
+inline_always int parse_ipv4(struct packet *packet)
+{
+	struct flow *flow = &packet->flow;
+	struct iphdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
+
+	if (!ip || ip->version != 4 || ip->ihl < 5)
+		return -1;
+	flow->family = 4;
+	flow->l4 = flow->l3 + ip->ihl * 4;
+	flow->length = bpf_ntohs(ip->tot_len);
+	flow->protocol = ip->protocol;
+	flow->ttl = ip->ttl;
+	flow->tos = ip->tos;
+	if (ip->ihl > 5)
+		flow->flags |= FLOW_HAS_OPTIONS;
+	if (ip->frag_off & bpf_htons(0x4000))
+		flow->flags |= FLOW_DF;
+	if (ip->frag_off & bpf_htons(0x3fff)) {
+		flow->fragment = ip->frag_off & bpf_htons(0x1fff) ? FRAGMENT_LATER : FRAGMENT_FIRST;
+		flow->id = ip->id;
+	}
+	addr_from_v4(&flow->saddr, ip->saddr);
+	addr_from_v4(&flow->daddr, ip->daddr);
+	return flow->length < ip->ihl * 4U ? -1 : 0;
+}
+
+struct extension {
+	__u8 next;
+	__u8 length;
+	__be16 offset;			/* of a fragment header */
+	__be32 id;
+};
+
+/* Steps over IPv6 extension headers (RFC 8200), at most six. */
+inline_always int parse_extensions(struct packet *packet, __u8 next)
+{
+	struct flow *flow = &packet->flow;
+
+	for (int i = 0; i < 6; i++) {
+		struct extension *extension;
+
+		if (next != 0 && next != 43 && next != 60 && next != 44 && next != 51)
+			break;
+		extension = packet_at(packet, flow->l4, sizeof(*extension));
+		if (!extension)
+			return -1;
+		if (next == 44) {
+			flow->fragment = extension->offset & bpf_htons(0xfff8) ? FRAGMENT_LATER : FRAGMENT_FIRST;
+			flow->id = extension->id;
+			flow->l4 += 8;
+		} else if (next == 51) {
+			flow->l4 += (extension->length + 2) * 4;
+		} else {
+			flow->l4 += (extension->length + 1) * 8;
+		}
+		next = extension->next;
+		if (flow->fragment == FRAGMENT_LATER)
+			break;
+	}
+	flow->protocol = next;
+	return flow->l4 > 1024 ? -1 : 0;
+}
+
+inline_always int parse_ipv6(struct packet *packet)
+{
+	struct flow *flow = &packet->flow;
+	struct ipv6hdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
+
+	if (!ip || ip->version != 6)
+		return -1;
+	flow->family = 6;
+	flow->l4 = flow->l3 + sizeof(*ip);
+	flow->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	flow->ttl = ip->hop_limit;
+	flow->tos = (ip->priority << 4) | (ip->flow_lbl[0] >> 4);
+	flow->flags |= FLOW_DF;
+	__builtin_memcpy(&flow->saddr, &ip->saddr, sizeof(flow->saddr));
+	__builtin_memcpy(&flow->daddr, &ip->daddr, sizeof(flow->daddr));
+	return parse_extensions(packet, ip->nexthdr);
+}
+
+/* The frame's headers into `packet->flow`; PASS_* says why it is not one to look at, OUTCOMES that it is. */
+inline_always enum outcome parse(struct packet *packet)
+{
+	struct flow *flow = &packet->flow;
+	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth));
+	int bad;
+
+	if (!eth)
+		return PASS_MALFORMED;
+	flow->l3 = sizeof(*eth);
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		bad = parse_ipv4(packet);
+	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		bad = parse_ipv6(packet);
+	} else {
+		/* The kernel takes the tag off and shows the packet again on the VLAN's own interface. */
+		if (eth->h_proto == bpf_htons(ETH_P_8021Q) || eth->h_proto == bpf_htons(ETH_P_8021AD))
+			return PASS_VLAN;
+		return PASS_NOT_IP;
+	}
+	if (bad || parse_transport(packet))
+		return PASS_MALFORMED;
+	return OUTCOMES;
+}
+
+/* Leaves by an interface, as it is. */
+inline_always void packet_redirect(struct packet *packet, __u32 ifindex)
+{
+	packet->verdict = bpf_redirect(ifindex, 0);
+}
+
+/* Leaves by an interface; the kernel finds the neighbour's address, or asks for it and waits. */
+inline_always void packet_redirect_neighbour(struct packet *packet, __u32 ifindex, const struct addr *gateway)
+{
+	struct bpf_redir_neigh next;
+
+	__builtin_memset(&next, 0, sizeof(next));
+
+	if (addr_is_v4(gateway)) {
+		next.nh_family = 2; /* AF_INET */
+		next.ipv4_nh = addr_v4(gateway);
+	} else {
+		next.nh_family = 10; /* AF_INET6 */
+		__builtin_memcpy(next.ipv6_nh, gateway, sizeof(next.ipv6_nh));
+	}
+	packet->verdict = bpf_redirect_neigh(ifindex, &next, sizeof(next), 0);
+}
+
+#endif

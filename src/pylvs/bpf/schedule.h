@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* The first packet of a flow: which destination, and the entry that remembers it. Once a connection; the functions
+ * here are global, so that the verifier looks at them once and the packet's way stays short. */
+#ifndef PYLVS_SCHEDULE_H
+#define PYLVS_SCHEDULE_H
+
+#include "connection.h"
+#include "service.h"
+#include "schedulers/dh.h"
+#include "schedulers/fo.h"
+#include "schedulers/lblc.h"
+#include "schedulers/lblcr.h"
+#include "schedulers/lc.h"
+#include "schedulers/mh.h"
+#include "schedulers/nq.h"
+#include "schedulers/ovf.h"
+#include "schedulers/rr.h"
+#include "schedulers/sed.h"
+#include "schedulers/sh.h"
+#include "schedulers/twos.h"
+#include "schedulers/wlc.h"
+#include "schedulers/wrr.h"
+
+/* Where a packet goes: a destination, and the entry if there is one. */
+struct choice {
+	__u32 destination;
+	__u32 number;			/* of the connection + 1; 0: this packet only */
+	__be16 rport;
+	__u8 method;
+	__u8 pad;
+	__u32 outcome;			/* why there is no destination */
+};
+
+/* Slot of the destination that the service's scheduler picks, 0: none. */
+__attribute__((noinline)) __u32 schedule(struct flow *flow, __u32 slot)
+{
+	struct service *service = service_get(slot);
+	struct settings *setting = settings_get();
+
+	if (!service || !flow || !setting)
+		return 0;
+	switch (service->scheduler) {
+	case SCHED_RR:
+		return rr_schedule(service);
+	case SCHED_WRR:
+		return wrr_schedule(service);
+	case SCHED_LC:
+		return lc_schedule(service);
+	case SCHED_WLC:
+		return wlc_schedule(service);
+	case SCHED_LBLC:
+		return lblc_schedule(service, slot, flow);
+	case SCHED_LBLCR:
+		return lblcr_schedule(service, slot, flow, setting->second);
+	case SCHED_DH:
+		return dh_schedule(service, slot, flow);
+	case SCHED_SH:
+		return sh_schedule(service, slot, flow);
+	case SCHED_MH:
+		return mh_schedule(service, slot, flow);
+	case SCHED_SED:
+		return sed_schedule(service);
+	case SCHED_NQ:
+		return nq_schedule(service);
+	case SCHED_FO:
+		return fo_schedule(service);
+	case SCHED_OVF:
+		return ovf_schedule(service);
+	case SCHED_TWOS:
+		return twos_schedule(service);
+	}
+	return 0;
+}
+
+struct rendezvous {
+	__u32 slot;
+	__u32 best;
+	__u64 client;
+	__u64 best_score;
+};
+
+/* -log2(x / 2^32) in 16.16 fixed point, from the position of the highest bit and a square's worth of correction. */
+inline_always __u64 minus_log2(__u32 x)
+{
+	__u32 shift = 0, fraction;
+
+	x = x ?: 1;
+	for (int step = 16; step; step >>= 1) {
+		if (!(x >> (32 - step))) {
+			x <<= step;
+			shift += step;
+		}
+	}
+	fraction = (x << 1) >> 16; /* what follows the leading one: x = 2^31 (1 + fraction / 2^16) */
+	/* log2(1 + f) is f + 0.344 f (1 - f), to within 0.4 % */
+	fraction += (((__u64)fraction * (65536 - fraction)) >> 16) * 22544 >> 16;
+	return ((__u64)(shift + 1) << 16) - fraction;
+}
+
+static long rendezvous_visit(__u32 index, void *context)
+{
+	struct rendezvous *rendezvous = context;
+	__u32 slot = rendezvous->slot;
+	struct destination *destination = destination_get(slot);
+	__u64 hash, score;
+
+	if (!destination)
+		return 1;
+	rendezvous->slot = destination->next;
+	if (destination->weight <= 0)
+		return !rendezvous->slot;
+	hash = (rendezvous->client ^ destination->address.low ^ destination->address.high * MIX_2 ^
+		destination->port) * MIX_1;
+	hash = (hash ^ hash >> 32) * MIX_2;
+	/* Weighted rendezvous hashing: the least -log(random) / weight wins. */
+	score = (minus_log2(hash >> 32) << 24) / destination->weight;
+	if (!rendezvous->best || score < rendezvous->best_score) {
+		rendezvous->best = slot;
+		rendezvous->best_score = score;
+	}
+	return !rendezvous->slot;
+}
+
+/* The destination that a consistent hash gives: of the client, and of nothing that a second director would not know too.
+ * Taken where the table has no room: a flow stays where it is as long as its destination does. */
+inline_always __u32 schedule_consistently(struct service *service, struct flow *flow)
+{
+	struct rendezvous rendezvous = {.slot = service->first};
+	__u64 client = (flow->saddr.low ^ flow->saddr.high * MIX_2 ^ flow->sport) * MIX_1;
+
+	rendezvous.client = client ^ client >> 32;
+	bpf_loop(DESTINATIONS_MAX, rendezvous_visit, &rendezvous, 0);
+	return rendezvous.best;
+}
+
+inline_always int table_is_pressed(struct settings *setting, __u32 now)
+{
+	return setting->table_pressed && tick_before(now, setting->table_pressed + 60 * setting->second);
+}
+
+/* A template for clients of this network, claimed and published: its number + 1, or 0. */
+inline_always __u32 template_new(struct connection *template, struct settings *setting, __u32 now)
+{
+	__u64 hash = hash_template(&template->client, &template->virtual, template->vport, template->protocol);
+	__u32 tag = tag_of_hash(hash);
+	__u32 number = connection_claim(hash & set_mask, tag, now, setting);
+	struct destination *destination = destination_get(template->destination);
+	struct connection *entry;
+
+	if (!number || !destination)
+		return 0;
+	entry = connection_get(number - 1);
+	if (!entry)
+		return 0;
+	template->tag = TAG_BUSY;
+	*entry = *template;
+	bind_connection(destination, CONN_TEMPLATE);
+	connection_publish(entry, number - 1, tag);
+	return number;
+}
+
+inline_always int template_is_valid(const struct connection *template, const struct destination *destination,
+				    struct settings *setting)
+{
+	if (!destination || !(destination->flags & DEST_AVAILABLE))
+		return 0;
+	return !setting->expire_quiescent_template || destination->weight > 0;
+}
+
+/* The live template like this one: its number + 1, or 0. One whose destination went is put aside. */
+inline_always __u32 template_find(struct connection *like, struct settings *setting, __u32 now)
+{
+	__u64 hash = hash_template(&like->client, &like->virtual, like->vport, like->protocol);
+	__u32 set_number = hash & set_mask, tag = tag_of_hash(hash);
+	struct connection_set *set = set_get(set_number);
+
+	for (__u32 i = 0; set && i < WAYS; i++) {
+		__u32 way = (tag + i) % WAYS;
+		struct connection *entry = &set->way[way];
+
+		if (entry->tag != tag || !(entry->flags & CONN_TEMPLATE) || entry->flags & CONN_INVALID)
+			continue;
+		if (!addr_equal(&entry->client, &like->client) || !addr_equal(&entry->virtual, &like->virtual) ||
+		    entry->vport != like->vport || entry->protocol != like->protocol)
+			continue;
+		if (connection_expired(entry, now) && !entry->control)
+			continue;
+		if (template_is_valid(entry, destination_get(entry->destination), setting))
+			return set_number * WAYS + way + 1;
+		entry->flags |= CONN_INVALID;
+	}
+	return 0;
+}
+
+/* Persistence (ip_vs_sched_persist): the client's network has a template; it decides, or the scheduler does and a new
+ * template remembers. Gives the destination's slot and the template's number. */
+inline_always __u32 schedule_persistently(struct service *service, __u32 slot, struct flow *flow,
+					  struct settings *setting, __u32 *template_number, __u32 *outcome)
+{
+	struct connection like = {.flags = CONN_TEMPLATE, .protocol = flow->protocol, .virtual = flow->daddr};
+	struct connection *entry;
+	struct destination *destination;
+
+	like.client.low = flow->saddr.low & service->netmask.low;
+	like.client.high = flow->saddr.high & service->netmask.high;
+	if (flow->dport == service->port) {
+		like.vport = flow->dport;
+	} else if (service->fwmark) {
+		like.protocol = PROTO_NONE;
+		like.virtual.high = 0;
+		like.virtual.low = (__u64)bpf_htonl(service->fwmark) << 32 | (flow->family == 4 ? 0xffff0000ULL : 0);
+	}
+	*template_number = template_find(&like, setting, flow->now);
+	if (*template_number) {
+		entry = connection_get(*template_number - 1);
+		if (!entry)
+			return 0;
+		entry->expires = flow->now + entry->timeout;
+		due_by((*template_number - 1) / WAYS, entry->expires);
+		return entry->destination;
+	}
+	like.destination = schedule(flow, slot);
+	destination = destination_get(like.destination);
+	if (!like.destination || !destination)
+		return 0;
+	like.method = destination->method;
+	like.rport = flow->dport == service->port ? destination->port : 0;
+	like.timeout = service->timeout;
+	like.expires = flow->now + service->timeout;
+	*template_number = template_new(&like, setting, flow->now);
+	if (!*template_number)
+		*outcome = DROP_NO_ENTRY;
+	return *template_number ? like.destination : 0;
+}
+
+inline_always int fullnat_bind(struct connection *connection, struct destination *destination, struct flow *flow,
+			       __u32 number);
+
+/* Writes the entry of a new connection and counts it. Returns 0, or an outcome that ends the packet. */
+inline_always __u32 connection_enter(struct flow *flow, struct choice *choice, struct destination *destination,
+				     struct settings *setting, __u32 template, __u8 flags)
+{
+	__u32 number = connection_claim(flow->set, flow->tag, flow->now, setting);
+	struct connection *entry;
+
+	if (!number)
+		return choice->method == METHOD_NAT || choice->method == METHOD_FULLNAT ? DROP_NO_ENTRY : 0;
+	entry = connection_get(number - 1);
+	if (!entry)
+		return DROP_ERROR;
+	flags |= CONN_INACTIVE;
+	if (choice->method != METHOD_NAT && choice->method != METHOD_FULLNAT)
+		flags |= CONN_NO_OUTPUT;
+	entry->client = flow->saddr;
+	entry->virtual = flow->daddr;
+	entry->cport = flow->sport;
+	entry->vport = flow->dport;
+	entry->destination = choice->destination;
+	entry->control = template;
+	entry->rport = choice->rport;
+	entry->state = 0;
+	entry->protocol = flow->protocol;
+	entry->flags = flags;
+	entry->method = choice->method;
+	entry->lport = 0;
+	entry->timeout = 0;
+	entry->expires = flow->now + 2 * setting->second;
+	if (choice->method == METHOD_FULLNAT && fullnat_bind(entry, destination, flow, number)) {
+		entry->tag = TAG_FREE;
+		return DROP_NO_PORT;
+	}
+	bind_connection(destination, flags);
+	if (template) {
+		struct connection *control = connection_get(template - 1);
+
+		if (control)
+			__sync_fetch_and_add(&control->control, 1);
+	}
+	connection_publish(entry, number - 1, flow->tag);
+	choice->number = number;
+	return 0;
+}
+
+/* Fills in what the chosen destination says. */
+inline_always void choose(struct choice *choice, struct destination *destination, struct service *service,
+			  struct flow *flow)
+{
+	int keep_port = service->flags & SERVICE_PERSISTENT && flow->dport != service->port;
+
+	choice->method = destination->method;
+	choice->rport = destination->port && !keep_port ? destination->port : flow->dport;
+	choice->number = 0;
+}
+
+inline_always __u32 pick(struct service *service, __u32 slot, struct flow *flow, struct settings *setting,
+			 __u32 *template, __u32 *outcome)
+{
+	if (service->flags & SERVICE_PERSISTENT)
+		return schedule_persistently(service, slot, flow, setting, template, outcome);
+	if (!service->fwmark && flow->dport != service->port)
+		return 0; /* port zero is for persistent services only */
+	if (unlikely(table_is_pressed(setting, flow->now)))
+		return schedule_consistently(service, flow);
+	return schedule(flow, slot);
+}
+
+/* No room for an entry: this packet, and every other of its flow, goes where the consistent hash says. */
+inline_always __u32 choose_stateless(struct choice *choice, struct service *service, struct flow *flow)
+{
+	struct destination *destination;
+
+	choice->destination = schedule_consistently(service, flow);
+	destination = destination_get(choice->destination);
+	if (!choice->destination || !destination)
+		return REFUSE_NO_DESTINATION;
+	choose(choice, destination, service, flow);
+	return choice->method == METHOD_NAT || choice->method == METHOD_FULLNAT ? DROP_NO_ENTRY : 0;
+}
+
+inline_always __u32 connect_to(struct flow *flow, __u32 slot, struct service *service, struct settings *setting,
+			       struct choice *choice)
+{
+	__u32 template = 0, outcome = REFUSE_NO_DESTINATION;
+	struct destination *destination;
+	__u8 flags = table_is_pressed(setting, flow->now) ? CONN_HASHED : 0;
+
+	choice->destination = pick(service, slot, flow, setting, &template, &outcome);
+	destination = destination_get(choice->destination);
+	if (!choice->destination || !destination)
+		return outcome;
+	choose(choice, destination, service, flow);
+	if (service->flags & SERVICE_ONE_PACKET && flow->protocol == PROTO_UDP && choice->method != METHOD_FULLNAT)
+		return 0;
+	outcome = connection_enter(flow, choice, destination, setting, template, flags);
+	if (!outcome && !choice->number && !template)
+		outcome = choose_stateless(choice, service, flow);
+	return outcome;
+}
+
+/* A flow without a connection, for the service in `slot`: chooses a destination and enters the connection.
+ * With choice->destination 0, choice->outcome says why there is none. */
+__attribute__((noinline)) int connection_new(struct flow *flow, __u32 slot, struct choice *choice)
+{
+	struct service *service = service_get(slot);
+	struct settings *setting = settings_get();
+
+	if (!flow || !choice || !service || !setting)
+		return 0;
+	choice->outcome = connect_to(flow, slot, service, setting, choice);
+	if (choice->outcome) {
+		choice->destination = 0;
+		return 0;
+	}
+	count_connection(choice->destination);
+	count_connection(slot);
+	count_connection(0);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* lblc with replication: an address has a set of destinations, the least loaded of which serves it. The set grows when that
+ * one is overloaded, and loses its most loaded one when it has not changed for a day. */
+#ifndef PYLVS_SCHEDULERS_LBLCR_H
+#define PYLVS_SCHEDULERS_LBLCR_H
+
+#include "lblc.h"
+
+enum { LBLCR_EXPIRATION = 24 * 60 * 60 };
+
+struct members {
+	struct cached *cached;
+	__u32 service;
+	__u32 most;			/* look for the most loaded instead */
+	__u32 best;			/* slot */
+	__u32 place;			/* of it in the set */
+	__s64 load;
+	__s64 weight;
+};
+
+static long members_visit(__u32 index, void *context)
+{
+	struct members *members = context;
+	__u32 slot = index < CACHED_MAX ? members->cached->slot[index % CACHED_MAX] : 0;
+	struct destination *destination = destination_get(slot);
+	__s64 load, weight;
+
+	if (!slot || !destination || destination->service != members->service ||
+	    !(destination->flags & DEST_AVAILABLE) || destination->weight <= 0)
+		return 0;
+	if (!members->most && destination->flags & DEST_OVERLOAD)
+		return 0;
+	load = connection_overhead(destination);
+	weight = destination->weight;
+	if (members->best && members->most ? members->load * weight >= load * members->weight :
+	    members->best && members->load * weight <= load * members->weight)
+		return 0;
+	members->best = slot;
+	members->place = index;
+	members->load = load;
+	members->weight = weight;
+	return 0;
+}
+
+inline_always void members_insert(struct cached *cached, __u32 slot, __u32 now)
+{
+	__u32 free = CACHED_MAX;
+
+	for (int i = CACHED_MAX - 1; i >= 0; i--) {
+		if (cached->slot[i] == slot)
+			return;
+		if (!cached->slot[i])
+			free = i;
+	}
+	if (free >= CACHED_MAX)
+		return;
+	cached->slot[free] = slot;
+	cached->count++;
+	cached->changed = now;
+}
+
+inline_always void members_drop_most_loaded(struct cached *cached, __u32 slot_of_service)
+{
+	struct members members = {.cached = cached, .service = slot_of_service, .most = 1};
+
+	bpf_loop(CACHED_MAX, members_visit, &members, 0);
+	if (members.best) {
+		cached->slot[members.place % CACHED_MAX] = 0;
+		cached->count--;
+	}
+}
+
+inline_always __u32 lblcr_schedule(struct service *service, __u32 slot, struct flow *flow, __u32 second)
+{
+	struct cached_key key = {.address = flow->daddr, .service = slot};
+	struct cached *cached = bpf_map_lookup_elem(&localities, &key);
+	struct cached new = {.count = 1, .changed = flow->now};
+	struct members members = {.cached = cached, .service = slot};
+
+	if (!cached) {
+		new.slot[0] = least_loaded(service, LOAD_OVERHEAD);
+		if (new.slot[0])
+			bpf_map_update_elem(&localities, &key, &new, BPF_ANY);
+		return new.slot[0];
+	}
+	bpf_loop(CACHED_MAX, members_visit, &members, 0);
+	if (cached->count > 1 && tick_before(cached->changed + LBLCR_EXPIRATION * second, flow->now))
+		members_drop_most_loaded(cached, slot);
+	if (members.best) {
+		struct destination *destination = destination_get(members.best);
+
+		if (destination && !is_overloaded(service, destination))
+			return members.best;
+	}
+	members.best = least_loaded(service, LOAD_OVERHEAD);
+	if (members.best)
+		members_insert(cached, members.best, flow->now);
+	return members.best;
+}
+
+#endif

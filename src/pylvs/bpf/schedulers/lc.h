@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* Least connections: the fewest, whatever the weight (but 0). */
+#ifndef PYLVS_SCHEDULERS_LC_H
+#define PYLVS_SCHEDULERS_LC_H
+
+#include "common.h"
+
+inline_always __u32 lc_schedule(struct service *service)
+{
+	return least_loaded(service, LOAD_UNWEIGHTED);
+}
+
+#endif

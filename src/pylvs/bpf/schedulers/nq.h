@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* Never queue: an idle destination if there is one, else the shortest expected delay. */
+#ifndef PYLVS_SCHEDULERS_NQ_H
+#define PYLVS_SCHEDULERS_NQ_H
+
+#include "common.h"
+
+inline_always __u32 nq_schedule(struct service *service)
+{
+	return least_loaded(service, LOAD_IDLE_FIRST);
+}
+
+#endif

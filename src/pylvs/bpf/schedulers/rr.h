@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* Round robin: the next usable destination after the last one. */
+#ifndef PYLVS_SCHEDULERS_RR_H
+#define PYLVS_SCHEDULERS_RR_H
+
+#include "common.h"
+
+struct round {
+	__u32 slot;			/* to look at next, 0: start again at the newest */
+	__u32 first;
+	__u32 best;
+};
+
+static long round_visit(__u32 index, void *context)
+{
+	struct round *round = context;
+	__u32 slot = round->slot ?: round->first;
+	struct destination *destination = destination_get(slot);
+
+	if (!destination || !slot)
+		return 1;
+	round->slot = destination->next;
+	if (!is_usable(destination))
+		return 0;
+	round->best = slot;
+	return 1;
+}
+
+inline_always __u32 rr_schedule(struct service *service)
+{
+	__u32 last = service->cursor >> 32;
+	struct destination *destination = destination_get(last);
+	struct round round = {.first = service->first, .slot = last && destination ? destination->next : 0};
+
+	/* Once round from behind the last one, and the last one itself. */
+	bpf_loop(service->destinations, round_visit, &round, 0);
+	if (round.best)
+		service->cursor = (__u64)round.best << 32;
+	return round.best;
+}
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* Shortest expected delay: (active + 1) / weight. */
+#ifndef PYLVS_SCHEDULERS_SED_H
+#define PYLVS_SCHEDULERS_SED_H
+
+#include "common.h"
+
+inline_always __u32 sed_schedule(struct service *service)
+{
+	return least_loaded(service, LOAD_DELAY);
+}
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* Weighted least connections. */
+#ifndef PYLVS_SCHEDULERS_WLC_H
+#define PYLVS_SCHEDULERS_WLC_H
+
+#include "common.h"
+
+inline_always __u32 wlc_schedule(struct service *service)
+{
+	return least_loaded(service, LOAD_OVERHEAD);
+}
+
+#endif

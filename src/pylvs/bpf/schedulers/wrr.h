@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* Weighted round robin, interleaved: rounds over the destinations at a current weight that sinks from the highest weight
+ * by the greatest common divisor; whoever weighs at least that much has a turn. Cursor and current weight are one word. */
+#ifndef PYLVS_SCHEDULERS_WRR_H
+#define PYLVS_SCHEDULERS_WRR_H
+
+#include "common.h"
+
+struct wrr {
+	__u32 slot;			/* to look at next, 0: this round is over */
+	__u32 first;
+	__u32 stop;			/* the last round ends here */
+	__s32 current;
+	__s32 gcd;
+	__s32 max;
+	__u32 best;
+	__u32 last;
+	__u8 restarted;
+	__u8 over;
+};
+
+/* The end of a round: the weight sinks, or starts again from the top. */
+inline_always int wrr_next_round(struct wrr *wrr)
+{
+	int last_round;
+
+	wrr->current -= wrr->gcd;
+	if (wrr->current <= 0) {
+		wrr->current = wrr->max;
+		if (wrr->over || !wrr->last)
+			return 0;
+		wrr->restarted = 1;
+	}
+	last_round = wrr->restarted && wrr->current <= wrr->gcd;
+	wrr->over = last_round;
+	if (last_round && wrr->last)
+		wrr->stop = wrr->last;
+	wrr->slot = wrr->first;
+	return 1;
+}
+
+static long wrr_visit(__u32 index, void *context)
+{
+	struct wrr *wrr = context;
+	struct destination *destination;
+	__u32 slot;
+
+	if (!wrr->slot && !wrr_next_round(wrr))
+		return 1;
+	slot = wrr->slot;
+	destination = destination_get(slot);
+	if (!slot || !destination)
+		return 1;
+	wrr->slot = destination->next;
+	if (!(destination->flags & DEST_OVERLOAD) && destination->weight >= wrr->current) {
+		wrr->best = slot;
+		return 1;
+	}
+	return slot == wrr->stop;
+}
+
+enum { WRR_STEPS = 1 << 20 };
+
+inline_always __u32 wrr_schedule(struct service *service)
+{
+	for (int attempt = 0; attempt < 4; attempt++) {
+		__u64 old = *(volatile __u64 *)&service->cursor, new;
+		struct wrr wrr = {.first = service->first, .last = old >> 32, .current = (__u32)old,
+				  .gcd = service->gcd, .max = service->max_weight};
+		struct destination *last = destination_get(wrr.last);
+
+		if (wrr.max <= 0 || wrr.gcd <= 0 || !wrr.first)
+			return 0;
+		wrr.slot = wrr.last ? (last ? last->next : 0) : wrr.first;
+		bpf_loop(WRR_STEPS, wrr_visit, &wrr, 0);
+		/* None: as the kernel leaves it, at the place where it stopped looking. */
+		new = (__u64)(wrr.best ?: wrr.last) << 32 | (__u32)wrr.current;
+		if (__sync_val_compare_and_swap(&service->cursor, old, new) == old)
+			return wrr.best;
+	}
+	return service->first;
+}
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* What a packet does to the state of its connection. The transitions are those of the kernel's
+ * ip_vs_proto_tcp.c and ip_vs_proto_sctp.c, one row an event, one letter a state before it. */
+#ifndef PYLVS_STATES_H
+#define PYLVS_STATES_H
+
+#include "packet.h"
+
+enum direction { FROM_CLIENT, FROM_SERVER, CLIENT_ONLY };
+
+/* TCP's letters: N none, E established, S syn sent, R syn received, F fin wait, T time wait, C close, W close wait,
+ * L last ack, I listen, A synack. The columns of a row are in this order too. */
+#define TCP_ROW 12
+static const char tcp_next[3][4][TCP_ROW] = {
+	[FROM_CLIENT] = {"REERRRRRRRR", "CWSTTTCWLIT", "EESEFTCWCIE", "CCCRCCCCLIR"},
+	[FROM_SERVER] = {"SESRSSSSSIR", "TFSTFTCTLIT", "EESEFTCWLEE", "CCSCCTCCCCC"},
+	[CLIENT_ONLY] = {"REERRRRRRRR", "CFSTFTCWLIT", "EESEFTCWCIE", "CCCRCCCCLIC"},
+};
+
+/* With secure_tcp a handshake must be seen from both sides before it counts as established. */
+static const char tcp_next_secure[3][4][TCP_ROW] = {
+	[FROM_CLIENT] = {"REERRRRRRRA", "CWSTTTCWLIA", "EESRFTCWCIA", "CCCRCCCCLIC"},
+	[FROM_SERVER] = {"SESASSSSSIA", "TFSTFTCTLIT", "EESEFTCWLEE", "CCSCCTCCCCC"},
+	[CLIENT_ONLY] = {"AEERAAAAAAA", "CFSTFTCWLIT", "EESEFTCWCIE", "CCCRCCCCLIC"},
+};
+
+inline_always __u8 tcp_state_of_letter(char letter)
+{
+	switch (letter) {
+	case 'N': return TCP_NONE;
+	case 'E': return TCP_ESTABLISHED;
+	case 'S': return TCP_SYN_SENT;
+	case 'R': return TCP_SYN_RECV;
+	case 'F': return TCP_FIN_WAIT;
+	case 'T': return TCP_TIME_WAIT;
+	case 'W': return TCP_CLOSE_WAIT;
+	case 'L': return TCP_LAST_ACK;
+	case 'I': return TCP_LISTEN;
+	case 'A': return TCP_SYNACK;
+	}
+	return TCP_CLOSE;
+}
+
+inline_always __u8 tcp_transition(__u8 state, __u8 event, enum direction direction, int secure)
+{
+	__u32 row = direction, column = state;
+
+	if (event >= EVENT_NONE || column >= TCP_STATES || row > CLIENT_ONLY)
+		return TCP_CLOSE;
+	/* Almost every packet: an ACK of an established connection. */
+	if (likely(event == EVENT_ACK && state == TCP_ESTABLISHED))
+		return state;
+	return tcp_state_of_letter(secure ? tcp_next_secure[row][event][column] : tcp_next[row][event][column]);
+}
+
+/* SCTP's columns: none, init1, init, cookie sent, cookie replied, cookie wait, cookie, cookie echoed, established,
+ * shutdown sent, shutdown received, shutdown ack sent, rejected, closed; a letter is the column's, from a. */
+#define SCTP_ROW 16
+static const char sctp_next[3][SCTP_EVENTS][SCTP_ROW] = {
+	[FROM_CLIENT] = {
+		[SCTP_DATA] = "ibcdefghijklmn", [SCTP_EVENT_INIT] = "bccdefghijklcc",
+		[SCTP_EVENT_INIT_ACK] = "fffdegghijklmn", [SCTP_COOKIE_ECHO] = "ecceefghijklmn",
+		[SCTP_COOKIE_ACK] = "ibcdefgiijklmn", [SCTP_SHUTDOWN] = "kbcdefghkjklmn",
+		[SCTP_SHUTDOWN_ACK] = "nccdefghinknmn", [SCTP_SHUTDOWN_COMPLETE] = "nnndefghijknmn",
+		[SCTP_ERROR] = "nbcdefgnijklmn", [SCTP_ABORT] = "nnnnnmnnnnnnnn",
+	},
+	[FROM_SERVER] = {
+		[SCTP_DATA] = "ibcdefghijklmn", [SCTP_EVENT_INIT] = "ffffffffifffff",
+		[SCTP_EVENT_INIT_ACK] = "ddddefghijklmn", [SCTP_COOKIE_ECHO] = "hhhhhhhhijklmn",
+		[SCTP_COOKIE_ACK] = "iiiiiiiiijklmn", [SCTP_SHUTDOWN] = "jjjjjjjjjjklmn",
+		[SCTP_SHUTDOWN_ACK] = "lllllfghilllmn", [SCTP_SHUTDOWN_COMPLETE] = "nbcdefghijklmn",
+		[SCTP_ERROR] = "nnnnnfghijklmn", [SCTP_ABORT] = "nmnnnnnnnnnnnn",
+	},
+	[CLIENT_ONLY] = {
+		[SCTP_DATA] = "ibcdeighijklmn", [SCTP_EVENT_INIT] = "bcccccghijklcc",
+		[SCTP_EVENT_INIT_ACK] = "hhhhhhghijklmn", [SCTP_COOKIE_ECHO] = "iiiiiighijklmn",
+		[SCTP_COOKIE_ACK] = "ibciifiiijklmn", [SCTP_SHUTDOWN] = "kbcdefghkjklmn",
+		[SCTP_SHUTDOWN_ACK] = "nccdefghnnknmn", [SCTP_SHUTDOWN_COMPLETE] = "nnnnnfghijnnmn",
+		[SCTP_ERROR] = "nbcdefghijklmn", [SCTP_ABORT] = "nnnnnmnnnnnnnn",
+	},
+};
+
+inline_always __u8 sctp_transition(__u8 state, __u8 event, enum direction direction)
+{
+	__u32 row = direction, column = state;
+
+	if (event >= SCTP_EVENTS || column >= SCTP_STATES || row > CLIENT_ONLY)
+		return state;
+	return sctp_next[row][event][column] - 'a';
+}
+
+/* Which TCP states count as active (ip_vs_proto_tcp.c, tcp_state_active_table). */
+inline_always int tcp_is_active(__u8 state)
+{
+	return state == TCP_ESTABLISHED || state == TCP_SYN_SENT || state == TCP_SYN_RECV || state == TCP_SYNACK;
+}
+
+#endif

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* Time passes: expired connections go, and the rates are averaged. One bpf_timer does both, in slices; pinned maps keep
+ * it going, no process does. */
+#ifndef PYLVS_SWEEP_H
+#define PYLVS_SWEEP_H
+
+#include "connection.h"
+
+/* Slices a second. Every set that has something due is looked at once a second. */
+enum { SLICES = 32, SLICE_NS = 1000000000 / SLICES, ESTIMATE_SECONDS = 2 };
+
+struct sweep {
+	__u32 set;
+	__u32 now;
+	__u32 second;
+	__u32 pad;
+};
+
+inline_always __u32 sweep_set(struct connection_set *set, const struct sweep *sweep)
+{
+	__u32 soonest = 0;
+
+	for (int way = 0; way < WAYS; way++) {
+		struct connection *connection = &set->way[way];
+
+		if (connection->tag < TAG_FIRST)
+			continue;
+		if (connection_expired(connection, sweep->now) &&
+		    connection_end(connection, sweep->now, sweep->second))
+			continue;
+		if (!soonest || tick_before(connection->expires, soonest))
+			soonest = connection->expires ?: 1;
+	}
+	return soonest;
+}
+
+static long sweep_visit(__u32 index, void *context)
+{
+	struct sweep *sweep = context;
+	__u32 number = sweep->set & set_mask;
+	__u32 *due_at = bpf_map_lookup_elem(&due, &number);
+	struct connection_set *set;
+	__u32 soonest;
+
+	sweep->set++;
+	if (!due_at || !*due_at || tick_before(sweep->now, *due_at))
+		return 0;
+	set = set_get(number);
+	if (!set)
+		return 0;
+	/* First forget, then look: an entry that comes meanwhile writes its own time again. */
+	__sync_lock_test_and_set(due_at, 0);
+	soonest = sweep_set(set, sweep);
+	if (soonest)
+		due_by(number, soonest);
+	return 0;
+}
+
+struct estimating {
+	__u32 slot;
+	__u32 pad;
+	struct counters sum;
+};
+
+static long sum_visit(__u32 cpu, void *context)
+{
+	struct estimating *estimating = context;
+	__u32 chunk = estimating->slot / CHUNK, index = estimating->slot % CHUNK;
+	void *of_chunk = bpf_map_lookup_elem(&counters, &chunk);
+	struct counters *counter = of_chunk ? bpf_map_lookup_percpu_elem(of_chunk, &index, cpu) : 0;
+
+	if (!counter)
+		return 1;
+	estimating->sum.connections += counter->connections;
+	estimating->sum.in_packets += counter->in_packets;
+	estimating->sum.out_packets += counter->out_packets;
+	estimating->sum.in_bytes += counter->in_bytes;
+	estimating->sum.out_bytes += counter->out_bytes;
+	return 0;
+}
+
+/* average += (rate - average) / 4, as the kernel's estimator has it, in units of 2^-scale a second. */
+inline_always void average(__u64 *mean, __u64 *last, __u64 total, int scale)
+{
+	__u64 rate = (total - *last) << (scale - 1); /* two seconds: half of it a second */
+
+	*last = total;
+	*mean += (__s64)(rate - *mean) >> 2;
+}
+
+static long estimate_visit(__u32 index, void *context)
+{
+	struct estimating *estimating = context;
+	__u32 chunk = estimating->slot / CHUNK, within = estimating->slot % CHUNK;
+	void *of_chunk = bpf_map_lookup_elem(&estimates, &chunk);
+	struct estimate *estimate = of_chunk ? bpf_map_lookup_elem(of_chunk, &within) : 0;
+
+	if (!estimate)
+		return 1;
+	__builtin_memset(&estimating->sum, 0, sizeof(estimating->sum));
+	bpf_loop(1024, sum_visit, estimating, 0);
+	average(&estimate->average.connections, &estimate->last.connections, estimating->sum.connections, 10);
+	average(&estimate->average.in_packets, &estimate->last.in_packets, estimating->sum.in_packets, 10);
+	average(&estimate->average.out_packets, &estimate->last.out_packets, estimating->sum.out_packets, 10);
+	average(&estimate->average.in_bytes, &estimate->last.in_bytes, estimating->sum.in_bytes, 5);
+	average(&estimate->average.out_bytes, &estimate->last.out_bytes, estimating->sum.out_bytes, 5);
+	estimating->slot++;
+	return 0;
+}
+
+/* A slice of the records; a round over all of them every two seconds. */
+inline_always void estimate_slice(struct clock *clock, struct settings *setting, __u32 now)
+{
+	__u32 slice = setting->next_record / SLICES + 1, left;
+	struct estimating estimating = {.slot = clock->next_record};
+
+	if (clock->next_record >= setting->next_record) {
+		if (tick_before(now, clock->last_estimate + ESTIMATE_SECONDS * setting->second))
+			return;
+		clock->last_estimate = now;
+		estimating.slot = 0;
+	}
+	left = setting->next_record - estimating.slot;
+	bpf_loop(left < slice ? left : slice, estimate_visit, &estimating, 0);
+	clock->next_record = estimating.slot;
+}
+
+static int tick(void *map, int *key, struct clock *clock)
+{
+	struct settings *setting = settings_get();
+	struct sweep sweep = {.set = clock->next_set, .now = now_ticks()};
+
+	if (!setting)
+		return 0;
+	sweep.second = setting->second;
+	bpf_loop(set_mask / SLICES + 1, sweep_visit, &sweep, 0);
+	clock->next_set = sweep.set & set_mask;
+	estimate_slice(clock, setting, sweep.now);
+	bpf_timer_start(&clock->timer, SLICE_NS, 0);
+	return 0;
+}
+
+/* Run once, by BPF_PROG_TEST_RUN, when the data plane is loaded. */
+SEC("tc")
+int start_clock(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct clock *clock = bpf_map_lookup_elem(&clocks, &zero);
+
+	if (!clock)
+		return -1;
+	if (bpf_timer_init(&clock->timer, &clocks, 1 /* CLOCK_MONOTONIC */) == 0)
+		bpf_timer_set_callback(&clock->timer, tick);
+	clock->running = 1;
+	return bpf_timer_start(&clock->timer, SLICE_NS, 0);
+}
+
+#endif
