@@ -21,11 +21,12 @@ def usage() -> str:
     """The list of subcommands, one a line."""
     width = max(map(len, COMMANDS))
     rows = (f"  {name:<{width}}  {purpose}" for name, (_, purpose) in COMMANDS.items())
-    return "usage: pylvs COMMAND …\n\n" + "\n".join(rows) + "\n\nThe table itself is driven by `pylvsadm`, as by `ipvsadm`."
+    head, tail = "usage: pylvs COMMAND …\n\n", "\n\nThe table itself is driven by `pylvsadm`, as by `ipvsadm`."
+    return head + "\n".join(rows) + tail
 
 
 def dispatch(argv: list[str]) -> int:
-    """Run one subcommand with its arguments; `attach`, `detach` and `status` share a module and see their name."""
+    """Run one subcommand with its arguments; those that share a module see their name."""
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else 2

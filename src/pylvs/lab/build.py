@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Builds the lab step by step, and takes it away by what it finds, whatever was going on before."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pylvs.errors import PylvsError
+from pylvs.lab import httpd, netns
+from pylvs.lab.steps import STATE, SWITCH, Step, folder, steps
+from pylvs.lab.topology import METHODS, Options, Port, Topology, prefix, topology
+from pylvs.model import TunnelType
+
+LOCK_PATIENCE = 30.0  # seconds that one `up` or `down` waits for another
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A step that was carried out, and how many seconds it took."""
+
+    step: Step
+    seconds: float
+
+
+class StepFailed(PylvsError):
+    """A step of the build did not work."""
+
+    def __init__(self, step: Step, why: str) -> None:
+        super().__init__(f"{step.machine}: {step.reason}: {why}")
+        self.step = step
+
+
+Watcher = Callable[[Done], None]
+
+
+def words(options: Options) -> dict[str, object]:
+    """The options as JSON has them."""
+    method = next(word for word, value in METHODS.items() if value is options.method)
+    return {
+        "name": options.name,
+        "method": method,
+        "mode": options.mode,
+        "tunnel": options.tunnel.value,
+        "ipv6": options.ipv6,
+    }
+
+
+def built(name: str) -> Topology | None:
+    """The lab of this name if it was built to the end."""
+    try:
+        said = json.loads((STATE / name / "lab.json").read_text())
+    except (OSError, ValueError):
+        return None
+    method, tunnel = METHODS[said["method"]], TunnelType(said["tunnel"])
+    return topology(Options(said["name"], method, said["mode"], tunnel, said["ipv6"]))
+
+
+def require(name: str) -> Topology:
+    """The lab of this name, which must be up."""
+    found = built(name)
+    if not found or not alive(found):
+        raise PylvsError("the lab is not up; type: pylvs lab up")
+    return found
+
+
+def alive(lab: Topology) -> bool:
+    """Whether every machine is there and every real server still has its httpd."""
+    names = {lab.namespace(machine) for machine in (SWITCH, *(m.name for m in lab.machines))}
+    if not names <= set(netns.listing(prefix(lab.options.name))):
+        return False
+    return all(netns.processes([lab.namespace(machine.name)]) for machine in lab.servers)
+
+
+def up(options: Options, watch: Watcher) -> tuple[Topology, bool]:
+    """Build the lab, unless it is up already as asked for; say which."""
+    with lock(options.name) as descriptor:
+        lab = built(options.name)
+        if lab and lab.options == options and alive(lab):
+            return lab, False
+        remove(options.name)
+        lab = topology(options)
+        for step in steps(lab):
+            watch(_carry_out(lab, step, descriptor))
+        await_servers(lab)
+        (folder(lab) / "lab.json").write_text(json.dumps(words(options)))
+        return lab, True
+
+
+def _carry_out(lab: Topology, step: Step, descriptor: int) -> Done:
+    start = time.monotonic()
+    try:
+        if step.argv:
+            run_step(lab, step)
+        elif step.port:
+            _plug(lab, step.machine, step.port, descriptor)
+        else:
+            _make(lab, step.machine, descriptor)
+    except PylvsError as error:
+        raise StepFailed(step, str(error)) from None
+    return Done(step, time.monotonic() - start)
+
+
+def _make(lab: Topology, machine: str, descriptor: int) -> None:
+    if machine == SWITCH:
+        netns.create_switch(lab.namespace(SWITCH), lab.segments, [descriptor])
+        return
+    netns.create(lab.namespace(machine), [descriptor])
+    home = folder(lab, machine)
+    home.mkdir(parents=True, exist_ok=True)
+    if lab[machine].serves:
+        httpd.lay_out(home, str(lab[machine].address), lab.port, lab.options.ipv6)
+
+
+def switch_port(machine: str, port: Port) -> str:
+    """The name of the switch's end of a cable."""
+    return f"{machine}-{port.segment}"
+
+
+def _plug(lab: Topology, machine: str, port: Port, descriptor: int) -> None:
+    end = switch_port(machine, port)
+    switch = lab.namespace(SWITCH)
+    netns.plug(
+        netns.Cable(switch, port.segment, end, lab.namespace(machine), port.interface, port.mac), [descriptor]
+    )
+    with netns.inside(lab.namespace(machine)):
+        netns.run(["ip", "link", "set", port.interface, "up"])
+    if lab[machine] is lab.director:
+        with netns.inside(switch):  # veth takes redirected XDP frames only where its peer polls
+            netns.run(["ethtool", "-K", end, "gro", "on"])
+
+
+def path() -> str:
+    """PATH for a machine's commands: `pylvsadm` is the one that belongs to this Python."""
+    return f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"
+
+
+def run_step(lab: Topology, step: Step) -> str:
+    """Run a step's command on its machine."""
+    return run(lab, step.machine, list(step.argv))
+
+
+def run(lab: Topology, machine: str, argv: list[str]) -> str:
+    """Run a command on a machine and return its output."""
+    where = shutil.which(argv[0], path=path())
+    if not where:
+        raise netns.CommandFailed(f"no command '{argv[0]}' on this machine; type: make setup")
+    with netns.inside(lab.namespace(machine)):
+        return netns.run([where, *argv[1:]])
+
+
+def await_servers(lab: Topology, patience: float = 10.0) -> None:
+    """Wait until every httpd listens."""
+    deadline = time.monotonic() + patience
+    for machine in lab.servers:
+        while f":{lab.port} " not in run(lab, machine.name, ["ss", "-Hltn"]):
+            if time.monotonic() > deadline:
+                log = folder(lab, machine.name) / "error.log"
+                raise PylvsError(f"the httpd of {machine.name} does not listen; see {log}")
+            time.sleep(netns.POLL)
+
+
+def down(name: str) -> int:
+    """Take everything of this lab away; return how many namespaces and processes there were."""
+    with lock(name):
+        return remove(name)
+
+
+def remove(name: str) -> int:
+    """End the lab's processes, then its namespaces, then its files: each is found by what comes after it."""
+    namespaces = netns.listing(prefix(name))
+    ended = netns.end(namespaces, f"{STATE / name}/")
+    for namespace in namespaces:
+        netns.delete(namespace)
+    shutil.rmtree(STATE / name, ignore_errors=True)
+    return len(namespaces) + ended
+
+
+@contextmanager
+def lock(name: str) -> Iterator[int]:
+    """One builder at a time. Its children inherit the lock, so that it outlives a killed builder until they end."""
+    prefix(name)  # refuses a name that is none
+    _need_root()
+    STATE.mkdir(exist_ok=True)
+    descriptor = _locked(STATE / f"{name}.lock")
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _need_root() -> None:
+    if os.geteuid():
+        raise PylvsError("the lab makes network namespaces, so it needs root; type: sudo pylvs lab …")
+
+
+def _locked(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise PylvsError("another `pylvs lab` is at work on this lab; wait for it, or end it") from None
+            time.sleep(netns.POLL)
