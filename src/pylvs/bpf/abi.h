@@ -31,6 +31,9 @@ enum sctp_state { SCTP_NONE = 0, SCTP_INIT1, SCTP_INIT, SCTP_COOKIE_SENT, SCTP_C
 		  SCTP_COOKIE, SCTP_COOKIE_ECHOED, SCTP_ESTABLISHED, SCTP_SHUTDOWN_SENT, SCTP_SHUTDOWN_RECEIVED,
 		  SCTP_SHUTDOWN_ACK_SENT, SCTP_REJECTED, SCTP_CLOSED, SCTP_STATES };
 
+/* Room for the states of any protocol: a power of two, for the verifier. */
+enum { STATES = 16 };
+
 enum template_state { TEMPLATE_NONE = 0, TEMPLATE_ASSURED };
 
 /* The same bits as IP_VS_SVC_F_* of linux/ip_vs.h. */
@@ -105,10 +108,9 @@ struct settings {
 	__u32 clamp_mss;
 	__u32 mark_rules;		/* how many rules `pylvs mark` has set */
 	__u32 icmp_rate;		/* errors a second, 0: no limit */
-	__u32 tcp_timeout[TCP_STATES];
-	__u32 udp_timeout[UDP_STATES];
-	__u32 sctp_timeout[SCTP_STATES];
-	__u32 spare[6];
+	__u32 tcp_timeout[STATES];	/* by tcp_state */
+	__u32 udp_timeout[STATES];
+	__u32 sctp_timeout[STATES];
 };
 
 /* Which addresses matter at all: a bit per hash of a VIP, or of a NAT destination. Bits are only ever set. */

@@ -42,16 +42,23 @@ static const __u32 crc32c_zeros[16] = {
 	0x35d73a62, 0x28461564, 0xbf455269, 0xe2ea32dc,
 };
 
+/* All ones if the bit is set; opaque to clang, which would make it a branch, and the verifier try both sides 32 times. */
+inline_always __u32 mask_of_bit(__u32 bit)
+{
+	__u32 mask = -(bit & 1);
+
+	asm volatile("" : "+r"(mask));
+	return mask;
+}
+
 /* a * b mod the polynomial, reflected: the highest bit is x^0. */
 inline_always __u32 crc32c_multiply(__u32 a, __u32 b)
 {
 	__u32 product = 0;
 
-	for (int i = 0; i < 32; i++) {
-		if (a & 0x80000000U)
-			product ^= b;
-		a <<= 1;
-		b = b & 1 ? b >> 1 ^ 0x82f63b78U : b >> 1;
+	for (int i = 31; i >= 0; i--) {
+		product ^= b & mask_of_bit(a >> i);
+		b = b >> 1 ^ (0x82f63b78U & mask_of_bit(b));
 	}
 	return product;
 }

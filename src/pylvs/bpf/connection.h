@@ -289,10 +289,10 @@ inline_always void count_state(struct connection *connection, struct destination
 inline_always __u32 timeout_of(struct settings *setting, __u8 protocol, __u8 state)
 {
 	if (protocol == PROTO_TCP)
-		return setting->tcp_timeout[state < TCP_STATES ? state : TCP_CLOSE];
+		return setting->tcp_timeout[bounded(state, STATES - 1)];
 	if (protocol == PROTO_UDP)
-		return setting->udp_timeout[0];
-	return setting->sctp_timeout[state < SCTP_STATES ? state : SCTP_CLOSED];
+		return setting->udp_timeout[UDP_NORMAL];
+	return setting->sctp_timeout[bounded(state, STATES - 1)];
 }
 
 /* One packet of the connection: state, counts, timer. */

@@ -59,7 +59,7 @@ inline_always void wrr_changed(struct service *service, const struct survey *sur
 	if (current > max || !current)
 		current = max;
 	else if (gcd > 1)
-		current = current / gcd * gcd + 1;
+		current = (__u32)current / (__u32)gcd * gcd + 1;
 	service->gcd = gcd;
 	service->max_weight = max;
 	service->cursor = (__u32)current;
@@ -120,7 +120,7 @@ static long permute_visit(__u32 index, void *context)
 		return 1;
 	own = &permuting->bench->permutation[index % DESTINATIONS_MAX];
 	number = bpf_ntohs(destination->port) + bpf_ntohl(addr_fold(&destination->address));
-	turns = destination->last_weight / permuting->gcd >> (permuting->shift & 31);
+	turns = (__u32)destination->last_weight / permuting->gcd >> (permuting->shift & 31);
 	own->slot = permuting->slot;
 	own->next = maglev_hash(number, MAGLEV_KEY_1) % MAGLEV;
 	own->skip = maglev_hash(number, MAGLEV_KEY_2) % (MAGLEV - 1) + 1;
@@ -130,33 +130,25 @@ static long permute_visit(__u32 index, void *context)
 	return !permuting->slot;
 }
 
-struct filling {
-	struct workbench *bench;
-	__u32 who;
-	__u32 count;
-	__u32 filled;
-	__u32 turn;
-};
-
 /* One try of one destination: the next place of its permutation, taken if it is free. */
 static long fill_visit(__u32 index, void *context)
 {
-	struct filling *filling = context;
-	struct permutation *own = &filling->bench->permutation[filling->who % DESTINATIONS_MAX];
-	__u32 place = own->next % MAGLEV;
+	struct workbench *bench = *(struct workbench **)context;
+	struct permutation *own = &bench->permutation[bench->who % DESTINATIONS_MAX];
+	__u32 place = bounded(own->next % MAGLEV, 4095);
 
 	if (own->turns) {
 		own->next = (place + own->skip) % MAGLEV;
-		if (filling->bench->maglev.slot[place])
+		if (bench->maglev.slot[place])
 			return 0;
-		filling->bench->maglev.slot[place] = own->slot;
-		if (++filling->filled >= MAGLEV)
+		bench->maglev.slot[place] = own->slot;
+		if (++bench->filled >= MAGLEV)
 			return 1;
-		if (++filling->turn < own->turns)
+		if (++bench->turn < own->turns)
 			return 0;
 	}
-	filling->turn = 0;
-	filling->who = filling->who + 1 >= filling->count ? 0 : filling->who + 1;
+	bench->turn = 0;
+	bench->who = bench->who + 1 >= bench->count ? 0 : bench->who + 1;
 	return 0;
 }
 
@@ -169,13 +161,16 @@ static long clear_visit(__u32 index, void *context)
 	return 0;
 }
 
+/* Position of the highest bit that is set, from 1; 0 for 0. */
 inline_always __u32 highest_bit(__u32 value)
 {
-	__u32 bits = 0;
+	__u32 bits = value != 0;
 
-	for (int i = 0; i < 32; i++) {
-		if (value >> i)
-			bits = i + 1;
+	for (__u32 step = 16; step; step >>= 1) {
+		if (value >> step) {
+			value >>= step;
+			bits += step;
+		}
 	}
 	return bits;
 }
@@ -184,16 +179,16 @@ inline_always __u32 highest_bit(__u32 value)
 inline_always void maglev_changed(struct service *service, __u32 slot, struct workbench *bench, const struct survey *survey)
 {
 	struct permuting permuting = {.bench = bench, .slot = service->first, .gcd = survey->gcd_of_last};
-	struct filling filling = {.bench = bench};
 
 	bpf_loop(MAGLEV, clear_visit, &bench, 0);
 	if (survey->gcd_of_last) {
-		__u32 bits = highest_bit(survey->max_last_weight / survey->gcd_of_last);
+		__u32 bits = highest_bit((__u32)survey->max_last_weight / survey->gcd_of_last);
 
 		permuting.shift = bits > 6 ? bits - 6 : 0;
 		bpf_loop(DESTINATIONS_MAX, permute_visit, &permuting, 0);
-		filling.count = permuting.count;
-		bpf_loop(BPF_MAX_STEPS, fill_visit, &filling, 0);
+		bench->who = bench->filled = bench->turn = 0;
+		bench->count = permuting.count;
+		bpf_loop(BPF_MAX_STEPS, fill_visit, &bench, 0);
 	}
 	bpf_map_update_elem(&maglevs, &slot, &bench->maglev, BPF_ANY);
 }

@@ -19,14 +19,22 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* A later fragment has no ports: it gets those of the first. */
 inline_always int fragment_ports(struct flow *flow)
 {
-	struct fragment_key key = {.saddr = flow->saddr, .daddr = flow->daddr, .id = flow->id, .protocol = flow->protocol};
 	struct fragment first = {.sport = flow->sport, .dport = flow->dport, .tick = flow->now}, *seen;
+	struct desk *desk = desk_get();
+	struct fragment_key *key;
 
+	if (!desk)
+		return -1;
+	key = &desk->fragment_key;
+	key->saddr = flow->saddr;
+	key->daddr = flow->daddr;
+	key->id = flow->id;
+	key->protocol = flow->protocol;
 	if (flow->fragment == FRAGMENT_FIRST) {
-		bpf_map_update_elem(&fragments, &key, &first, BPF_ANY);
+		bpf_map_update_elem(&fragments, key, &first, BPF_ANY);
 		return 0;
 	}
-	seen = bpf_map_lookup_elem(&fragments, &key);
+	seen = bpf_map_lookup_elem(&fragments, key);
 	if (!seen)
 		return -1;
 	flow->sport = seen->sport;
@@ -46,7 +54,7 @@ inline_always __u32 mtu_towards(const struct destination *destination, __u8 meth
 inline_always enum outcome admit(struct packet *packet, struct destination *destination, __u8 method,
 				 struct settings *setting)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	__u32 mtu = mtu_towards(destination, method);
 
 	if (unlikely(flow->ttl <= 1))
@@ -90,14 +98,14 @@ inline_always enum outcome forward(struct packet *packet, struct choice *choice,
 /* Whether XDP can finish this packet by itself. It cannot refuse, nor ask for a neighbour. */
 inline_always int xdp_can(struct packet *packet, struct destination *destination, __u8 method, enum hop hop)
 {
-	return hop == HOP_READY && packet->flow.ttl > 1 && packet->flow.length <= mtu_towards(destination, method);
+	return hop == HOP_READY && packet->flow->ttl > 1 && packet->flow->length <= mtu_towards(destination, method);
 }
 
 /* A packet of a known connection, from its client. */
 inline_always enum outcome direct_known(struct packet *packet, __u32 number, struct connection *connection,
 					struct settings *setting)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct choice choice = {connection->destination, number, connection->rport, connection->method, 0, 0};
 	struct destination *destination = destination_get(choice.destination);
 	enum hop hop;
@@ -129,7 +137,7 @@ inline_always int may_open(const struct flow *flow, struct settings *setting)
 
 inline_always enum outcome direct_new(struct packet *packet, struct settings *setting)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	__u32 slot = service_find(flow, setting);
 	struct choice choice = {};
 	struct connection *connection = 0;
@@ -193,46 +201,59 @@ inline_always int is_orphan(struct connection *connection, struct settings *sett
 	return destination && !(destination->flags & DEST_AVAILABLE);
 }
 
+/* FULLNAT: the reply's destination becomes the client again. */
+inline_always void translate_back(struct translation *change, const struct flow *flow, const struct connection *connection)
+{
+	change->end = END_DESTINATION;
+	change->old = flow->daddr;
+	change->new = connection->client;
+	change->old_port = flow->dport;
+	change->new_port = connection->cport;
+}
+
 /* A reply from a NAT server to its client. */
 inline_always enum outcome reply(struct packet *packet, __u32 number, struct connection *connection,
 				 struct settings *setting)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct destination *destination = destination_get(connection->destination);
-	struct translation source = {END_SOURCE, flow->saddr, connection->virtual, flow->sport, connection->vport};
-	struct translation target = {END_DESTINATION, flow->daddr, connection->client, flow->dport, connection->cport};
 	int full = connection->method == METHOD_FULLNAT;
-	struct route route = {};
-	struct addr gateway = {}, client = connection->client;
+	struct desk *desk = desk_get();
 	enum hop hop;
 
-	if (!destination)
+	if (!destination || !desk)
 		return DROP_ERROR;
 	if (flow->ttl <= 1)
 		return PASS_TTL;
-	hop = client_hop(packet, &client, setting, &route, &gateway);
+	hop = client_hop(packet, &connection->client, setting, desk);
 	if (hop == HOP_LATER)
 		return PASS_TO_TC;
 	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
 	count_reply(connection->destination, destination, flow->length);
 	connection_advance(connection, number - 1, destination, flow, FROM_SERVER, setting);
-	if (translate(packet, &source) || (full && translate(packet, &target)))
+	translate_from(&desk->first, flow, &connection->virtual, connection->vport);
+	if (translate(packet, &desk->first))
 		return DROP_ERROR;
+	if (full) {
+		translate_back(&desk->second, flow, connection);
+		if (translate(packet, &desk->second))
+			return DROP_ERROR;
+	}
 	if (hop == HOP_LOCAL)
 		return PASS_LOCAL;
 	if (decrement_ttl(packet, flow->l3))
 		return DROP_ERROR;
-	return send_to_client(packet, &route, &gateway, hop, full ? FORWARD_FULLNAT_REPLY : FORWARD_NAT_REPLY);
+	return send_to_client(packet, desk, hop, full ? FORWARD_FULLNAT_REPLY : FORWARD_NAT_REPLY);
 }
 
 inline_always enum outcome direct_reply(struct packet *packet, struct settings *setting)
 {
 	struct connection *connection = 0;
-	__u32 number = connection_find(&packet->flow, 1, &connection);
+	__u32 number = connection_find(packet->flow, 1, &connection);
 
 	if (!number)
-		number = fullnat_find(&packet->flow, &connection);
+		number = fullnat_find(packet->flow, &connection);
 	if (!number || !connection)
 		return PASS_NOT_OURS;
 	return reply(packet, number, connection, setting);
@@ -241,12 +262,12 @@ inline_always enum outcome direct_reply(struct packet *packet, struct settings *
 inline_always enum outcome direct_request(struct packet *packet, struct settings *setting)
 {
 	struct connection *connection = 0;
-	__u32 number = connection_find(&packet->flow, 0, &connection);
+	__u32 number = connection_find(packet->flow, 0, &connection);
 
 	if (likely(number && connection)) {
-		if (likely(!is_reused(connection, &packet->flow, setting) && !is_orphan(connection, setting)))
+		if (likely(!is_reused(connection, packet->flow, setting) && !is_orphan(connection, setting)))
 			return direct_known(packet, number, connection, setting);
-		connection_end(connection, packet->flow.now, setting->second);
+		connection_end(connection, packet->flow->now, setting->second);
 	}
 	return direct_new(packet, setting);
 }
@@ -254,7 +275,7 @@ inline_always enum outcome direct_request(struct packet *packet, struct settings
 inline_always enum outcome direct(struct packet *packet)
 {
 	struct settings *setting = settings_get();
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	int may_be_request, may_be_reply;
 	enum outcome outcome;
 
@@ -285,7 +306,8 @@ inline_always enum outcome direct(struct packet *packet)
 SEC("xdp")
 int director_xdp(struct xdp_md *ctx)
 {
-	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .verdict = XDP_DROP};
+	struct flow flow = {};
+	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .verdict = XDP_DROP, .flow = &flow};
 
 	return leave(&packet, direct(&packet));
 }
@@ -296,10 +318,10 @@ enum { HEADERS = 192 };
 SEC("tc")
 int director_tc(struct __sk_buff *skb)
 {
-	struct packet packet = {.ctx = skb, .hook = HOOK_TC, .verdict = TC_ACT_SHOT};
+	struct flow flow = {.mark = skb->mark};
+	struct packet packet = {.ctx = skb, .hook = HOOK_TC, .verdict = TC_ACT_SHOT, .flow = &flow};
 
 	if (skb->data_end - skb->data < HEADERS && skb->data_end - skb->data < skb->len)
 		bpf_skb_pull_data(skb, skb->len < HEADERS ? skb->len : HEADERS);
-	packet.flow.mark = skb->mark;
 	return leave(&packet, direct(&packet));
 }

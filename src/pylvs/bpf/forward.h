@@ -19,6 +19,7 @@ inline_always int is_zero_mac(const __u8 mac[6])
 /* Fills `fib` with the route to an address as the routing table has it for packets of this host. */
 inline_always long route_lookup(struct packet *packet, const struct addr *to, struct bpf_fib_lookup *fib)
 {
+	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->ifindex = LOOPBACK;
 	fib->tot_len = 1; /* asks for the path's MTU */
 	if (addr_is_v4(to)) {
@@ -42,24 +43,29 @@ inline_always void gateway_of(const struct bpf_fib_lookup *fib, struct addr *gat
 /* Asks the routing table for the way to a destination and writes it there. */
 inline_always enum hop destination_route(struct packet *packet, struct destination *destination)
 {
-	struct bpf_fib_lookup fib = {};
-	long result = route_lookup(packet, &destination->address, &fib);
+	struct desk *desk = desk_get();
+	struct bpf_fib_lookup *fib;
+	long result;
 
+	if (!desk)
+		return HOP_NONE;
+	fib = &desk->fib;
+	result = route_lookup(packet, &destination->address, fib);
 	destination->local = result == BPF_FIB_LKUP_RET_NOT_FWDED;
-	destination->checked = packet->flow.now ?: 1;
+	destination->checked = packet->flow->now ?: 1;
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH) {
 		destination->ifindex = 0;
 		return destination->local ? HOP_LOCAL : HOP_NONE;
 	}
-	gateway_of(&fib, &destination->gateway);
+	gateway_of(fib, &destination->gateway);
 	if (result == BPF_FIB_LKUP_RET_SUCCESS) {
-		__builtin_memcpy(destination->neighbour, fib.dmac, 6);
-		__builtin_memcpy(destination->own, fib.smac, 6);
-		destination->mtu = fib.mtu_result;
+		__builtin_memcpy(destination->neighbour, fib->dmac, 6);
+		__builtin_memcpy(destination->own, fib->smac, 6);
+		destination->mtu = fib->mtu_result;
 	} else {
 		__builtin_memset(destination->neighbour, 0, 6);
 	}
-	destination->ifindex = fib.ifindex;
+	destination->ifindex = fib->ifindex;
 	return HOP_ASK;
 }
 
@@ -67,7 +73,7 @@ inline_always enum hop destination_route(struct packet *packet, struct destinati
  * but through the kernel's neighbour table, which so learns that the neighbour is in use, or asks for it. */
 inline_always enum hop destination_hop(struct packet *packet, struct destination *destination, struct settings *setting)
 {
-	int fresh = destination->checked && packet->flow.now - destination->checked < setting->second;
+	int fresh = destination->checked && packet->flow->now - destination->checked < setting->second;
 
 	if (likely(fresh && destination->ifindex && !is_zero_mac(destination->neighbour)))
 		return HOP_READY;
@@ -125,55 +131,58 @@ inline_always void route_write(struct route *cached, const struct route *route)
 	__sync_lock_test_and_set(&cached->sequence, sequence + 2);
 }
 
-/* The way to a client, from the cache or from the routing table. With HOP_ASK `gateway` is set. */
+/* The way to a client, from the cache or from the routing table. It is put on the desk: the route, and with HOP_ASK the gateway. */
 inline_always enum hop client_hop(struct packet *packet, const struct addr *client, struct settings *setting,
-				  struct route *route, struct addr *gateway)
+				  struct desk *desk)
 {
 	__u32 index = (filter_bit(client, FILTER_VIP) ^ client->low >> 40) % ROUTES;
 	struct route *cached = bpf_map_lookup_elem(&routes, &index);
-	struct bpf_fib_lookup fib = {};
+	struct route *route = &desk->route;
+	struct bpf_fib_lookup *fib = &desk->fib;
 	long result;
 
 	if (!cached)
 		return HOP_NONE;
 	if (route_read(cached, client, route)) {
-		if (packet->flow.now - route->checked < setting->second)
+		if (packet->flow->now - route->checked < setting->second)
 			return HOP_READY;
 		if (packet->hook == HOOK_XDP)
 			return HOP_LATER;
 	}
-	result = route_lookup(packet, client, &fib);
+	result = route_lookup(packet, client, fib);
 	if (result == BPF_FIB_LKUP_RET_NO_NEIGH && packet->hook == HOOK_XDP)
 		return HOP_LATER;
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return result == BPF_FIB_LKUP_RET_NOT_FWDED ? HOP_LOCAL : HOP_NONE;
-	gateway_of(&fib, gateway);
+	gateway_of(fib, &desk->gateway);
 	route->address = *client;
-	route->checked = packet->flow.now;
-	route->ifindex = fib.ifindex;
-	__builtin_memcpy(route->neighbour, fib.dmac, 6);
-	__builtin_memcpy(route->own, fib.smac, 6);
+	route->checked = packet->flow->now;
+	route->ifindex = fib->ifindex;
+	__builtin_memcpy(route->neighbour, fib->dmac, 6);
+	__builtin_memcpy(route->own, fib->smac, 6);
 	if (result == BPF_FIB_LKUP_RET_SUCCESS)
 		route_write(cached, route);
 	return packet->hook == HOOK_XDP ? HOP_READY : HOP_ASK;
 }
 
-inline_always enum outcome send_to_client(struct packet *packet, const struct route *route, const struct addr *gateway,
-					  enum hop hop, enum outcome outcome)
+inline_always enum outcome send_to_client(struct packet *packet, struct desk *desk, enum hop hop, enum outcome outcome)
 {
+	const struct route *route = &desk->route;
+
+
 	if (!is_zero_mac(route->neighbour) && set_macs(packet, route->neighbour, route->own))
 		return DROP_ERROR;
 	if (hop == HOP_READY)
 		packet_redirect(packet, route->ifindex);
 	else
-		packet_redirect_neighbour(packet, route->ifindex, gateway);
+		packet_redirect_neighbour(packet, route->ifindex, &desk->gateway);
 	return outcome;
 }
 
 /* One hop less to live. The checksum of the header follows, and so does a sum over the whole packet. */
 inline_always int decrement_ttl(struct packet *packet, __u32 l3)
 {
-	if (packet->flow.family == 4) {
+	if (packet->flow->family == 4) {
 		struct iphdr *ip = packet_at(packet, l3, sizeof(*ip));
 
 		if (!ip)
@@ -194,7 +203,7 @@ inline_always int decrement_ttl(struct packet *packet, __u32 l3)
 inline_always __u32 wire_length(struct packet *packet)
 {
 	struct __sk_buff *skb = packet->ctx;
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 
 	if (packet->hook == HOOK_TC && skb->gso_size)
 		return flow->l4 - flow->l3 + 60 + skb->gso_size < flow->length ? flow->l4 - flow->l3 + 20 + skb->gso_size :

@@ -70,7 +70,7 @@ inline_always int sum_of_quote(struct packet *packet, __u32 offset, __u32 length
 
 inline_always int write_refusal_v4(struct packet *packet, const struct refusal *refusal, __u32 quoted, __u64 sum)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct iphdr *ip = packet_at(packet, ETH_HLEN, sizeof(*ip) + sizeof(struct icmp_header));
 	struct icmp_header *icmp = (void *)(ip + 1);
 
@@ -96,7 +96,7 @@ inline_always int write_refusal_v4(struct packet *packet, const struct refusal *
 
 inline_always int write_refusal_v6(struct packet *packet, const struct refusal *refusal, __u32 quoted, __u64 sum)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct ipv6hdr *ip = packet_at(packet, ETH_HLEN, sizeof(*ip) + sizeof(struct icmp_header));
 	struct icmp_header *icmp = (void *)(ip + 1);
 	__u32 length = sizeof(*icmp) + quoted;
@@ -124,7 +124,7 @@ inline_always enum outcome refuse(struct packet *packet, struct settings *settin
 				  enum outcome outcome)
 {
 	struct __sk_buff *skb = packet->ctx;
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	__u32 quoted = flow->length < QUOTE_MAX ? flow->length : QUOTE_MAX;
 	__u32 headers = flow->family == 4 ? 28 : 48;
 	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth)), swapped;
@@ -177,7 +177,7 @@ inline_always enum outcome refuse_too_big(struct packet *packet, struct settings
 /* The packet that an ICMP error quotes, turned round: its flow is that of the connection it is about. */
 inline_always int quoted_flow(struct packet *packet, struct flow *quoted)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct ports *ports;
 
 	__builtin_memset(quoted, 0, sizeof(*quoted));
@@ -221,9 +221,9 @@ inline_always int translate_quote(struct packet *packet, const struct flow *quot
 
 	if (translate_address(packet, quoted->l3, change) || set_port(packet, quoted->l4, change))
 		return -1;
-	if (packet->flow.family == 6)
+	if (packet->flow->family == 6)
 		delta += checksum_delta_addr(&change->old, &change->new) + checksum_delta_addr(outer_old, outer_new);
-	icmp = packet_at(packet, packet->flow.l4, sizeof(*icmp));
+	icmp = packet_at(packet, packet->flow->l4, sizeof(*icmp));
 	if (!icmp)
 		return -1;
 	icmp->check = checksum_update(icmp->check, delta);
@@ -233,11 +233,15 @@ inline_always int translate_quote(struct packet *packet, const struct flow *quot
 inline_always enum outcome forward_error_by_nat(struct packet *packet, struct flow *quoted, struct connection *connection,
 						struct destination *destination, enum hop hop)
 {
-	struct translation inner = {END_SOURCE, quoted->daddr, destination->address, quoted->dport, connection->rport};
-	struct translation outer = {END_DESTINATION, packet->flow.daddr, destination->address, 0, 0};
+	struct desk *desk = desk_get();
 
-	if (translate_quote(packet, quoted, &inner, &outer.old, &outer.new) ||
-	    translate_address(packet, packet->flow.l3, &outer) || decrement_ttl(packet, packet->flow.l3))
+	if (!desk)
+		return DROP_ERROR;
+	translate_to(&desk->first, quoted, destination, connection->rport);
+	desk->first.end = END_SOURCE; /* the quoted packet went the other way */
+	translate_to(&desk->second, packet->flow, destination, 0);
+	if (translate_quote(packet, quoted, &desk->first, &desk->second.old, &desk->second.new) ||
+	    translate_address(packet, packet->flow->l3, &desk->second) || decrement_ttl(packet, packet->flow->l3))
 		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_ICMP);
 }
@@ -261,7 +265,7 @@ inline_always enum outcome forward_error(struct packet *packet, struct flow *quo
 		return DROP_NO_ROUTE;
 	if (hop == HOP_LOCAL)
 		return PASS_LOCAL;
-	count_request(connection->destination, destination, packet->flow.length);
+	count_request(connection->destination, destination, packet->flow->length);
 	if (connection->method == METHOD_NAT)
 		return forward_error_by_nat(packet, quoted, connection, destination, hop);
 	if (connection->method == METHOD_TUN)
@@ -272,44 +276,43 @@ inline_always enum outcome forward_error(struct packet *packet, struct flow *quo
 }
 
 /* An error from behind NAT to the client: it comes from the VIP and speaks of the VIP. */
-inline_always enum outcome return_error(struct packet *packet, struct flow *quoted, struct connection *connection,
-					struct settings *setting)
+inline_always enum outcome return_error(struct packet *packet, struct connection *connection, struct settings *setting,
+					struct desk *desk)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow, *quoted = &desk->quoted;
 	struct destination *destination = destination_get(connection->destination);
-	struct translation inner = {END_DESTINATION, quoted->saddr, connection->virtual, quoted->sport, connection->vport};
-	struct translation outer = {END_SOURCE, flow->saddr, connection->virtual, 0, 0};
-	struct route route = {};
-	struct addr gateway = {};
 	enum hop hop;
 
 	if (packet->hook == HOOK_XDP)
 		return PASS_TO_TC;
-	hop = client_hop(packet, &flow->daddr, setting, &route, &gateway);
+	hop = client_hop(packet, &flow->daddr, setting, desk);
 	if (!destination || flow->ttl <= 1 || hop == HOP_LOCAL)
 		return PASS_NOT_OURS;
 	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
 	count_reply(connection->destination, destination, flow->length);
-	if (translate_quote(packet, quoted, &inner, &outer.old, &outer.new) ||
-	    translate_address(packet, flow->l3, &outer) || decrement_ttl(packet, flow->l3))
+	translate_from(&desk->first, quoted, &connection->virtual, connection->vport);
+	desk->first.end = END_DESTINATION; /* the quoted packet went the other way */
+	translate_from(&desk->second, flow, &connection->virtual, 0);
+	if (translate_quote(packet, quoted, &desk->first, &desk->second.old, &desk->second.new) ||
+	    translate_address(packet, flow->l3, &desk->second) || decrement_ttl(packet, flow->l3))
 		return DROP_ERROR;
-	return send_to_client(packet, &route, &gateway, hop, FORWARD_ICMP);
+	return send_to_client(packet, desk, hop, FORWARD_ICMP);
 }
 
 inline_always enum outcome direct_error(struct packet *packet, struct settings *setting)
 {
 	struct connection *connection = 0;
-	struct flow quoted;
+	struct desk *desk = desk_get();
 
-	if (packet->flow.fragment != FRAGMENT_NONE || quoted_flow(packet, &quoted))
+	if (!desk || packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &desk->quoted))
 		return PASS_NOT_OURS;
-	packet->flow.now = quoted.now = now_ticks();
-	if (connection_find(&quoted, 0, &connection) && connection)
-		return forward_error(packet, &quoted, connection, setting);
+	packet->flow->now = desk->quoted.now = now_ticks();
+	if (connection_find(&desk->quoted, 0, &connection) && connection)
+		return forward_error(packet, &desk->quoted, connection, setting);
 	/* quoted: what went from client to real server; turned round, it is a reply's flow */
-	if (connection_find(&quoted, 1, &connection) && connection)
-		return return_error(packet, &quoted, connection, setting);
+	if (connection_find(&desk->quoted, 1, &connection) && connection)
+		return return_error(packet, connection, setting, desk);
 	return PASS_NOT_OURS;
 }
 

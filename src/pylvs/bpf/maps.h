@@ -38,16 +38,12 @@ struct {
 	__type(value, __u32);
 } services SEC(".maps");
 
-struct record {
-	__u8 bytes[RECORD_SIZE];
-};
-
 struct records_chunk {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, CHUNK);
-	__type(key, __u32);
-	__type(value, struct record);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, RECORD_SIZE);
 };
 
 struct {
@@ -60,8 +56,8 @@ struct {
 struct counters_chunk {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, CHUNK);
-	__type(key, __u32);
-	__type(value, struct counters);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct counters));
 };
 
 /* By slot, as the records. Slot 0 has the totals. */
@@ -76,8 +72,8 @@ struct estimates_chunk {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, CHUNK);
-	__type(key, __u32);
-	__type(value, struct estimate);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct estimate));
 };
 
 struct {
@@ -111,7 +107,7 @@ struct buckets {
 	__u32 slot[BUCKETS];
 };
 struct maglev {
-	__u32 slot[MAGLEV];
+	__u32 slot[MAGLEV + 3];		/* a power of two, for the verifier */
 };
 
 struct {
@@ -139,6 +135,10 @@ struct permutation {
 };
 enum { PERMUTATIONS = 1024, BPF_MAX_STEPS = 1 << 23 };
 struct workbench {
+	__u32 who;			/* whose turn it is; here and not on the stack, where the verifier would count along */
+	__u32 count;
+	__u32 filled;
+	__u32 turn;
 	struct buckets buckets;
 	struct maglev maglev;
 	struct permutation permutation[PERMUTATIONS];
@@ -273,6 +273,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct bucket);
 } icmp_tokens SEC(".maps");
+
+/* value & mask, where clang knows that the mask changes nothing but the verifier does not. */
+inline_always __u32 bounded(__u32 value, __u32 mask)
+{
+	asm volatile("" : "+r"(value));
+	return value & mask;
+}
 
 inline_always struct settings *settings_get(void)
 {

@@ -44,11 +44,51 @@ struct flow {
 	__u32 tag;
 };
 
+enum end { END_SOURCE, END_DESTINATION };
+
+/* One end of a packet changes its address and port. */
+struct translation {
+	enum end end;
+	__be16 old_port;
+	__be16 new_port;
+	struct addr old;
+	struct addr new;
+};
+
+/* Room for what the slower ways need and the stack has not: the verifier allows 512 bytes for all calls together. */
+struct desk {
+	struct flow quoted;
+	struct translation first;
+	struct translation second;
+	struct route route;
+	struct addr gateway;
+	struct bpf_fib_lookup fib;
+	struct fragment_key fragment_key;
+	struct local_key local_key;
+	struct connection template;
+	struct cached cached;
+	struct cached_key cached_key;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct desk);
+} desks SEC(".maps");
+
+inline_always struct desk *desk_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&desks, &zero);
+}
+
 struct packet {
 	void *ctx;
 	enum hook hook;
 	int verdict;
-	struct flow flow;
+	struct flow *flow;
 };
 
 /* RFC 792 and RFC 4443; the kernel's headers for them want the C library's. */
@@ -79,24 +119,31 @@ struct sctp_header {
 	__be16 chunk_length;
 };
 
+/* A word of the context, read in one instruction: the verifier lets nobody read through `ctx + 76`, which clang
+ * likes to keep in a register. */
+#define context_word(ctx, type, member)                                                             \
+	({                                                                                          \
+		long word;                                                                          \
+		asm volatile("%0 = *(u32 *)(%1 + %2)"                                               \
+			     : "=r"(word)                                                           \
+			     : "r"(ctx), "i"(__builtin_offsetof(type, member)));                    \
+		(void *)word;                                                                       \
+	})
+
 /* `size` bytes at `offset`, or nothing. */
 inline_always void *packet_at(struct packet *packet, __u32 offset, __u32 size)
 {
 	void *data, *end;
 
 	if (packet->hook == HOOK_XDP) {
-		struct xdp_md *ctx = packet->ctx;
-
-		data = (void *)(long)ctx->data;
-		end = (void *)(long)ctx->data_end;
+		data = context_word(packet->ctx, struct xdp_md, data);
+		end = context_word(packet->ctx, struct xdp_md, data_end);
 	} else {
-		struct __sk_buff *ctx = packet->ctx;
-
-		data = (void *)(long)ctx->data;
-		end = (void *)(long)ctx->data_end;
+		data = context_word(packet->ctx, struct __sk_buff, data);
+		end = context_word(packet->ctx, struct __sk_buff, data_end);
 	}
-	offset &= 0xfff; /* the verifier wants to see that it is small */
-	return data + offset + size <= end ? data + offset : 0;
+	data += bounded(offset, 0xfff);
+	return data + size <= end ? data : 0;
 }
 
 inline_always void addr_from_v4(struct addr *addr, __be32 v4)
@@ -128,7 +175,7 @@ enum tcp_event { EVENT_SYN, EVENT_FIN, EVENT_ACK, EVENT_RST, EVENT_NONE };
 
 inline_always int parse_tcp(struct packet *packet)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct tcphdr *tcp = packet_at(packet, flow->l4, sizeof(*tcp));
 
 	if (!tcp)
@@ -155,22 +202,23 @@ inline_always int parse_tcp(struct packet *packet)
 enum sctp_event { SCTP_DATA, SCTP_EVENT_INIT, SCTP_EVENT_INIT_ACK, SCTP_COOKIE_ECHO, SCTP_COOKIE_ACK, SCTP_SHUTDOWN,
 		  SCTP_SHUTDOWN_ACK, SCTP_SHUTDOWN_COMPLETE, SCTP_ERROR, SCTP_ABORT, SCTP_EVENTS };
 
-/* RFC 9260, section 3.2: chunk types 0 to 14. */
-static const __u8 sctp_event_of_chunk[16] = {
+/* RFC 9260, section 3.2: chunk types 0 to 14. Not 16 long: clang 14 would put it in a section that BTF misses. */
+enum { SCTP_CHUNKS = 24 };
+static const __u8 sctp_event_of_chunk[SCTP_CHUNKS] = {
 	SCTP_DATA, SCTP_EVENT_INIT, SCTP_EVENT_INIT_ACK, SCTP_DATA, SCTP_DATA, SCTP_DATA, SCTP_ABORT, SCTP_SHUTDOWN,
 	SCTP_SHUTDOWN_ACK, SCTP_ERROR, SCTP_COOKIE_ECHO, SCTP_COOKIE_ACK, SCTP_DATA, SCTP_DATA, SCTP_SHUTDOWN_COMPLETE,
 	SCTP_DATA };
 
 inline_always int parse_sctp(struct packet *packet)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct sctp_header *sctp = packet_at(packet, flow->l4, sizeof(*sctp));
 
 	if (!sctp)
 		return -1;
 	flow->sport = sctp->source;
 	flow->dport = sctp->dest;
-	flow->event = sctp->chunk < 16 ? sctp_event_of_chunk[sctp->chunk & 15] : SCTP_DATA;
+	flow->event = sctp->chunk < SCTP_CHUNKS ? sctp_event_of_chunk[sctp->chunk] : SCTP_DATA;
 	if (sctp->chunk == 1) /* INIT */
 		flow->flags |= FLOW_SYN | FLOW_OPENS;
 	return 0;
@@ -178,7 +226,7 @@ inline_always int parse_sctp(struct packet *packet)
 
 inline_always int parse_ports(struct packet *packet)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct ports *ports = packet_at(packet, flow->l4, sizeof(*ports));
 
 	if (!ports)
@@ -192,7 +240,7 @@ inline_always int parse_ports(struct packet *packet)
  * connection whose packet was quoted. ICMP that is no error is nobody's. */
 inline_always int parse_icmp(struct packet *packet)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct icmp_header *icmp = packet_at(packet, flow->l4, sizeof(*icmp));
 
 	if (!icmp)
@@ -204,7 +252,7 @@ inline_always int parse_icmp(struct packet *packet)
 
 inline_always int parse_icmpv6(struct packet *packet)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct icmp_header *icmp = packet_at(packet, flow->l4, sizeof(*icmp));
 
 	if (!icmp)
@@ -216,7 +264,7 @@ inline_always int parse_icmpv6(struct packet *packet)
 
 inline_always int parse_transport(struct packet *packet)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 
 	if (flow->fragment == FRAGMENT_LATER)
 		return 0;
@@ -238,7 +286,7 @@ inline_always int parse_transport(struct packet *packet)
 
 inline_always int parse_ipv4(struct packet *packet)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct iphdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
 
 	if (!ip || ip->version != 4 || ip->ihl < 5)
@@ -272,7 +320,7 @@ struct extension {
 /* Steps over IPv6 extension headers (RFC 8200), at most six. */
 inline_always int parse_extensions(struct packet *packet, __u8 next)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 
 	for (int i = 0; i < 6; i++) {
 		struct extension *extension;
@@ -301,7 +349,7 @@ inline_always int parse_extensions(struct packet *packet, __u8 next)
 
 inline_always int parse_ipv6(struct packet *packet)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct ipv6hdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
 
 	if (!ip || ip->version != 6)
@@ -320,7 +368,7 @@ inline_always int parse_ipv6(struct packet *packet)
 /* The frame's headers into `packet->flow`; PASS_* says why it is not one to look at, OUTCOMES that it is. */
 inline_always enum outcome parse(struct packet *packet)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth));
 	int bad;
 

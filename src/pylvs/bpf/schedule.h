@@ -113,7 +113,7 @@ static long rendezvous_visit(__u32 index, void *context)
 		destination->port) * MIX_1;
 	hash = (hash ^ hash >> 32) * MIX_2;
 	/* Weighted rendezvous hashing: the least -log(random) / weight wins. */
-	score = (minus_log2(hash >> 32) << 24) / destination->weight;
+	score = (minus_log2(hash >> 32) << 24) / (__u32)destination->weight;
 	if (!rendezvous->best || score < rendezvous->best_score) {
 		rendezvous->best = slot;
 		rendezvous->best_score = score;
@@ -197,20 +197,28 @@ inline_always __u32 template_find(struct connection *like, struct settings *sett
 inline_always __u32 schedule_persistently(struct service *service, __u32 slot, struct flow *flow,
 					  struct settings *setting, __u32 *template_number, __u32 *outcome)
 {
-	struct connection like = {.flags = CONN_TEMPLATE, .protocol = flow->protocol, .virtual = flow->daddr};
-	struct connection *entry;
+	struct desk *desk = desk_get();
+	struct connection *entry, *like;
 	struct destination *destination;
 
-	like.client.low = flow->saddr.low & service->netmask.low;
-	like.client.high = flow->saddr.high & service->netmask.high;
+	if (!desk)
+		return 0;
+	like = &desk->template;
+	__builtin_memset(like, 0, sizeof(*like));
+	like->flags = CONN_TEMPLATE;
+	like->protocol = flow->protocol;
+	like->virtual = flow->daddr;
+
+	like->client.low = flow->saddr.low & service->netmask.low;
+	like->client.high = flow->saddr.high & service->netmask.high;
 	if (flow->dport == service->port) {
-		like.vport = flow->dport;
+		like->vport = flow->dport;
 	} else if (service->fwmark) {
-		like.protocol = PROTO_NONE;
-		like.virtual.high = 0;
-		like.virtual.low = (__u64)bpf_htonl(service->fwmark) << 32 | (flow->family == 4 ? 0xffff0000ULL : 0);
+		like->protocol = PROTO_NONE;
+		like->virtual.high = 0;
+		like->virtual.low = (__u64)bpf_htonl(service->fwmark) << 32 | (flow->family == 4 ? 0xffff0000ULL : 0);
 	}
-	*template_number = template_find(&like, setting, flow->now);
+	*template_number = template_find(like, setting, flow->now);
 	if (*template_number) {
 		entry = connection_get(*template_number - 1);
 		if (!entry)
@@ -219,18 +227,18 @@ inline_always __u32 schedule_persistently(struct service *service, __u32 slot, s
 		due_by((*template_number - 1) / WAYS, entry->expires);
 		return entry->destination;
 	}
-	like.destination = schedule(flow, slot);
-	destination = destination_get(like.destination);
-	if (!like.destination || !destination)
+	like->destination = schedule(flow, slot);
+	destination = destination_get(like->destination);
+	if (!like->destination || !destination)
 		return 0;
-	like.method = destination->method;
-	like.rport = flow->dport == service->port ? destination->port : 0;
-	like.timeout = service->timeout;
-	like.expires = flow->now + service->timeout;
-	*template_number = template_new(&like, setting, flow->now);
+	like->method = destination->method;
+	like->rport = flow->dport == service->port ? destination->port : 0;
+	like->timeout = service->timeout;
+	like->expires = flow->now + service->timeout;
+	*template_number = template_new(like, setting, flow->now);
 	if (!*template_number)
 		*outcome = DROP_NO_ENTRY;
-	return *template_number ? like.destination : 0;
+	return *template_number ? like->destination : 0;
 }
 
 inline_always int fullnat_bind(struct connection *connection, struct destination *destination, struct flow *flow,

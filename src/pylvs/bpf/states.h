@@ -10,15 +10,14 @@ enum direction { FROM_CLIENT, FROM_SERVER, CLIENT_ONLY };
 
 /* TCP's letters: N none, E established, S syn sent, R syn received, F fin wait, T time wait, C close, W close wait,
  * L last ack, I listen, A synack. The columns of a row are in this order too. */
-#define TCP_ROW 12
-static const char tcp_next[3][4][TCP_ROW] = {
+static const char tcp_next[3][4][STATES] = {
 	[FROM_CLIENT] = {"REERRRRRRRR", "CWSTTTCWLIT", "EESEFTCWCIE", "CCCRCCCCLIR"},
 	[FROM_SERVER] = {"SESRSSSSSIR", "TFSTFTCTLIT", "EESEFTCWLEE", "CCSCCTCCCCC"},
 	[CLIENT_ONLY] = {"REERRRRRRRR", "CFSTFTCWLIT", "EESEFTCWCIE", "CCCRCCCCLIC"},
 };
 
 /* With secure_tcp a handshake must be seen from both sides before it counts as established. */
-static const char tcp_next_secure[3][4][TCP_ROW] = {
+static const char tcp_next_secure[3][4][STATES] = {
 	[FROM_CLIENT] = {"REERRRRRRRA", "CWSTTTCWLIA", "EESRFTCWCIA", "CCCRCCCCLIC"},
 	[FROM_SERVER] = {"SESASSSSSIA", "TFSTFTCTLIT", "EESEFTCWLEE", "CCSCCTCCCCC"},
 	[CLIENT_ONLY] = {"AEERAAAAAAA", "CFSTFTCWLIT", "EESEFTCWCIE", "CCCRCCCCLIC"},
@@ -43,9 +42,9 @@ inline_always __u8 tcp_state_of_letter(char letter)
 
 inline_always __u8 tcp_transition(__u8 state, __u8 event, enum direction direction, int secure)
 {
-	__u32 row = direction, column = state;
+	__u32 row = direction, column = bounded(state, STATES - 1);
 
-	if (event >= EVENT_NONE || column >= TCP_STATES || row > CLIENT_ONLY)
+	if (event >= EVENT_NONE || row > CLIENT_ONLY)
 		return TCP_CLOSE;
 	/* Almost every packet: an ACK of an established connection. */
 	if (likely(event == EVENT_ACK && state == TCP_ESTABLISHED))
@@ -55,8 +54,7 @@ inline_always __u8 tcp_transition(__u8 state, __u8 event, enum direction directi
 
 /* SCTP's columns: none, init1, init, cookie sent, cookie replied, cookie wait, cookie, cookie echoed, established,
  * shutdown sent, shutdown received, shutdown ack sent, rejected, closed; a letter is the column's, from a. */
-#define SCTP_ROW 16
-static const char sctp_next[3][SCTP_EVENTS][SCTP_ROW] = {
+static const char sctp_next[3][SCTP_EVENTS][STATES] = {
 	[FROM_CLIENT] = {
 		[SCTP_DATA] = "ibcdefghijklmn", [SCTP_EVENT_INIT] = "bccdefghijklcc",
 		[SCTP_EVENT_INIT_ACK] = "fffdegghijklmn", [SCTP_COOKIE_ECHO] = "ecceefghijklmn",
@@ -82,9 +80,9 @@ static const char sctp_next[3][SCTP_EVENTS][SCTP_ROW] = {
 
 inline_always __u8 sctp_transition(__u8 state, __u8 event, enum direction direction)
 {
-	__u32 row = direction, column = state;
+	__u32 row = direction, column = bounded(state, STATES - 1);
 
-	if (event >= SCTP_EVENTS || column >= SCTP_STATES || row > CLIENT_ONLY)
+	if (event >= SCTP_EVENTS || row > CLIENT_ONLY)
 		return state;
 	return sctp_next[row][event][column] - 'a';
 }

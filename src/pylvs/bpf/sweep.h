@@ -57,15 +57,14 @@ static long sweep_visit(__u32 index, void *context)
 }
 
 struct estimating {
-	__u32 slot;
-	__u32 pad;
+	struct clock *clock;		/* its next_record is the slot; here the verifier would count along */
 	struct counters sum;
 };
 
 static long sum_visit(__u32 cpu, void *context)
 {
 	struct estimating *estimating = context;
-	__u32 chunk = estimating->slot / CHUNK, index = estimating->slot % CHUNK;
+	__u32 slot = estimating->clock->next_record, chunk = slot / CHUNK, index = slot % CHUNK;
 	void *of_chunk = bpf_map_lookup_elem(&counters, &chunk);
 	struct counters *counter = of_chunk ? bpf_map_lookup_percpu_elem(of_chunk, &index, cpu) : 0;
 
@@ -91,7 +90,7 @@ inline_always void average(__u64 *mean, __u64 *last, __u64 total, int scale)
 static long estimate_visit(__u32 index, void *context)
 {
 	struct estimating *estimating = context;
-	__u32 chunk = estimating->slot / CHUNK, within = estimating->slot % CHUNK;
+	__u32 slot = estimating->clock->next_record, chunk = slot / CHUNK, within = slot % CHUNK;
 	void *of_chunk = bpf_map_lookup_elem(&estimates, &chunk);
 	struct estimate *estimate = of_chunk ? bpf_map_lookup_elem(of_chunk, &within) : 0;
 
@@ -104,7 +103,7 @@ static long estimate_visit(__u32 index, void *context)
 	average(&estimate->average.out_packets, &estimate->last.out_packets, estimating->sum.out_packets, 10);
 	average(&estimate->average.in_bytes, &estimate->last.in_bytes, estimating->sum.in_bytes, 5);
 	average(&estimate->average.out_bytes, &estimate->last.out_bytes, estimating->sum.out_bytes, 5);
-	estimating->slot++;
+	estimating->clock->next_record++;
 	return 0;
 }
 
@@ -112,17 +111,16 @@ static long estimate_visit(__u32 index, void *context)
 inline_always void estimate_slice(struct clock *clock, struct settings *setting, __u32 now)
 {
 	__u32 slice = setting->next_record / SLICES + 1, left;
-	struct estimating estimating = {.slot = clock->next_record};
+	struct estimating estimating = {.clock = clock};
 
 	if (clock->next_record >= setting->next_record) {
 		if (tick_before(now, clock->last_estimate + ESTIMATE_SECONDS * setting->second))
 			return;
 		clock->last_estimate = now;
-		estimating.slot = 0;
+		clock->next_record = 0;
 	}
-	left = setting->next_record - estimating.slot;
+	left = setting->next_record - clock->next_record;
 	bpf_loop(left < slice ? left : slice, estimate_visit, &estimating, 0);
-	clock->next_record = estimating.slot;
 }
 
 static int tick(void *map, int *key, struct clock *clock)

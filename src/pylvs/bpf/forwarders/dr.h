@@ -7,7 +7,7 @@
 
 inline_always enum outcome dr_forward(struct packet *packet, struct destination *destination, enum hop hop)
 {
-	if (decrement_ttl(packet, packet->flow.l3))
+	if (decrement_ttl(packet, packet->flow->l3))
 		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_DR);
 }

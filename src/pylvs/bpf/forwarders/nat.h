@@ -5,22 +5,11 @@
 
 #include "../forward.h"
 
-enum end { END_SOURCE, END_DESTINATION };
-
-/* One end of a packet changes its address and port. */
-struct translation {
-	enum end end;
-	struct addr old;
-	struct addr new;
-	__be16 old_port;
-	__be16 new_port;
-};
-
 inline_always int translate_address(struct packet *packet, __u32 l3, const struct translation *change)
 {
 	int source = change->end == END_SOURCE;
 
-	if (packet->flow.family == 4) {
+	if (packet->flow->family == 4) {
 		struct iphdr *ip = packet_at(packet, l3, sizeof(*ip));
 
 		if (!ip)
@@ -49,7 +38,7 @@ inline_always int set_port(struct packet *packet, __u32 l4, const struct transla
 
 inline_always int translate_sctp(struct packet *packet, const struct translation *change)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	__u32 delta = (__u32)(change->old_port ^ change->new_port) << (change->end == END_SOURCE ? 0 : 16);
 	struct sctp_header *sctp;
 	__u32 crc = crc32c_delta(delta, flow->length - (flow->l4 - flow->l3));
@@ -91,7 +80,7 @@ inline_always int checksum_in_frame(struct packet *packet, __u32 offset, const s
 
 inline_always int translate_transport(struct packet *packet, const struct translation *change)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	int udp = flow->protocol == PROTO_UDP;
 	__u32 offset = flow->l4 + (udp ? 6 : 16);
 
@@ -107,15 +96,39 @@ inline_always int translate_transport(struct packet *packet, const struct transl
 
 inline_always int translate(struct packet *packet, const struct translation *change)
 {
-	return translate_transport(packet, change) || translate_address(packet, packet->flow.l3, change);
+	return translate_transport(packet, change) || translate_address(packet, packet->flow->l3, change);
+}
+
+/* What the destination of this packet becomes. */
+inline_always void translate_to(struct translation *change, const struct flow *flow,
+				const struct destination *destination, __be16 rport)
+{
+	change->end = END_DESTINATION;
+	change->old = flow->daddr;
+	change->new = destination->address;
+	change->old_port = flow->dport;
+	change->new_port = rport;
+}
+
+/* What the source of this packet becomes. */
+inline_always void translate_from(struct translation *change, const struct flow *flow, const struct addr *saddr,
+				  __be16 sport)
+{
+	change->end = END_SOURCE;
+	change->old = flow->saddr;
+	change->new = *saddr;
+	change->old_port = flow->sport;
+	change->new_port = sport;
 }
 
 inline_always enum outcome nat_forward(struct packet *packet, struct destination *destination, __be16 rport, enum hop hop)
 {
-	struct translation change = {END_DESTINATION, packet->flow.daddr, destination->address,
-				     packet->flow.dport, rport};
+	struct desk *desk = desk_get();
 
-	if (translate(packet, &change) || (hop != HOP_LOCAL && decrement_ttl(packet, packet->flow.l3)))
+	if (!desk)
+		return DROP_ERROR;
+	translate_to(&desk->first, packet->flow, destination, rport);
+	if (translate(packet, &desk->first) || (hop != HOP_LOCAL && decrement_ttl(packet, packet->flow->l3)))
 		return DROP_ERROR;
 	if (hop == HOP_LOCAL)
 		return PASS_LOCAL;
@@ -128,11 +141,16 @@ enum { PORT_FIRST = 1024, PORT_TRIES = 32 };
 inline_always int fullnat_bind(struct connection *connection, struct destination *destination, struct flow *flow,
 			       __u32 number)
 {
-	struct local_key key = {.real = destination->address, .rport = connection->rport, .protocol = flow->protocol};
 	__u32 start = __sync_fetch_and_add(&destination->next_port, 1);
+	struct desk *desk = desk_get();
+	struct local_key *key;
 
-	if (!destination->locals)
+	if (!destination->locals || !desk)
 		return -1;
+	key = &desk->local_key;
+	key->real = destination->address;
+	key->rport = connection->rport;
+	key->protocol = flow->protocol;
 	for (__u32 i = 0; i < PORT_TRIES; i++) {
 		__u32 pick = start + i * 2039;
 		__u32 index = destination->local_first + pick % destination->locals;
@@ -141,11 +159,11 @@ inline_always int fullnat_bind(struct connection *connection, struct destination
 
 		if (!local)
 			return -1;
-		key.local = *local;
-		key.lport = bpf_htons(port);
-		if (bpf_map_update_elem(&local_ports, &key, &number, BPF_NOEXIST))
+		key->local = *local;
+		key->lport = bpf_htons(port);
+		if (bpf_map_update_elem(&local_ports, key, &number, BPF_NOEXIST))
 			continue;
-		connection->lport = key.lport;
+		connection->lport = key->lport;
 		connection->timeout = index;
 		return 0;
 	}
@@ -157,28 +175,33 @@ inline_always int port_release(struct connection *connection)
 	struct destination *destination = destination_get(connection->destination);
 	__u32 index = connection->timeout;
 	struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
-	struct local_key key = {.rport = connection->rport, .lport = connection->lport, .protocol = connection->protocol};
+	struct desk *desk = desk_get();
+	struct local_key *key;
 
-	if (!destination || !local)
+	if (!destination || !local || !desk)
 		return -1;
-	key.real = destination->address;
-	key.local = *local;
-	return bpf_map_delete_elem(&local_ports, &key);
+	key = &desk->local_key;
+	key->real = destination->address;
+	key->local = *local;
+	key->rport = connection->rport;
+	key->lport = connection->lport;
+	key->protocol = connection->protocol;
+	return bpf_map_delete_elem(&local_ports, key);
 }
 
 inline_always enum outcome fullnat_forward(struct packet *packet, struct destination *destination,
 					   struct connection *connection, enum hop hop)
 {
-	struct flow *flow = &packet->flow;
-	struct translation source = {END_SOURCE, flow->saddr, {}, flow->sport, connection->lport};
-	struct translation target = {END_DESTINATION, flow->daddr, destination->address, flow->dport, connection->rport};
+	struct flow *flow = packet->flow;
 	__u32 index = connection->timeout;
 	struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
+	struct desk *desk = desk_get();
 
-	if (!local)
+	if (!local || !desk)
 		return DROP_ERROR;
-	source.new = *local;
-	if (translate(packet, &source) || translate(packet, &target) || decrement_ttl(packet, flow->l3))
+	translate_from(&desk->first, flow, local, connection->lport);
+	translate_to(&desk->second, flow, destination, connection->rport);
+	if (translate(packet, &desk->first) || translate(packet, &desk->second) || decrement_ttl(packet, flow->l3))
 		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_FULLNAT);
 }
@@ -186,11 +209,21 @@ inline_always enum outcome fullnat_forward(struct packet *packet, struct destina
 /* The connection of a reply to one of FULLNAT's own ports: number + 1, or 0. */
 inline_always __u32 fullnat_find(struct flow *flow, struct connection **found)
 {
-	struct local_key key = {.real = flow->saddr, .local = flow->daddr, .rport = flow->sport, .lport = flow->dport,
-				.protocol = flow->protocol};
-	__u32 *number = bpf_map_lookup_elem(&local_ports, &key);
-	struct connection *connection = number ? connection_get(*number - 1) : 0;
+	struct desk *desk = desk_get();
+	struct connection *connection;
+	struct local_key *key;
+	__u32 *number;
 
+	if (!desk)
+		return 0;
+	key = &desk->local_key;
+	key->real = flow->saddr;
+	key->local = flow->daddr;
+	key->rport = flow->sport;
+	key->lport = flow->dport;
+	key->protocol = flow->protocol;
+	number = bpf_map_lookup_elem(&local_ports, key);
+	connection = number ? connection_get(*number - 1) : 0;
 	if (!connection || connection->tag < TAG_FIRST || connection->lport != flow->dport ||
 	    connection->method != METHOD_FULLNAT || connection_expired(connection, flow->now))
 		return 0;

@@ -75,7 +75,7 @@ inline_always __u64 sum_of_pseudo_header(const struct addr *saddr, const struct 
  * header, to nothing; so does an IPv4 header. (The kernel calls this local checksum offload.) */
 inline_always int inner_sum(struct packet *packet, __u64 *sum)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	__u32 length = flow->length - (flow->l4 - flow->l3);
 
 	if (flow->fragment != FRAGMENT_NONE || (flow->protocol != PROTO_TCP && flow->protocol != PROTO_UDP))
@@ -97,7 +97,7 @@ inline_always int write_gue(struct packet *packet, struct destination *destinati
 {
 	struct udphdr *udp = packet_at(packet, offset, sizeof(*udp) + sizeof(struct gue_header));
 	struct gue_header *gue = (void *)(udp + 1);
-	__u32 hash = packet->flow.tag;
+	__u32 hash = packet->flow->tag;
 	__u64 total;
 
 	if (!udp)
@@ -141,7 +141,7 @@ inline_always int write_gre(struct packet *packet, struct destination *destinati
 
 inline_always int write_outer_v4(struct packet *packet, struct destination *destination, __u32 length, __u8 protocol)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct iphdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
 	int df = flow->flags & FLOW_DF;
 
@@ -164,7 +164,7 @@ inline_always int write_outer_v4(struct packet *packet, struct destination *dest
 
 inline_always int write_outer_v6(struct packet *packet, struct destination *destination, __u32 length, __u8 protocol)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	struct ipv6hdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
 
 	if (!ip)
@@ -180,7 +180,7 @@ inline_always int write_outer_v6(struct packet *packet, struct destination *dest
 
 inline_always int write_outer(struct packet *packet, struct destination *destination, const __u64 *sum)
 {
-	struct flow *flow = &packet->flow;
+	struct flow *flow = packet->flow;
 	__u8 inner = flow->family == 4 ? PROTO_IPIP : PROTO_IPV6;
 	__u32 length = flow->length + tunnel_overhead(destination);
 	__u32 ip_size = destination->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
@@ -211,10 +211,10 @@ inline_always enum outcome tun_forward(struct packet *packet, struct destination
 
 	if (wants_sum && !has_sum && destination->tunnel == TUNNEL_GRE)
 		return DROP_ERROR; /* its header would have to be another one */
-	if (decrement_ttl(packet, packet->flow.l3))
+	if (decrement_ttl(packet, packet->flow->l3))
 		return DROP_ERROR;
-	if (has_sum && packet->flow.family == 6)
-		sum += checksum_delta(bpf_htons(packet->flow.ttl), bpf_htons(packet->flow.ttl - 1));
+	if (has_sum && packet->flow->family == 6)
+		sum += checksum_delta(bpf_htons(packet->flow->ttl), bpf_htons(packet->flow->ttl - 1));
 	if (make_room(packet, destination, tunnel_overhead(destination)) ||
 	    write_outer(packet, destination, has_sum ? &sum : 0))
 		return DROP_ERROR;

@@ -72,17 +72,12 @@ inline_always void members_drop_most_loaded(struct cached *cached, __u32 slot_of
 
 inline_always __u32 lblcr_schedule(struct service *service, __u32 slot, struct flow *flow, __u32 second)
 {
-	struct cached_key key = {.address = flow->daddr, .service = slot};
-	struct cached *cached = bpf_map_lookup_elem(&localities, &key);
-	struct cached new = {.count = 1, .changed = flow->now};
+	struct desk *desk = desk_get();
+	struct cached *cached = desk ? locality_get(desk, slot, flow) : 0;
 	struct members members = {.cached = cached, .service = slot};
 
-	if (!cached) {
-		new.slot[0] = least_loaded(service, LOAD_OVERHEAD);
-		if (new.slot[0])
-			bpf_map_update_elem(&localities, &key, &new, BPF_ANY);
-		return new.slot[0];
-	}
+	if (!cached)
+		return desk ? locality_new(service, desk, flow->now) : 0;
 	bpf_loop(CACHED_MAX, members_visit, &members, 0);
 	if (cached->count > 1 && tick_before(cached->changed + LBLCR_EXPIRATION * second, flow->now))
 		members_drop_most_loaded(cached, slot);

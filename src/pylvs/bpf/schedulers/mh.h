@@ -44,11 +44,16 @@ inline_always __u32 maglev_hash(__u32 value, __u64 key)
 	return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
+inline_always __u32 maglev_place(__u32 value)
+{
+	return bounded(maglev_hash(value, MAGLEV_KEY_1) % MAGLEV, 4095);
+}
+
 static long mh_fallback_visit(__u32 index, void *context)
 {
 	struct fallback *fallback = context;
 	__u32 offset = (index + fallback->first) % MAGLEV;
-	__u32 slot = fallback->maglev->slot[maglev_hash(fallback->hash + offset, MAGLEV_KEY_1) % MAGLEV];
+	__u32 slot = fallback->maglev->slot[maglev_place(fallback->hash + offset)];
 
 	fallback->best = usable_or_none(slot);
 	return fallback->best || !slot;
@@ -62,7 +67,7 @@ inline_always __u32 mh_schedule(struct service *service, __u32 slot, struct flow
 
 	if (!table)
 		return 0;
-	fallback.first = maglev_hash(fallback.hash, MAGLEV_KEY_1) % MAGLEV;
+	fallback.first = maglev_place(fallback.hash);
 	best = table->slot[fallback.first];
 	if (!best)
 		return 0;

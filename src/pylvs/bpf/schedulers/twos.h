@@ -25,9 +25,9 @@ static long weights_visit(__u32 index, void *context)
 
 struct draw {
 	__u32 slot;
-	__s64 left[2];
+	__s32 left[2];
 	__u32 chosen[2];
-	__s64 weight[2];
+	__s32 weight[2];
 	__s64 load[2];
 };
 
