@@ -32,7 +32,7 @@ enum sctp_state { SCTP_NONE = 0, SCTP_INIT1, SCTP_INIT, SCTP_COOKIE_SENT, SCTP_C
 		  SCTP_SHUTDOWN_ACK_SENT, SCTP_REJECTED, SCTP_CLOSED, SCTP_STATES };
 
 /* Room for the states of any protocol: a power of two, for the verifier. */
-enum { STATES = 16 };
+enum states { STATES = 16 };
 
 enum template_state { TEMPLATE_NONE = 0, TEMPLATE_ASSURED };
 
@@ -114,7 +114,7 @@ struct settings {
 };
 
 /* Which addresses matter at all: a bit per hash of a VIP, or of a NAT destination. Bits are only ever set. */
-enum { FILTER_BITS = 1 << 16 };
+enum filter_size { FILTER_BITS = 1 << 16 };
 struct filter {
 	__u64 word[FILTER_BITS / 64];
 };
@@ -128,7 +128,7 @@ struct service_key {
 };
 
 /* A virtual service and a destination are records of one size, in chunks; their number is their slot, 0 is none. */
-enum { CHUNK = 1024, CHUNKS = 1024, RECORD_SIZE = 128 };
+enum record_size { CHUNK = 1024, CHUNKS = 1024, RECORD_SIZE = 128 };
 
 struct service {
 	__u32 first;			/* slot of the newest destination */
@@ -202,7 +202,7 @@ struct connection {
 	__u32 timeout;			/* of a template, ticks; FULLNAT: index of the local address */
 };
 
-enum { WAYS = 8, EXPIRY_FAR = 0 };
+enum set_size { WAYS = 8 };
 struct connection_set {
 	struct connection way[WAYS];
 };
@@ -219,15 +219,43 @@ struct counters {
 struct estimate {
 	struct counters last;
 	struct counters average;
+	struct counters base;		/* what was counted when the counters were last zeroed */
 };
 
 /* The argument of the `control` programs. */
-enum control { CONTROL_LINK = 1, CONTROL_UNLINK, CONTROL_CHANGED, CONTROL_RESCHEDULE };
+enum control { CONTROL_NOW = 0, CONTROL_LINK, CONTROL_UNLINK, CONTROL_CHANGED, CONTROL_RESCHEDULE };
 struct control_args {
 	__u32 operation;
 	__u32 service;
 	__u32 destination;
 	__s32 result;
+	__u32 now;			/* out: tick */
+};
+
+/* Brings the enums into BTF, which keeps only what a variable has. */
+struct abi {
+	enum protocol protocol;
+	enum method method;
+	enum tunnel tunnel;
+	enum tunnel_flag tunnel_flag;
+	enum scheduler scheduler;
+	enum tcp_state tcp_state;
+	enum udp_state udp_state;
+	enum sctp_state sctp_state;
+	enum template_state template_state;
+	enum service_flag service_flag;
+	enum destination_flag destination_flag;
+	enum connection_flag connection_flag;
+	enum outcome outcome;
+	enum control control;
+	enum filter_size filter_size;
+	enum record_size record_size;
+	enum set_size set_size;
+	enum states states;
+	struct service service;
+	struct destination destination;
+	struct estimate estimate;
+	struct control_args control_args;
 };
 
 struct mark_rule {

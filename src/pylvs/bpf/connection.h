@@ -55,7 +55,7 @@ inline_always struct connection *connection_get(__u32 number)
 /* The sweep must come by at `expires`, or sooner. */
 inline_always void due_by(__u32 set, __u32 expires)
 {
-	__u32 *due_at = bpf_map_lookup_elem(&due, &set);
+	__u32 *due_at = bpf_map_lookup_elem(&due, &set); /* its lower half */
 
 	if (!due_at)
 		return;

@@ -273,14 +273,16 @@ int control(struct control_args *args)
 	struct service *service = service_get(args->service);
 	struct destination *destination = destination_get(args->destination);
 
+	args->now = now_ticks();
 	args->result = -1;
-	if (!service || !destination)
+	if (!service)
 		return 0;
-	if (args->operation == CONTROL_LINK)
+	if (args->operation == CONTROL_LINK && destination)
 		link_destination(service, destination, args->destination);
-	if (args->operation == CONTROL_UNLINK)
+	if (args->operation == CONTROL_UNLINK && destination)
 		unlink_destination(service, destination, args->destination);
-	scheduler_changed(service, args->service, args->operation == CONTROL_RESCHEDULE);
+	if (args->operation != CONTROL_NOW)
+		scheduler_changed(service, args->service, args->operation == CONTROL_RESCHEDULE);
 	args->result = 0;
 	return 0;
 }

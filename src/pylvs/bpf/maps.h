@@ -12,6 +12,7 @@
 /* Set before loading. */
 volatile const __u32 set_mask = 0;	/* number of connection sets - 1 */
 volatile const __u32 tick_shift = 0;	/* jiffies >> tick_shift = ticks */
+volatile const struct abi abi = {};
 volatile const __u64 hash_seed = 0;	/* secret: nobody outside can aim at one set */
 
 struct {
@@ -95,9 +96,10 @@ struct {
 /* When the soonest entry of each set expires; 0: nothing to do. What the sweep reads instead of the table. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, __u64); /* only half of it is used: elements of a mapped array are 8 bytes apart */
 } due SEC(".maps");
 
 /* Lookup tables by slot of the service; the values are slots of destinations. Sizes are the kernel's defaults
@@ -125,6 +127,26 @@ struct {
 	__type(key, __u32);
 	__type(value, struct maglev);
 } maglevs SEC(".maps");
+
+/* Deleted destinations whose connections live on: added again, they take them over. Python's alone. */
+struct trash_key {
+	struct service_key service;
+	struct addr address;
+	__be16 port;
+	__u16 spare[3];
+};
+struct trashed {
+	__u32 slot;
+	__u32 tick;			/* when it was deleted */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 20);
+	__type(key, struct trash_key);
+	__type(value, struct trashed);
+} trash SEC(".maps");
 
 /* Where `control` fills tables before they are put in place. */
 struct permutation {

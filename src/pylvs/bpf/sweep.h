@@ -40,7 +40,7 @@ static long sweep_visit(__u32 index, void *context)
 	__u32 number = sweep->set & set_mask;
 	__u32 *due_at = bpf_map_lookup_elem(&due, &number);
 	struct connection_set *set;
-	__u32 soonest;
+	__u32 soonest, never;
 
 	sweep->set++;
 	if (!due_at || !*due_at || tick_before(sweep->now, *due_at))
@@ -48,11 +48,15 @@ static long sweep_visit(__u32 index, void *context)
 	set = set_get(number);
 	if (!set)
 		return 0;
-	/* First forget, then look: an entry that comes meanwhile writes its own time again. */
-	__sync_lock_test_and_set(due_at, 0);
+	/* First forget, then look: an entry that comes meanwhile writes its own time. "Never" is not 0, by which a
+	 * listing knows the sets that are empty. */
+	never = (sweep->now + 0x7fffffff) ?: 1;
+	__sync_lock_test_and_set(due_at, never);
 	soonest = sweep_set(set, sweep);
 	if (soonest)
 		due_by(number, soonest);
+	else
+		__sync_val_compare_and_swap(due_at, never, 0);
 	return 0;
 }
 
