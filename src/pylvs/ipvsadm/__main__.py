@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`python -m pylvs.ipvsadm …` is `pylvsadm …`."""
+
+from __future__ import annotations
+
+import sys
+
+from pylvs.ipvsadm.main import main
+
+sys.exit(main())
