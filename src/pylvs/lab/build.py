@@ -186,7 +186,7 @@ def remove(name: str) -> int:
 
 @contextmanager
 def lock(name: str) -> Iterator[int]:
-    """One builder at a time. Its children inherit the lock, so that it outlives a killed builder until they end."""
+    """One builder at a time; its children inherit the lock, so that it lasts until they end too."""
     prefix(name)  # refuses a name that is none
     _need_root()
     STATE.mkdir(exist_ok=True)
@@ -212,5 +212,7 @@ def _locked(path: Path) -> int:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 os.close(descriptor)
-                raise PylvsError("another `pylvs lab` is at work on this lab; wait for it, or end it") from None
+                raise PylvsError(
+                    "another `pylvs lab` is at work on this lab; wait for it, or end it"
+                ) from None
             time.sleep(netns.POLL)

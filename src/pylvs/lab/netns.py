@@ -67,9 +67,10 @@ def create_switch(namespace: str, segments: Sequence[str], keep: Sequence[int] =
 
 
 def plug(cable: Cable, keep: Sequence[int] = ()) -> None:
-    """Connect a machine to a switch. The pair is made inside the switch's namespace, never in the machine's own."""
+    """Connect a machine to a switch, by a pair made in the switch's namespace, never in our own."""
     lines = [
-        f"link add {cable.port} type veth peer name {cable.interface} address {cable.mac} netns {cable.namespace}",
+        f"link add {cable.port} type veth peer name {cable.interface}"
+        f" address {cable.mac} netns {cable.namespace}",
         f"link set {cable.port} master {cable.segment} up",
     ]
     run(["ip", "-n", cable.switch, "-batch", "-"], "\n".join(lines) + "\n", keep)
@@ -113,13 +114,13 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def processes(namespaces: Sequence[str], mark: str = "") -> list[int]:
-    """Ids of the processes in these namespaces, and of those with `mark` in their command line; never our own."""
+    """Ids of the processes in these namespaces or with `mark` in their command line; never our own."""
     wanted = {identity(RUN / name) for name in namespaces} - {None, identity(Path("/proc/self/ns/net"))}
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
-            if identity(entry / "ns/net") in wanted or (mark and mark in _command_line(entry)):
-                found.append(int(entry.name))
+            there = identity(entry / "ns/net") in wanted or (mark and mark in _command_line(entry))
+            found += [int(entry.name)] if there else []
     return found
 
 
@@ -131,7 +132,7 @@ def _command_line(process: Path) -> str:
 
 
 def end(namespaces: Sequence[str], mark: str, patience: float = 2.0) -> int:
-    """End these processes, by SIGKILL those that take longer than `patience` seconds; return how many there were."""
+    """End these processes, by SIGKILL after `patience` seconds; return how many there were."""
     found = processes(namespaces, mark)
     for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 10.0)):
         deadline = time.monotonic() + seconds

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Every step of the build as data: on which machine, why, what a person would type, and what the lab runs for it."""
+"""Every step of the build as data: the machine, why, what a person would type, what the lab runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SWITCH = "switch"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step. `argv` runs in the machine's namespace; without it the builder makes `machine` or plugs in `port`."""
+    """One step: `argv` runs on the machine; without it the builder makes `machine`, or plugs in `port`."""
 
     machine: str
     reason: str
@@ -39,7 +39,9 @@ def folder(topology: Topology, machine: str = "") -> Path:
 
 def steps(topology: Topology) -> Iterator[Step]:
     """The whole build, in an order in which no machine is ever seen half-configured by another."""
-    yield Step(SWITCH, f"a switch for {' and '.join(topology.segments)}, apart from this machine's own network", "")
+    yield Step(
+        SWITCH, f"a switch for {' and '.join(topology.segments)}, apart from this machine's own network", ""
+    )
     for machine in topology.machines:
         yield from _machine(topology, machine)
     for machine in topology.servers:
@@ -48,10 +50,16 @@ def steps(topology: Topology) -> Iterator[Step]:
 
 
 def _machine(topology: Topology, machine: Machine) -> Iterator[Step]:
-    yield Step(machine.name, f"a machine, the {machine.role.value}", f"hostnamectl set-hostname {machine.name}")
+    yield Step(
+        machine.name, f"a machine, the {machine.role.value}", f"hostnamectl set-hostname {machine.name}"
+    )
     for port in machine.ports:
-        yield Step(machine.name, f"its card {port.mac} on the switch", f"ip link set {port.interface} up", port=port)
-        yield command(machine.name, "its address", _add(port.address.ip, port.address.network.prefixlen, port.interface))
+        yield Step(
+            machine.name, f"its card {port.mac} on the switch", f"ip link set {port.interface} up", port=port
+        )
+        yield command(
+            machine.name, "its address", _add(port.address.ip, port.address.network.prefixlen, port.interface)
+        )
     if machine.gateway:
         yield command(machine.name, "its way out", f"ip route add default via {machine.gateway}")
     for network, via in machine.routes:
@@ -87,7 +95,7 @@ def _full_checksums(machine: Machine) -> Step:
 
 
 def _hidden_vip(topology: Topology, machine: Machine) -> Iterator[Step]:
-    """Packets arrive addressed to the VIP, so a real server must own it, yet never claim it on the segment."""
+    """Packets arrive addressed to the VIP: a real server must own it, yet never claim it on the segment."""
     if not topology.options.ipv6:
         conf = "net.ipv4.conf"
         yield command(
@@ -106,7 +114,7 @@ def _hidden_vip(topology: Topology, machine: Machine) -> Iterator[Step]:
 
 
 def _tunnel_end(topology: Topology, machine: Machine) -> Iterator[Step]:
-    """A tunnelled packet's inner addresses are not those of the segment, so the reverse-path filter is in its way."""
+    """Inner addresses are not those of the segment, so the reverse-path filter is in their way."""
     if not topology.options.ipv6:
         yield command(
             machine.name,
@@ -114,7 +122,9 @@ def _tunnel_end(topology: Topology, machine: Machine) -> Iterator[Step]:
             "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0",
         )
     kind = topology.options.tunnel.value
-    yield command(machine.name, f"unwrap {kind.upper()} (where the kernel has no {kind})", "pylvs realserver decap eth0")
+    yield command(
+        machine.name, f"unwrap {kind.upper()} (where the kernel has no {kind})", "pylvs realserver decap eth0"
+    )
 
 
 def _httpd(topology: Topology, machine: Machine) -> Step:
@@ -136,7 +146,11 @@ def _director(topology: Topology) -> Iterator[Step]:
     length = topology.director.ports[0].address.network.prefixlen
     yield command(name, "the VIP, where clients look for it", _add(topology.vip, length, "eth0"))
     cards = " ".join(port.interface for port in topology.director.ports)
-    yield command(name, f"the data plane on its cards, hook {options.mode}", f"pylvs attach --mode {options.mode} {cards}")
+    yield command(
+        name,
+        f"the data plane on its cards, hook {options.mode}",
+        f"pylvs attach --mode {options.mode} {cards}",
+    )
     yield command(name, "the virtual service, scheduled in turn", add_service(topology))
     for machine in topology.real_servers:
         yield command(name, f"{machine.name} into service", add_destination(topology, machine))

@@ -55,8 +55,9 @@ def _question(mac: bytes, own: Address, target: Address) -> bytes:
 
 
 def _icmpv6_checksum(source: bytes, target: bytes, message: bytes) -> int:
+    """The checksum over the pseudo-header and the message, whose own field is 0."""
     pseudo = source + target + struct.pack("!II", len(message), ICMPV6) + message
-    total = sum(struct.unpack(f"!{len(pseudo) // 2}H", pseudo))
+    total: int = sum(struct.unpack(f"!{len(pseudo) // 2}H", pseudo))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -96,7 +97,7 @@ class Frame:
 
 
 def parse(data: bytes) -> Packet | None:
-    """An IPv4 or IPv6 packet from its bytes, with what is inside IPIP, GRE and GUE; None for anything else."""
+    """An IPv4 or IPv6 packet from its bytes, with what IPIP, GRE or GUE carries; None for anything else."""
     if len(data) >= 20 and data[0] >> 4 == 4:
         start, protocol, length = (data[0] & 15) * 4, data[9], int.from_bytes(data[2:4], "big")
         source, target = data[12:16], data[16:20]
@@ -155,5 +156,3 @@ class Capture:
         """How many frames there was no room for since the last call."""
         counts = self._raw.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
         return int(struct.unpack("II", counts)[1])
-
-

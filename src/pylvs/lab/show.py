@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How the lab tells what it does: to a person as it happens, or as one JSON document at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, Protocol, TextIO
+
+from pylvs.lab import facts
+from pylvs.lab.build import Done
+from pylvs.lab.proofs import Seen
+from pylvs.lab.topology import Topology
+
+
+class Show(Protocol):
+    """What the commands tell."""
+
+    def heading(self, text: str) -> None: ...
+    def step(self, done: Done) -> None: ...
+    def proof(self, claim: str, typed: str, seen: Seen) -> None: ...
+    def picture(self, lab: Topology) -> None: ...
+    def note(self, text: str) -> None: ...
+    def finish(self, **result: object) -> None: ...
+
+
+class Data:
+    """Collects everything and prints it once."""
+
+    def __init__(self) -> None:
+        self.document: dict[str, Any] = {"steps": [], "proofs": []}
+
+    def heading(self, text: str) -> None:
+        pass
+
+    def step(self, done: Done) -> None:
+        step = done.step
+        said = {"machine": step.machine, "reason": step.reason, "command": step.typed}
+        self.document["steps"].append({**said, "seconds": round(done.seconds, 4)})
+
+    def proof(self, claim: str, typed: str, seen: Seen) -> None:
+        said = {"claim": claim, "command": typed, "ok": seen.ok, "saw": seen.saw, "rows": seen.rows}
+        self.document["proofs"].append({**said, "why": seen.why, "facts": seen.facts})
+
+    def picture(self, lab: Topology) -> None:
+        self.document["lab"] = facts.as_json(lab)
+
+    def note(self, text: str) -> None:
+        pass
+
+    def finish(self, **result: object) -> None:
+        json.dump({**self.document, **result}, sys.stdout, indent=2)
+        print()
+
+
+class Person:
+    """Prints each line as it happens; colours where the terminal has them."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        from rich.console import Console
+
+        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+
+    def _line(self, *spans: tuple[str, str]) -> None:
+        from rich.text import Text
+
+        self._console.print(Text.assemble(*spans))
+
+    def heading(self, text: str) -> None:
+        self._line(("\n" + text, "bold"))
+
+    def step(self, done: Done) -> None:
+        step = done.step
+        self._line((f"  ✓ {step.machine:<7} ", "green"), (step.reason, ""))
+        if step.typed:
+            self._line((f"            # {step.typed}", "cyan"))
+
+    def proof(self, claim: str, typed: str, seen: Seen) -> None:
+        mark, style = ("✓", "bold green") if seen.ok else ("✗", "bold red")
+        self._line((f"  {mark} {claim}", style), (f": {seen.saw}", ""))
+        if typed:
+            self._line((f"            $ {typed}", "cyan"))
+        for row in seen.rows:
+            self._line((f"            {row}", "dim"))
+        if not seen.ok:
+            self._line((f"    failed: {claim}: {seen.why}", "bold red"))
+
+    def picture(self, lab: Topology) -> None:
+        from pylvs.lab.picture import draw
+
+        self._line(("", ""))
+        for line in draw(lab, facts.observe(lab)):
+            self._line(*line)
+        self._line(("", ""))
+
+    def note(self, text: str) -> None:
+        self._line((text, ""))
+
+    def finish(self, **result: object) -> None:
+        pass
+
+
+def show(as_json: bool) -> Show:
+    """The way of telling that was asked for."""
+    return Data() if as_json else Person()
