@@ -6,7 +6,7 @@ Configuration (`VirtualService`, `Destination`) is frozen and apart from what th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv6Address
@@ -169,6 +169,15 @@ class Connection:
     method: ForwardingMethod = ForwardingMethod.DR
 
 
+# A connection as plain values, for listing a million of them: protocol, state, expiry in whole seconds, then
+# client, VIP and real server, each as address (16 bytes, IPv4-mapped) and port (host order). In a template cport is 0; in
+# that of a firewall mark the protocol is 0 and the VIP is the mark.
+ConnectionRow = tuple[int, str, int, bytes, int, bytes, int, bytes, int]
+
+# What `Table.replace` puts in place: a virtual service and its destinations in the order in which they are added.
+ConfiguredService = tuple[VirtualService, Sequence[Destination]]
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds, as `ipvsadm --set tcp tcpfin udp`; 0 leaves a value as it is when set."""
@@ -207,6 +216,18 @@ class Table(Interface):
     def service(self, key: ServiceKey) -> ServiceState: ...
     def services(self) -> Iterable[ServiceState]: ...
     def connections(self) -> Iterator[Connection]: ...
+    def connection_rows(self) -> Iterator[Sequence[ConnectionRow]]:
+        """The same as `connections`, in chunks of plain tuples."""
+        ...
+
+    def replace(self, services: Sequence[ConfiguredService]) -> None:
+        """Make the table be this, all or nothing, in one swap that packets do not notice."""
+        ...
+
+    def cpu_totals(self) -> Sequence[Counters]:
+        """`totals()[0]` by CPU."""
+        ...
+
     def zero(self, key: ServiceKey | None = None) -> None: ...
     def timeouts(self) -> Timeouts: ...
     def set_timeouts(self, timeouts: Timeouts) -> None: ...
