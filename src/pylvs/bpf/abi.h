@@ -20,7 +20,8 @@ enum tunnel { TUNNEL_IPIP = 0, TUNNEL_GUE, TUNNEL_GRE };
 enum tunnel_flag { TUNNEL_CSUM = 1, TUNNEL_REMCSUM = 2 };
 
 enum scheduler { SCHED_RR = 0, SCHED_WRR, SCHED_LC, SCHED_WLC, SCHED_LBLC, SCHED_LBLCR, SCHED_DH, SCHED_SH,
-		 SCHED_MH, SCHED_SED, SCHED_NQ, SCHED_FO, SCHED_OVF, SCHED_TWOS };
+		 SCHED_MH, SCHED_SED, SCHED_NQ, SCHED_FO, SCHED_OVF, SCHED_TWOS,
+		 SCHED_NONE };
 
 enum tcp_state { TCP_NONE = 0, TCP_ESTABLISHED, TCP_SYN_SENT, TCP_SYN_RECV, TCP_FIN_WAIT, TCP_TIME_WAIT,
 		 TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_LISTEN, TCP_SYNACK, TCP_STATES };
@@ -108,6 +109,8 @@ struct settings {
 	__u32 clamp_mss;
 	__u32 mark_rules;		/* how many rules `pylvs mark` has set */
 	__u32 icmp_rate;		/* errors a second, 0: no limit */
+	__u32 next_local;		/* allocator of `local_addresses`, used by Python only */
+	__u32 spare[3];
 	__u32 tcp_timeout[STATES];	/* by tcp_state */
 	__u32 udp_timeout[STATES];
 	__u32 sctp_timeout[STATES];

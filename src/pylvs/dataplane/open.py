@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Loading the director into this network namespace, with the kernel's defaults of IPVS."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pylvs.dataplane.clock import Clock, clock
+from pylvs.dataplane.instance import Instance
+from pylvs.dataplane.records import Records, Settings
+
+OBJECT = Path(__file__).parent.parent / "bpf" / "director.bpf.o"
+WAYS = 8
+ENTRY = 64  # bytes
+
+# Seconds, by state: ip_vs_proto_tcp.c, ip_vs_proto_udp.c, ip_vs_proto_sctp.c.
+TCP = (2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120)
+UDP = (300,)
+SCTP = (2, 4, 61, 61, 61, 61, 61, 61, 900, 61, 61, 61, 4, 61)
+STATES = 16
+ICMP_RATE = 1000  # errors a second and CPU: net.ipv4.icmp_msgs_per_sec
+
+
+def table_entries() -> int:
+    """Entries of a new connection table: PYLVS_CONN_TAB_BITS (as IPVS's module has conn_tab_bits), or by memory."""
+    if bits := os.environ.get("PYLVS_CONN_TAB_BITS", ""):
+        return int(1 << min(max(int(bits), 8), 26))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 1 << (20 if memory >= 4 << 30 else 18)
+
+
+def _timeouts(seconds: tuple[int, ...], second: int) -> tuple[int, ...]:
+    return tuple(s * second for s in seconds) + (0,) * (STATES - len(seconds))
+
+
+def create(instance: Instance, object_path: Path = OBJECT, entries: int = 0) -> None:
+    """Load the director, unattached, with an empty table. The caller holds the lock."""
+    time, sets = clock(), (entries or table_entries()) // WAYS
+    constants = {
+        "set_mask": sets - 1,
+        "tick_shift": time.shift,
+        "hash_seed": int.from_bytes(os.urandom(8), "little"),
+    }
+    with instance.creating(object_path, {"connections": sets, "due": sets}, constants):
+        _fill(instance, time)
+        with instance.program("start_clock") as start:
+            start.test_run(bytes(64))
+
+
+def _fill(instance: Instance, time: Clock) -> None:
+    layouts = instance.layouts
+    settings = Settings(instance, layouts)
+    settings["second"] = time.second
+    settings["tcp_timeout"] = _timeouts(TCP, time.second)
+    settings["udp_timeout"] = _timeouts(UDP, time.second)
+    settings["sctp_timeout"] = _timeouts(SCTP, time.second)
+    settings["conn_reuse_mode"] = 1
+    settings["pmtu_disc"] = 1
+    settings["icmp_rate"] = ICMP_RATE
+    records = Records(instance, layouts, settings)
+    records.make_chunk(0)
+    settings["next_record"] = 1  # slot 0 has the totals

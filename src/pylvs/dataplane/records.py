@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The records: services and destinations, in chunks of shared memory, each known by its slot.
+
+A chunk has the records themselves, their per-CPU counters and their estimates; chunks are made as they are needed
+and never moved, so that a change touches what it changes and nothing else. The caller holds the instance's lock.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from pylvs.dataplane.btf import Layout, Layouts
+from pylvs.dataplane.instance import Instance
+from pylvs.dataplane.kernel import F_MMAPABLE, Map, MapType, possible_cpus
+from pylvs.dataplane.mapped import MappedArray
+from pylvs.errors import TableFull
+
+SWAPPED = struct.Struct("!H")
+NATIVE = struct.Struct("=H")
+
+
+def swap16(number: int) -> int:
+    """A port between host and network order."""
+    return (number & 0xFF) << 8 | number >> 8
+
+
+class Record:
+    """Packs and unpacks one struct at a time; ports stay in network order."""
+
+    def __init__(self, layout: Layout) -> None:
+        fields = sorted(layout.fields.values(), key=lambda field: field.offset)
+        self.size = layout.size
+        self.names = [field.name for field in fields]
+        self.struct = struct.Struct("=" + "".join(_format(field) for field in fields))
+        self.place = {name: place for place, name in enumerate(self.names)}
+        self.offset = {field.name: field.offset for field in fields}
+        self.zero = [b"" if _format(field).endswith("s") else 0 for field in fields]
+
+    def pack_into(self, buffer: Any, base: int, **values: Any) -> None:
+        """Write the whole struct; what is not named becomes zero."""
+        whole = list(self.zero)
+        for name, value in values.items():
+            whole[self.place[name]] = value
+        self.struct.pack_into(buffer, base, *whole)
+
+    def unpack_from(self, buffer: Any, base: int) -> tuple[Any, ...]:
+        return self.struct.unpack_from(buffer, base)
+
+
+def _format(field: Any) -> str:
+    """Numbers as they are in memory, everything else as bytes."""
+    return f"{field.size}s" if field.count or not field.format else field.format
+
+
+class Sums(NamedTuple):
+    """Counters of one record, over all CPUs: connections, packets and bytes in and out."""
+
+    connections: int
+    in_packets: int
+    out_packets: int
+    in_bytes: int
+    out_bytes: int
+
+
+class Chunk(NamedTuple):
+    records: MappedArray
+    counters: Map
+    estimates: MappedArray
+
+
+class Records:
+    """All chunks of one instance."""
+
+    def __init__(self, instance: Instance, layouts: Layouts, settings: Settings) -> None:
+        self.instance, self.settings = instance, settings
+        sizes = layouts.enum("record_size")
+        self.chunk_size, self.chunks_max = sizes["CHUNK"], sizes["CHUNKS"]
+        self.record_size = sizes["RECORD_SIZE"]
+        self.counters_size = layouts["counters"].size
+        self.estimate = layouts["estimate"]
+        self._chunks: dict[int, Chunk] = {}
+
+    @cached_property
+    def _outer(self) -> tuple[Map, Map, Map]:
+        return self.instance.map("records"), self.instance.map("counters"), self.instance.map("estimates")
+
+    def chunk(self, number: int) -> Chunk:
+        """An existing chunk, mapped once."""
+        if number not in self._chunks:
+            inner = [outer.inner(number) for outer in self._outer]
+            records, counters, estimates = inner
+            assert records is not None and counters is not None and estimates is not None
+            self._chunks[number] = Chunk(MappedArray(records), counters, MappedArray(estimates))
+        return self._chunks[number]
+
+    def make_chunk(self, number: int) -> None:
+        """A new chunk, all zero."""
+        if number >= self.chunks_max:
+            raise TableFull(
+                f"the table has no room for more than {self.chunks_max * self.chunk_size} records"
+            )
+        array, per_cpu, size = MapType.ARRAY, MapType.PERCPU_ARRAY, self.chunk_size
+        made = (
+            Map.create(array, 4, self.record_size, size, F_MMAPABLE, "records_chunk"),
+            Map.create(per_cpu, 4, self.counters_size, size, 0, "counters_chunk"),
+            Map.create(array, 4, self.estimate.size, size, F_MMAPABLE, "estimates_chunk"),
+        )
+        # The records last: what finds a record finds its counters too.
+        for outer, inner in reversed(list(zip(self._outer, made, strict=True))):
+            outer.set_inner(number, inner)
+
+    def at(self, slot: int) -> tuple[memoryview, int]:
+        """Memory and byte offset of the record in `slot`."""
+        chunk = self.chunk(slot // self.chunk_size)
+        return chunk.records.memory, slot % self.chunk_size * chunk.records.stride
+
+    def allocate(self) -> int:
+        """A free slot; the record in it is zero."""
+        slot = self.settings["free_record"]
+        if slot:
+            memory, base = self.at(slot)
+            self.settings["free_record"] = int.from_bytes(memory[base : base + 4], "little")
+            memory[base : base + self.record_size] = bytes(self.record_size)
+            self.zero(slot)
+            return slot
+        slot = self.settings["next_record"]
+        if slot % self.chunk_size == 0:
+            self.make_chunk(slot // self.chunk_size)
+        self.settings["next_record"] = slot + 1
+        return slot
+
+    def free(self, slot: int) -> None:
+        """Give a slot back: the first word of the record links the free ones."""
+        memory, base = self.at(slot)
+        memory[base : base + self.record_size] = self.settings["free_record"].to_bytes(4, "little") + bytes(
+            self.record_size - 4
+        )
+        self.settings["free_record"] = slot
+
+    def counted(self, slot: int) -> Sums:
+        """What the data plane has counted since the slot was first used."""
+        chunk = self.chunk(slot // self.chunk_size)
+        raw = chunk.counters.lookup((slot % self.chunk_size).to_bytes(4, "little"))
+        assert raw is not None
+        return _sum(raw)
+
+    def counted_of_chunk(self, number: int) -> list[Sums]:
+        """The same for a whole chunk, in few system calls."""
+        return [_sum(value) for _, value in self.chunk(number).counters.items(self.chunk_size)]
+
+    def estimate_at(self, slot: int) -> tuple[memoryview, int]:
+        chunk = self.chunk(slot // self.chunk_size)
+        return chunk.estimates.memory, slot % self.chunk_size * chunk.estimates.stride
+
+    def base(self, slot: int) -> Sums:
+        """The counters at the last zeroing."""
+        memory, start = self.estimate_at(slot)
+        return Sums(*_FIVE.unpack_from(memory, start + self.estimate.offset("base")))
+
+    def rates(self, slot: int) -> Sums:
+        """Connections, packets and bytes a second, rounded as the kernel does (ip_vs_read_estimator)."""
+        memory, start = self.estimate_at(slot)
+        values = _FIVE.unpack_from(memory, start + self.estimate.offset("average"))
+        return Sums(*((v + 0x1FF) >> 10 for v in values[:3]), *((v + 0xF) >> 5 for v in values[3:]))
+
+    def zero(self, slot: int) -> None:
+        """Counters and rates of the record start again from zero. The per-CPU counters go on: they are the data plane's."""
+        memory, start = self.estimate_at(slot)
+        now = self.counted(slot)
+        _FIVE.pack_into(memory, start + self.estimate.offset("last"), *now)
+        _FIVE.pack_into(memory, start + self.estimate.offset("average"), 0, 0, 0, 0, 0)
+        _FIVE.pack_into(memory, start + self.estimate.offset("base"), *now)
+
+
+_FIVE = struct.Struct("=5Q")
+
+
+def _sum(raw: bytes) -> Sums:
+    size = len(raw) // possible_cpus()
+    each = [_FIVE.unpack_from(raw, cpu * size) for cpu in range(possible_cpus())]
+    return Sums(*(sum(column) for column in zip(*each, strict=True)))
+
+
+class Settings:
+    """The one `struct settings`, as a mapping of its numbers."""
+
+    def __init__(self, instance: Instance, layouts: Layouts) -> None:
+        self.layout = layouts["settings"]
+        self.array = MappedArray(instance.map("settings"))
+        self.memory = self.array.memory
+
+    def __getitem__(self, name: str) -> Any:
+        return self.layout[name].unpack_from(self.memory)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.layout[name].pack_into(self.memory, 0, value)
+
+    def close(self) -> None:
+        self.array.close()

@@ -1,0 +1,665 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The director of this network namespace: the table that `pylvsadm` shows and changes, and the Python API.
+
+    from pylvs import Director, Destination, ServiceKey, VirtualService, ...
+    with Director() as director:
+        director.add_service(VirtualService(ServiceKey(Protocol.TCP, VIP, 80), "rr"))
+
+The table is in the kernel. A `Director` keeps nothing that another process could make untrue: it finds everything
+by the maps, and changes them under the instance's lock.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import cached_property
+from ipaddress import ip_address
+from typing import Any, Self
+
+from pylvs import rules
+from pylvs.dataplane import addresses
+from pylvs.dataplane.entries import Entries
+from pylvs.dataplane.instance import Instance
+from pylvs.dataplane.kernel import Map, SyscallProgram
+from pylvs.dataplane.records import Record, Records, Settings, Sums, swap16
+from pylvs.errors import (
+    DaemonError,
+    DestinationExists,
+    NoSuchDestination,
+    NoSuchService,
+    ServiceExists,
+    TableFull,
+)
+from pylvs.model import (
+    Address,
+    Connection,
+    Counters,
+    Destination,
+    DestinationState,
+    ForwardingMethod,
+    Protocol,
+    ServiceFlag,
+    ServiceKey,
+    ServiceState,
+    SyncDaemon,
+    Timeouts,
+    Tunnel,
+    TunnelChecksum,
+    TunnelType,
+    VirtualService,
+)
+
+METHODS = (ForwardingMethod.NAT, ForwardingMethod.DR, ForwardingMethod.TUN, ForwardingMethod.FULLNAT)
+TUNNELS = (TunnelType.IPIP, TunnelType.GUE, TunnelType.GRE)
+CHECKSUMS = {TunnelChecksum.NONE: 0, TunnelChecksum.CSUM: 1, TunnelChecksum.REMCSUM: 2}
+TRANSLATED = (ForwardingMethod.NAT, ForwardingMethod.FULLNAT)
+SCHEDULERS = (
+    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos", "none",
+)  # fmt: skip
+ENGINES = ("", "sip")
+AVAILABLE = 1
+OVERLOAD = 2
+NOW, LINK, UNLINK, CHANGED, RESCHEDULE = range(5)
+DESTINATIONS_MAX = 1024
+LOCALS_MAX = 4096
+TRASH_SECONDS = 1  # a packet that is on its way to a deleted destination is through by then
+ROLES = ("master", "backup")
+
+_KEY = struct.Struct("=16sHBBI")
+_TRASH_KEY = struct.Struct("=24s16sH6x")
+_SLOT = struct.Struct("=I")
+_TRASHED = struct.Struct("=II")
+
+
+def _pack_key(key: ServiceKey) -> bytes:
+    """`struct service_key`."""
+    if key.fwmark or key.address is None:
+        return _KEY.pack(b"", 0, 0, key.family, key.fwmark)
+    return _KEY.pack(addresses.pack(key.address), swap16(key.port), key.protocol, key.address.version, 0)
+
+
+def _netmask(service: VirtualService) -> bytes:
+    """The persistence mask as 16 bytes to be and-ed with a client's address."""
+    if rules.family_of(service.key) == 4:
+        return b"\xff" * 12 + service.netmask.to_bytes(4, "big")
+    return ((1 << 128) - (1 << 128 - service.netmask)).to_bytes(16, "big")
+
+
+def source_towards(address: Address) -> bytes:
+    """The address that this host would send from, asked of the routing table; no packet is sent. Zero: no route."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect((str(address), 9))
+        except OSError:
+            return bytes(16)
+        return addresses.pack(ip_address(s.getsockname()[0].partition("%")[0]))
+
+
+def _counters(sums: Sums) -> Counters:
+    return Counters(*sums)
+
+
+def _since(now: Sums, base: Sums) -> Counters:
+    return Counters(*(a - b for a, b in zip(now, base, strict=True)))
+
+
+class Director:
+    """The table of the calling thread's network namespace.
+
+    Nothing is loaded before the first change; until then the table is empty. Raises subclasses of
+    `pylvs.errors.TableError` where IPVS in the kernel would refuse, and then changes nothing; NotPermitted without root
+    (CAP_BPF, CAP_NET_ADMIN).
+    """
+
+    def __init__(self) -> None:
+        self.instance = Instance.here()
+        self._members: dict[int, tuple[int, dict[tuple[bytes, int], int]]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing has to be closed for the table to work on; this lets go of memory."""
+        self._members.clear()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other command out while several changes are made. Each change alone does so by itself."""
+        with self.instance.locked():
+            yield
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """The lock, and a data plane to change: loaded and attached if this is the first change."""
+        with self.instance.locked():
+            if not self.instance.loaded:
+                from pylvs.dataplane.open import create
+
+                create(self.instance)
+            yield
+
+    def _attach(self) -> None:
+        from pylvs.dataplane.attach import attach_automatically
+
+        attach_automatically(self.instance)
+
+    # --- what is where
+
+    @cached_property
+    def _layouts(self) -> Any:
+        return self.instance.layouts
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings(self.instance, self._layouts)
+
+    @cached_property
+    def _records(self) -> Records:
+        return Records(self.instance, self._layouts, self.settings)
+
+    @cached_property
+    def _service(self) -> Record:
+        return Record(self._layouts["service"])
+
+    @cached_property
+    def _destination(self) -> Record:
+        return Record(self._layouts["destination"])
+
+    @cached_property
+    def _services(self) -> Map:
+        return self.instance.map("services")
+
+    @cached_property
+    def _trash(self) -> Map:
+        return self.instance.map("trash")
+
+    @cached_property
+    def _control(self) -> SyscallProgram:
+        return self.instance.syscall_program("control", self._layouts["control_args"].size)
+
+    def _run(self, operation: int, service: int = 0, destination: int = 0) -> int:
+        """Run the data plane's `control`; its tick."""
+        control = self._control
+        struct.pack_into("=III", control.context, 0, operation, service, destination)
+        control()
+        return int(_SLOT.unpack_from(control.context, 16)[0])
+
+    def _slot_of(self, key: ServiceKey) -> int:
+        raw = self._services.lookup(_pack_key(key)) if self.instance.loaded else None
+        if raw is None:
+            raise NoSuchService(f"no such service: {key}")
+        return int(_SLOT.unpack(raw)[0])
+
+    def _get(self, slot: int, record: Record) -> tuple[Any, ...]:
+        return record.unpack_from(*self._records.at(slot))
+
+    def _number(self, slot: int, record: Record, name: str) -> int:
+        memory, base = self._records.at(slot)
+        return int(_SLOT.unpack_from(memory, base + record.offset[name])[0])
+
+    def _set_number(self, slot: int, record: Record, name: str, value: int) -> None:
+        memory, base = self._records.at(slot)
+        _SLOT.pack_into(memory, base + record.offset[name], value & 0xFFFFFFFF)
+
+    def _chain(self, service: int) -> Iterator[int]:
+        """Slots of the service's destinations, newest first."""
+        slot = self._number(service, self._service, "first")
+        while slot:
+            yield slot
+            slot = self._number(slot, self._destination, "next")
+
+    def _destinations(self, service: int) -> dict[tuple[bytes, int], int]:
+        """The service's destinations by address and port (network order), known from last time if nothing changed."""
+        generation = self._number(service, self._service, "generation")
+        known = self._members.get(service)
+        if known is None or known[0] != generation:
+            members = {}
+            address, port = self._destination.place["address"], self._destination.place["port"]
+            for slot in self._chain(service):
+                record = self._get(slot, self._destination)
+                members[record[address], record[port]] = slot
+            self._members[service] = known = generation, members
+        return known[1]
+
+    def _changed(self, service: int, members: dict[tuple[bytes, int], int]) -> None:
+        generation = self._number(service, self._service, "generation") + 1
+        self._set_number(service, self._service, "generation", generation)
+        self._members[service] = generation & 0xFFFFFFFF, members
+
+    def _count_services(self, key: ServiceKey, step: int) -> None:
+        if key.fwmark:
+            self.settings["fwmark_services"] += step
+        elif not key.port:
+            self.settings["port_zero_services"] += step
+        self.settings["services"] += step
+
+    def _filter(self, raw: bytes, real: bool) -> None:
+        """Let the data plane look at packets to (or, of a real server, from) this address."""
+        bit = addresses.filter_bit(raw, real) % (1 << 16)
+        self._filter_memory[bit // 8] |= 1 << bit % 8
+
+    @cached_property
+    def _filter_memory(self) -> memoryview:
+        from pylvs.dataplane.mapped import MappedArray
+
+        return MappedArray(self.instance.map("filter")).memory
+
+    # --- services
+
+    def add_service(self, service: VirtualService) -> None:
+        """Add a virtual service; ServiceExists, NoSuchScheduler, Invalid."""
+        rules.check_service(service)
+        with self._changing():
+            key = _pack_key(service.key)
+            if self._services.lookup(key) is not None:
+                raise ServiceExists("service already exists")
+            slot = self._records.allocate()
+            self._write_service(slot, service)
+            self._run(RESCHEDULE, slot)
+            if service.key.address is not None and not service.key.fwmark:
+                self._filter(addresses.pack(service.key.address), real=False)
+            self._services.update(key, _SLOT.pack(slot))
+            self._count_services(service.key, 1)
+            if self.settings["services"] == 1:
+                self._attach()
+
+    def _write_service(self, slot: int, service: VirtualService) -> None:
+        key = service.key
+        self._service.pack_into(
+            *self._records.at(slot),
+            scheduler=SCHEDULERS.index(service.scheduler),
+            flags=int(service.flags | ServiceFlag.HASHED),
+            address=addresses.pack(key.address) if key.address is not None else b"",
+            netmask=_netmask(service),
+            fwmark=key.fwmark,
+            timeout=service.timeout * self.settings["second"],
+            timeout_seconds=service.timeout,
+            port=swap16(key.port),
+            protocol=int(key.protocol),
+            family=rules.family_of(key),
+            pe=ENGINES.index(service.persistence_engine),
+            generation=1,
+        )
+
+    def edit_service(self, service: VirtualService) -> None:
+        """Change scheduler, flags and persistence of a service; connections stay. NoSuchService, NoSuchScheduler."""
+        rules.check_key(service.key)
+        with self.instance.locked():
+            slot = self._slot_of(service.key)
+            rules.check_service(service)
+            memory, base = self._records.at(slot)
+            record, offset = self._service, self._service.offset
+            old = self._number(slot, record, "scheduler")
+            new = SCHEDULERS.index(service.scheduler)
+            memory[base + offset["netmask"] : base + offset["netmask"] + 16] = _netmask(service)
+            for name, value in (
+                ("flags", int(service.flags | ServiceFlag.HASHED)),
+                ("timeout", service.timeout * self.settings["second"]),
+                ("timeout_seconds", service.timeout),
+                ("pe", ENGINES.index(service.persistence_engine)),
+                ("scheduler", new),
+            ):
+                self._set_number(slot, record, name, value)
+            if new != old:
+                self._drop_tables(slot)
+                self._run(RESCHEDULE, slot)
+
+    def _drop_tables(self, slot: int) -> None:
+        for name in ("buckets", "maglevs"):
+            self.instance.map(name).delete(_SLOT.pack(slot))
+
+    def delete_service(self, key: ServiceKey) -> None:
+        """Delete a service with its destinations; their connections stay, as IPVS has it. NoSuchService."""
+        with self.instance.locked():
+            slot = self._slot_of(key)
+            self._delete_service(_pack_key(key), slot)
+            self._count_services(key, -1)
+
+    def _delete_service(self, key: bytes, slot: int) -> None:
+        self._services.delete(key)
+        now = self._run(NOW)
+        for destination in list(self._chain(slot)):
+            self._discard(key, destination, now)
+        self._drop_tables(slot)
+        self._members.pop(slot, None)
+        self._records.free(slot)
+
+    def flush(self) -> None:
+        """Delete every service."""
+        if not self.instance.loaded:
+            return
+        with self.instance.locked():
+            for name in ("services", "fwmark_services", "port_zero_services"):
+                self.settings[name] = 0
+            for key, slot in list(self._services.items()):
+                self._delete_service(key, int(_SLOT.unpack(slot)[0]))
+
+    # --- destinations
+
+    def add_destination(self, key: ServiceKey, destination: Destination) -> None:
+        """Add a destination; NoSuchService, DestinationExists, OutOfRange, Invalid. One that was deleted while its
+        connections lived takes them over."""
+        with self.instance.locked():
+            service = self._slot_of(key)
+            destination = self._checked(key, destination, new=True)
+            members = self._destinations(service)
+            name = addresses.pack(destination.address), swap16(destination.port)
+            if name in members:
+                raise DestinationExists("destination already exists")
+            if len(members) >= DESTINATIONS_MAX:
+                raise TableFull(f"a service takes {DESTINATIONS_MAX} destinations at most")
+            slot = self._revive(service, _TRASH_KEY.pack(_pack_key(key), *name)) or self._allocate()
+            self._write_destination(slot, service, destination, new=True)
+            self._run(LINK, service, slot)
+            members[name] = slot
+            self._changed(service, members)
+
+    def _checked(self, key: ServiceKey, destination: Destination, new: bool) -> Destination:
+        rules.check_fields(destination)
+        destination = rules.normalize_destination(key, destination)
+        rules.check_destination(key, destination, new=new, syncing=bool(list(self.daemons())))
+        return destination
+
+    def _allocate(self) -> int:
+        """A free slot; those in the trash whose connections are all gone come first, when nothing else is free."""
+        if not self.settings["free_record"] and not self._emptied:
+            self._emptied = True
+            self._empty_trash()
+        return self._records.allocate()
+
+    _emptied = False
+
+    def _empty_trash(self) -> None:
+        now, patience = self._run(NOW), TRASH_SECONDS * self.settings["second"]
+        for key, value in list(self._trash.items()):
+            slot, deleted = _TRASHED.unpack(value)
+            record = self._get(slot, self._destination)
+            counts = (record[self._destination.place[name]] for name in ("active", "inactive", "persistent"))
+            if not any(counts) and (now - deleted) & 0xFFFFFFFF > patience:
+                self._trash.delete(key)
+                self._records.free(slot)
+
+    def _revive(self, service: int, key: bytes) -> int:
+        """Slot of the deleted destination of this name, 0 if there is none."""
+        raw = self._trash.lookup(key)
+        if raw is None:
+            return 0
+        slot = int(_TRASHED.unpack(raw)[0])
+        self._trash.delete(key)
+        if self._number(slot, self._destination, "service") != service:
+            self._records.zero(slot)  # its service is another one now
+        return slot
+
+    def _write_destination(self, slot: int, service: int, destination: Destination, new: bool) -> None:
+        """Everything but what the data plane itself keeps there: counts, next hop, place in the list."""
+        record, (memory, base) = self._destination, self._records.at(slot)
+        old = dict(zip(record.names, record.unpack_from(memory, base), strict=True))
+        raw = addresses.pack(destination.address)
+        if destination.method in TRANSLATED:
+            self._filter(raw, real=True)
+        flags = old["flags"] | AVAILABLE
+        if not destination.upper_threshold or destination.upper_threshold > old["upper"]:
+            flags &= ~OVERLOAD
+        old |= {
+            "service": service,
+            "weight": destination.weight,
+            "last_weight": destination.weight if new or destination.weight else old["last_weight"],
+            "flags": flags,
+            "upper": destination.upper_threshold,
+            "lower": destination.lower_threshold,
+            "port": swap16(destination.port),
+            "method": METHODS.index(destination.method),
+            "tunnel": TUNNELS.index(destination.tunnel.type),
+            "tunnel_port": swap16(destination.tunnel.port),
+            "tunnel_flags": CHECKSUMS[destination.tunnel.checksum],
+            "address": raw,
+            "family": destination.address.version,
+        }
+        if destination.method is ForwardingMethod.TUN:
+            old["source"] = source_towards(destination.address)
+        if destination.method is ForwardingMethod.FULLNAT:
+            old["local_first"], old["locals"] = self._locals(destination)
+        self._store(memory, base, old)
+
+    def _store(self, memory: memoryview, base: int, values: dict[str, Any]) -> None:
+        """Write configured fields one by one: the counts beside them belong to the data plane."""
+        offset = self._destination.offset
+        for name in ("weight", "last_weight", "flags", "upper", "lower", "service", "local_first"):
+            _SLOT.pack_into(memory, base + offset[name], values[name] & 0xFFFFFFFF)
+        for name in ("port", "tunnel_port"):
+            struct.pack_into("=H", memory, base + offset[name], values[name])
+        for name in ("method", "tunnel", "tunnel_flags", "family", "locals"):
+            memory[base + offset[name]] = values[name]
+        for name in ("address", "source"):
+            memory[base + offset[name] : base + offset[name] + 16] = values[name]
+
+    def _locals(self, destination: Destination) -> tuple[int, int]:
+        """Index of the first of FULLNAT's local addresses, and how many."""
+        pool = [addresses.pack(address) for address in destination.local_addresses]
+        pool = pool or [source_towards(destination.address)]
+        first = self.settings["next_local"]
+        if first + len(pool) > LOCALS_MAX:
+            raise TableFull(f"there is room for {LOCALS_MAX} local addresses of FULLNAT")
+        table = self.instance.map("local_addresses")
+        for place, raw in enumerate(pool):
+            table.update(_SLOT.pack(first + place), raw)
+        self.settings["next_local"] = first + len(pool)
+        return first, len(pool)
+
+    def edit_destination(self, key: ServiceKey, destination: Destination) -> None:
+        """Change a destination; NoSuchService, NoSuchDestination, OutOfRange, Invalid."""
+        with self.instance.locked():
+            service = self._slot_of(key)
+            destination = self._checked(key, destination, new=False)
+            slot = self._member(service, destination)
+            self._write_destination(slot, service, destination, new=False)
+            self._run(CHANGED, service, slot)
+
+    def _member(self, service: int, destination: Destination) -> int:
+        name = addresses.pack(destination.address), swap16(destination.port)
+        try:
+            return self._destinations(service)[name]
+        except KeyError:
+            raise NoSuchDestination("no such destination") from None
+
+    def delete_destination(self, key: ServiceKey, destination: Destination) -> None:
+        """Take a destination out of its service; its connections stay. NoSuchService, NoSuchDestination."""
+        with self.instance.locked():
+            service = self._slot_of(key)
+            slot = self._member(service, destination)
+            self._run(UNLINK, service, slot)
+            self._discard(_pack_key(key), slot, self._run(NOW))
+            members = self._destinations(service)
+            del members[addresses.pack(destination.address), swap16(destination.port)]
+            self._changed(service, members)
+
+    def _discard(self, key: bytes, slot: int, now: int) -> None:
+        """To the trash with a destination that is in no list any more."""
+        record = self._get(slot, self._destination)
+        place = self._destination.place
+        self._set_number(slot, self._destination, "flags", record[place["flags"]] & ~AVAILABLE)
+        name = _TRASH_KEY.pack(key, record[place["address"]], record[place["port"]])
+        self._trash.update(name, _TRASHED.pack(slot, now))
+
+    # --- what is observed
+
+    def service(self, key: ServiceKey) -> ServiceState:
+        """One service; NoSuchService."""
+        return self._service_state(self._slot_of(key))
+
+    def services(self) -> Iterable[ServiceState]:
+        """Every service, in no order; destinations newest first, as in IPVS."""
+        if not self.instance.loaded:
+            return
+        for _, slot in self._services.items():
+            yield self._service_state(int(_SLOT.unpack(slot)[0]))
+
+    def _observed(self, slot: int) -> tuple[Counters, Counters]:
+        records = self._records
+        return _since(records.counted(slot), records.base(slot)), _counters(records.rates(slot))
+
+    def _service_state(self, slot: int) -> ServiceState:
+        service = self._service_from(self._get(slot, self._service))
+        destinations = tuple(self._destination_state(member) for member in self._chain(slot))
+        return ServiceState(service, destinations, *self._observed(slot))
+
+    def _service_from(self, record: tuple[Any, ...]) -> VirtualService:
+        values = dict(zip(self._service.names, record, strict=True))
+        if values["fwmark"]:
+            key = ServiceKey(fwmark=values["fwmark"], family=values["family"])
+        else:
+            address = addresses.unpack(values["address"])
+            key = ServiceKey(Protocol(values["protocol"]), address, swap16(values["port"]), family=address.version)
+        mask = int.from_bytes(values["netmask"], "big")
+        return VirtualService(
+            key,
+            SCHEDULERS[values["scheduler"]],
+            ServiceFlag(values["flags"]),
+            values["timeout_seconds"],
+            mask & 0xFFFFFFFF if values["family"] == 4 else mask.bit_count(),
+            ENGINES[values["pe"]],
+        )
+
+    def _destination_state(self, slot: int) -> DestinationState:
+        values = dict(zip(self._destination.names, self._get(slot, self._destination), strict=True))
+        checksum = next(word for word, flag in CHECKSUMS.items() if flag == values["tunnel_flags"])
+        destination = Destination(
+            addresses.unpack(values["address"]),
+            swap16(values["port"]),
+            METHODS[values["method"]],
+            values["weight"],
+            values["upper"],
+            values["lower"],
+            Tunnel(TUNNELS[values["tunnel"]], swap16(values["tunnel_port"]), checksum),
+            self._local_addresses(values) if values["locals"] else (),
+        )
+        counts = values["active"], values["inactive"], values["persistent"]
+        return DestinationState(destination, *counts, *self._observed(slot))
+
+    def _local_addresses(self, values: dict[str, Any]) -> tuple[Address, ...]:
+        table = self.instance.map("local_addresses")
+        indices = range(values["local_first"], values["local_first"] + values["locals"])
+        return tuple(addresses.unpack(table.lookup(_SLOT.pack(index)) or bytes(16)) for index in indices)
+
+    def totals(self) -> tuple[Counters, Counters]:
+        """Counters and rates of all services together, those deleted since included (/proc/net/ip_vs_stats)."""
+        return self._observed(0) if self.instance.loaded else (Counters(), Counters())
+
+    def zero(self, key: ServiceKey | None = None) -> None:
+        """Start the counters of a service (of everything, with None) from zero. NoSuchService."""
+        if key is None and not self.instance.loaded:
+            return
+        with self.instance.locked():
+            if key is not None:
+                self._zero(self._slot_of(key))
+                return
+            for _, slot in self._services.items():
+                self._zero(int(_SLOT.unpack(slot)[0]))
+            self._records.zero(0)
+
+    def _zero(self, service: int) -> None:
+        self._records.zero(service)
+        for slot in self._chain(service):
+            self._records.zero(slot)
+
+    def connections(self) -> Iterator[Connection]:
+        """Every entry of the connection table, templates too."""
+        if not self.instance.loaded:
+            return
+        entries, now, second = Entries(self.instance, self._layouts), self._run(NOW), self.settings["second"]
+        reals: dict[int, Address] = {}
+        address = self._destination.place["address"]
+        for entry in entries.raw(now):
+            slot = entry[6]
+            if slot not in reals:
+                reals[slot] = addresses.unpack(self._get(slot, self._destination)[address])
+            yield self._connection(entry, reals[slot], entries, ((entry[1] - now) & 0xFFFFFFFF) / second)
+
+    def _connection(
+        self, entry: tuple[Any, ...], real: Address, entries: Entries, expires: float
+    ) -> Connection:
+        template, invalid = bool(entry[11] & entries.template), bool(entry[11] & entries.invalid)
+        return Connection(
+            Protocol(entry[10]),
+            addresses.unpack(entry[2]),
+            swap16(entry[4]),
+            addresses.unpack(entry[3]),
+            65535 if invalid else swap16(entry[5]),
+            real,
+            65535 if invalid else swap16(entry[8]),
+            entries.state(entry),
+            expires if expires < 1 << 30 else 0.0,
+            template=template,
+            method=METHODS[entry[12]],
+        )
+
+    # --- timeouts and daemons
+
+    def timeouts(self) -> Timeouts:
+        """The timeouts of `--set`, in seconds."""
+        if not self.instance.loaded:
+            return Timeouts()
+        second = self.settings["second"]
+        tcp, udp = self.settings["tcp_timeout"], self.settings["udp_timeout"]
+        return Timeouts(tcp[1] // second, tcp[4] // second, udp[0] // second)
+
+    def set_timeouts(self, timeouts: Timeouts) -> None:
+        """Set those that are not 0; entries get them at their next packet."""
+        with self._changing():
+            second = self.settings["second"]
+            tcp, udp = list(self.settings["tcp_timeout"]), list(self.settings["udp_timeout"])
+            tcp[1], tcp[4] = timeouts.tcp * second or tcp[1], timeouts.tcp_fin * second or tcp[4]
+            udp[0] = timeouts.udp * second or udp[0]
+            self.settings["tcp_timeout"], self.settings["udp_timeout"] = tuple(tcp), tuple(udp)
+
+    def daemons(self) -> Iterable[SyncDaemon]:
+        """The sync daemons that were started; they are remembered and listed, and send nothing."""
+        for role in ROLES:
+            if note := self.instance.note(f"sync-{role}"):
+                values = json.loads(note)
+                group = values.pop("group")
+                yield SyncDaemon(**values, group=ip_address(group) if group else None)
+
+    def start_daemon(self, daemon: SyncDaemon) -> None:
+        """Remember a sync daemon; DaemonError."""
+        with self.instance.locked():
+            interfaces = [name for _, name in socket.if_nameindex()]
+            running = {running.role for running in self.daemons()}
+            rules.check_daemon(daemon, running, daemon.interface in interfaces, self._has_mixed_families())
+            daemon = rules.normalize_daemon(daemon, _mtu(daemon.interface))
+            values = asdict(replace(daemon, group=None)) | {"group": str(daemon.group) if daemon.group else ""}
+            self.instance.remember(f"sync-{daemon.role}", json.dumps(values))
+
+    def _has_mixed_families(self) -> bool:
+        return any(
+            member.destination.address.version != rules.family_of(state.service.key)
+            for state in self.services()
+            for member in state.destinations
+        )
+
+    def stop_daemon(self, role: str) -> None:
+        """Forget a sync daemon; DaemonError (ESRCH) if there is none."""
+        import errno
+
+        with self.instance.locked():
+            if role not in {daemon.role for daemon in self.daemons()}:
+                raise DaemonError("no daemon is running", errno.ESRCH)
+            self.instance.remember(f"sync-{role}", None)
+
+
+def _mtu(interface: str) -> int:
+    """The interface's MTU in bytes (SIOCGIFMTU)."""
+    import fcntl
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        request = struct.pack("16si12x", interface.encode(), 0)
+        return int(struct.unpack("16si12x", fcntl.ioctl(s, 0x8921, request))[1])
