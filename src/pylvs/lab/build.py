@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,31 +89,32 @@ def up(options: Options, watch: Watcher) -> tuple[Topology, bool]:
         remove(options.name)
         lab = topology(options)
         for step in steps(lab):
-            watch(_carry_out(lab, step, descriptor))
+            watch(carry_out(lab, step, descriptor))
         await_servers(lab)
         (folder(lab) / "lab.json").write_text(json.dumps(words(options)))
         return lab, True
 
 
-def _carry_out(lab: Topology, step: Step, descriptor: int) -> Done:
-    start = time.monotonic()
+def carry_out(lab: Topology, step: Step, descriptor: int = -1) -> Done:
+    """Carry one step out; `descriptor` is the lock, which the commands that make things inherit."""
+    start, keep = time.monotonic(), [descriptor] if descriptor >= 0 else []
     try:
         if step.argv:
             run_step(lab, step)
         elif step.port:
-            _plug(lab, step.machine, step.port, descriptor)
+            _plug(lab, step.machine, step.port, keep)
         else:
-            _make(lab, step.machine, descriptor)
+            _make(lab, step.machine, keep)
     except PylvsError as error:
         raise StepFailed(step, str(error)) from None
     return Done(step, time.monotonic() - start)
 
 
-def _make(lab: Topology, machine: str, descriptor: int) -> None:
+def _make(lab: Topology, machine: str, keep: Sequence[int]) -> None:
     if machine == SWITCH:
-        netns.create_switch(lab.namespace(SWITCH), lab.segments, [descriptor])
+        netns.create_switch(lab.namespace(SWITCH), lab.segments, keep)
         return
-    netns.create(lab.namespace(machine), [descriptor])
+    netns.create(lab.namespace(machine), keep)
     home = folder(lab, machine)
     home.mkdir(parents=True, exist_ok=True)
     if lab[machine].serves:
@@ -125,12 +126,10 @@ def switch_port(machine: str, port: Port) -> str:
     return f"{machine}-{port.segment}"
 
 
-def _plug(lab: Topology, machine: str, port: Port, descriptor: int) -> None:
+def _plug(lab: Topology, machine: str, port: Port, keep: Sequence[int]) -> None:
     end = switch_port(machine, port)
     switch = lab.namespace(SWITCH)
-    netns.plug(
-        netns.Cable(switch, port.segment, end, lab.namespace(machine), port.interface, port.mac), [descriptor]
-    )
+    netns.plug(netns.Cable(switch, port.segment, end, lab.namespace(machine), port.interface, port.mac), keep)
     with netns.inside(lab.namespace(machine)):
         netns.run(["ip", "link", "set", port.interface, "up"])
     if lab[machine] is lab.director:

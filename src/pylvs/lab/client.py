@@ -106,10 +106,10 @@ class Traffic:
         return self.answers.total() + len(self.failures)
 
     def await_answers(self, server: str, number: int, patience: float = 10.0) -> bool:
-        """Wait until this server has given `number` more answers; False when it does not in time."""
+        """Wait until this server has given `number` more answers; False when that does not come."""
         goal, deadline = self.answers[server] + number, time.monotonic() + patience
         while self.answers[server] < goal:
-            if time.monotonic() > deadline:
+            if self.failures or time.monotonic() > deadline:
                 return False
             time.sleep(netns.POLL)
         return True

@@ -19,6 +19,7 @@ ServerName {address}
 Listen {listen}
 LoadModule mpm_event_module {modules}/mod_mpm_event.so
 LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule dir_module {modules}/mod_dir.so
 LoadModule dav_module {modules}/mod_dav.so
 LoadModule dav_fs_module {modules}/mod_dav_fs.so
 User www-data
@@ -34,6 +35,7 @@ KeepAliveTimeout 30
 ErrorLog {run}/error.log
 LogLevel warn
 DocumentRoot {run}/htdocs
+DirectoryIndex index.html
 ForceType text/plain
 DAVLockDB {run}/upload.lock
 <Location /upload>

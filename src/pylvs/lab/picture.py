@@ -53,9 +53,10 @@ def _rail(lab: Topology, segment: str, width: int) -> list[Line]:
 
 def _box(lab: Topology, machine: Machine, facts: Facts | None) -> tuple[list[str], str]:
     """A machine's lines and its colour."""
-    lines = [machine.name, machine.role.value, *(str(port.address.ip) for port in machine.ports)]
+    role = [machine.role.value] if machine.role.value != machine.name else []
+    lines = [machine.name, *role, *(str(port.address.ip) for port in machine.ports)]
     if machine.role is Role.DIRECTOR:
-        lines.append(f"VIP {lab.vip}")
+        lines += ["and as the VIP", str(lab.vip)]
     elif machine.serves and lab.holds_vip:
         lines.append("VIP hidden on lo")
     if facts:

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The whole experiment, end to end, on the real data plane over both hooks."""
+
+from __future__ import annotations
+
+import pytest
+
+from .helpers import document, lab, leftovers
+
+pytestmark = pytest.mark.xdist_group("lab")
+
+
+@pytest.mark.parametrize("mode", ["tc", "xdp"])
+def test_every_proof_of_the_document_holds(name: str, data_plane: None, mode: str) -> None:
+    """DR as in the document: every claim holds, and no request notices node04 come and go."""
+    said = document("run", name, "--mode", mode)
+    assert said["ok"], [(proof["claim"], proof["why"]) for proof in said["proofs"] if not proof["ok"]]
+    assert len(said["proofs"]) == 7
+    turns = said["proofs"][1]["facts"]["counts"]
+    assert turns == {"192.168.247.135": 10, "192.168.247.136": 10}
+    assert said["proofs"][-1]["facts"]["failed"] == 0
+    again = document("run", name, "--mode", mode)
+    assert again["ok"]
+    assert again["steps"][0]["command"].startswith("pylvsadm -a")  # only the change under traffic has steps
+
+
+def test_a_broken_real_server_fails_the_run_by_name(name: str, data_plane: None) -> None:
+    """Let node03 answer ARP for the VIP: the run ends with 1 and its line says which proof and why."""
+    assert document("up", name)["ok"]
+    knobs = ("net.ipv4.conf.all.arp_ignore=0", "net.ipv4.conf.eth0.arp_ignore=0")
+    assert lab("exec", name, "node03", "sysctl", "-qw", *knobs).returncode == 0
+    done = lab("run", name)
+    assert done.returncode == 1
+    assert "failed: the director alone answers for the VIP: node03 answered too" in done.stdout
+
+
+def test_after_the_experiment_nothing_is_left(name: str, data_plane: None) -> None:
+    """`down` after a whole run."""
+    assert document("run", name)["ok"]
+    assert lab("down", name).returncode == 0
+    assert leftovers(name) == []
