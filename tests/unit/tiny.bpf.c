@@ -8,9 +8,8 @@ struct addr {
 	__u64 low;
 };
 
-enum colour { RED = -1, GREEN = 7, BLUE };
+enum colour { RED, GREEN = 7, BLUE };
 enum { ROWS = 4 };
-enum wide { WIDE = 0x100000001ULL };
 
 struct pair {
 	__u32 a;
@@ -38,7 +37,6 @@ struct sample {
 	struct pair pair;
 	struct pair pairs[2];
 	__u32 spare;
-	enum wide wide;
 };
 
 struct holed {
