@@ -51,8 +51,10 @@ class Port:
 
     @property
     def mac(self) -> str:
-        """A hardware address that shows the IP address: 02:00 and its last four bytes."""
-        return ":".join(f"{byte:02x}" for byte in b"\x02\x00" + self.address.ip.packed[-4:])
+        """A hardware address that shows the IP address: its last four bytes, for IPv6 also its network."""
+        packed = self.address.ip.packed
+        network = packed[3:4] if self.address.version == 6 else b"\x00"
+        return (b"\x02" + network + packed[-4:]).hex(":")
 
 
 @dataclass(frozen=True, slots=True)
