@@ -14,15 +14,16 @@ PACKAGES := clang clang-format llvm libbpf-dev libbpf1 linux-libc-dev iproute2 p
 BPF_C := $(wildcard src/pylvs/bpf/*.bpf.c)
 BPF_O := $(BPF_C:.c=.o)
 BPF_H := $(wildcard src/pylvs/bpf/*.h src/pylvs/bpf/*/*.h)
-BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
+# Handlers and callbacks have the parameters that the kernel gives them, used or not.
+BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/$(shell uname -m)-linux-gnu
 WORKERS := 2
 LAB :=
 
 say = printf '\033[1m==>\033[0m %s\n'
-fail = { printf 'make: %s\n' $(1) >&2; exit 1; }
+fail = f() { printf 'make: %s\n' "$$*" >&2; exit 1; }; f
 is_root = [ "$$(id -u)" = 0 ]
 
-.PHONY: help setup bpf lab test check lint bench wheel clean
+.PHONY: help setup bpf lab test root check lint bench wheel clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
@@ -37,8 +38,10 @@ test: check lint  ## everything: lint, then all tests
 	@$(say) "tests"
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
 
-check: $(VENV)/ready bpf
-	@$(is_root) || $(call fail,"this makes network namespaces and loads BPF, so it needs root; type: sudo make $(firstword $(MAKECMDGOALS))")
+root:
+	@$(is_root) || { $(fail) "this makes network namespaces and loads BPF, so it needs root; type: sudo make $(firstword $(MAKECMDGOALS))"; }
+
+check: root $(VENV)/ready bpf
 	@$(BIN)/python -m pylvs.lab.preflight
 
 lint: $(VENV)/ready  ## ruff, mypy --strict, clang-format
@@ -53,7 +56,7 @@ bench: check  ## measure packet paths, end to end and the control plane
 wheel: $(VENV)/ready bpf  ## build dist/pylvs-*.whl, with the compiled BPF programs in it
 	@$(BIN)/pip wheel -q --no-deps -w dist .
 	@$(BIN)/python -m zipfile -l dist/pylvs-*.whl | grep -q 'director.bpf.o' || \
-		$(call fail,"the wheel carries no director.bpf.o; type: make clean wheel")
+		{ $(fail) "the wheel carries no director.bpf.o; type: make clean wheel"; }
 
 clean:  ## take away what was built (also .venv)
 	@rm -rf build dist $(VENV) src/*.egg-info $(BPF_O)
@@ -63,12 +66,12 @@ build/packages: Makefile
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -Wf '$${Status}' "$$p" 2>/dev/null | grep -q 'install ok installed' || echo "$$p"; done)
 	if [ -n "$$missing" ]; then
 		missing=$$(echo $$missing)
-		command -v apt-get >/dev/null || $(call fail,"no apt-get here: this set-up knows Debian 12 and Ubuntu 24.04. Install what matches: $$missing")
-		$(is_root) || $(call fail,"packages are missing ($$missing); type: sudo make setup")
+		command -v apt-get >/dev/null || { $(fail) "no apt-get here: this set-up knows Debian 12 and Ubuntu 24.04. Install what matches: $$missing"; }
+		$(is_root) || { $(fail) "packages are missing ($$missing); type: sudo make setup"; }
 		$(say) "installing $$missing"
 		export DEBIAN_FRONTEND=noninteractive
-		apt-get update -q >/dev/null || $(call fail,"no network to the Debian package registry (apt-get update failed); mend it or its proxy settings and type make again")
-		apt-get install -yq --no-install-recommends $$missing || $(call fail,"apt-get could not install: $$missing (its last lines above say why); mend that and type make again")
+		apt-get update -q >/dev/null || { $(fail) "no network to the Debian package registry (apt-get update failed); mend it or its proxy settings and type make again"; }
+		apt-get install -yq --no-install-recommends $$missing || { $(fail) "apt-get could not install: $$missing (its last lines above say why); mend that and type make again"; }
 	fi
 	mkdir -p build && touch $@
 
@@ -79,13 +82,13 @@ $(VENV)/ready: pyproject.toml | build/packages
 		for p in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
 			"$$p" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { python=$$p; break; }
 		done
-		[ -n "$$python" ] || $(call fail,"no Python 3.11 or newer with venv here; on Debian 12 or Ubuntu 24.04 type: apt-get install python3 python3-venv")
+		[ -n "$$python" ] || { $(fail) "no Python 3.11 or newer with venv here; on Debian 12 or Ubuntu 24.04 type: apt-get install python3 python3-venv"; }
 		$(say) "virtual environment in $(VENV) ($$($$python -V))"
 		"$$python" -m venv $(VENV)
 	fi
 	$(say) "Python packages"
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[test]' || \
-		$(call fail,"pip could not install (no network to the Python package registry?); mend it or its proxy settings and type make again")
+		{ $(fail) "pip could not install (no network to the Python package registry?); mend it or its proxy settings and type make again"; }
 	touch $@
 
 src/pylvs/bpf/%.bpf.o: src/pylvs/bpf/%.bpf.c $(BPF_H) | build/packages
