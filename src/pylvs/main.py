@@ -21,7 +21,10 @@ def usage() -> str:
     """The list of subcommands, one a line."""
     width = max(map(len, COMMANDS))
     rows = (f"  {name:<{width}}  {purpose}" for name, (_, purpose) in COMMANDS.items())
-    head, tail = "usage: pylvs COMMAND …\n\n", "\n\nThe table itself is driven by `pylvsadm`, as by `ipvsadm`."
+    head, tail = (
+        "usage: pylvs COMMAND …\n\n",
+        "\n\nThe table itself is driven by `pylvsadm`, as by `ipvsadm`.",
+    )
     return head + "\n".join(rows) + tail
 
 

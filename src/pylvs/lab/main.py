@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`pylvs lab up | run | status | exec | down`."""
+"""`pylvs lab up | run | compare | status | exec | down`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from pylvs.model import TunnelType
 def parser() -> argparse.ArgumentParser:
     """The grammar of `pylvs lab`."""
     top = argparse.ArgumentParser(prog="pylvs lab", description="The DR test build as network namespaces.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="up|run|status|exec|down")
+    commands = top.add_subparsers(dest="command", required=True, metavar="up|run|compare|status|exec|down")
     for name, purpose in (("up", "build the lab"), ("run", "build it if need be, and run the experiment")):
         _build_options(_common(commands.add_parser(name, help=purpose)))
+    compares = commands.add_parser(
+        "compare", help="a small lab of each forwarding method, measured side by side"
+    )
+    _build_options(_common(compares), method=False)
     _common(commands.add_parser("status", help="a picture of the lab, with what is true of it now"))
     _common(commands.add_parser("down", help="take everything of the lab away"))
     execute = commands.add_parser(
@@ -35,9 +39,10 @@ def _common(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return command
 
 
-def _build_options(command: argparse.ArgumentParser) -> None:
+def _build_options(command: argparse.ArgumentParser, method: bool = True) -> None:
     command.add_argument("--mode", choices=("tc", "xdp", "auto"), default="tc", help="the data plane's hook")
-    command.add_argument("--method", choices=tuple(METHODS), default="dr", help="forwarding method")
+    if method:
+        command.add_argument("--method", choices=tuple(METHODS), default="dr", help="forwarding method")
     kinds = tuple(kind.value for kind in TunnelType)
     command.add_argument("--tun-type", choices=kinds, default="ipip", help="with --method tun")
     command.add_argument("--ipv6", action="store_true", help="IPv6 throughout")
@@ -45,7 +50,7 @@ def _build_options(command: argparse.ArgumentParser) -> None:
 
 def options(arguments: argparse.Namespace) -> Options:
     """What to build, from the command line."""
-    method = METHODS[arguments.method]
+    method = METHODS[getattr(arguments, "method", "dr")]
     return Options(arguments.name, method, arguments.mode, TunnelType(arguments.tun_type), arguments.ipv6)
 
 
@@ -55,11 +60,12 @@ def run(argv: Sequence[str]) -> int:
     prefix(arguments.name)
     if arguments.command == "exec":
         return execute(arguments.name, arguments.machine, arguments.argv)
-    if arguments.command in ("up", "run"):
+    if arguments.command in ("up", "run", "compare"):
         from pylvs.lab import preflight
 
         preflight.check()
-    return {"up": up, "run": experiment, "status": status, "down": down}[arguments.command](arguments)
+    actions = {"up": up, "run": experiment, "compare": side_by_side, "status": status, "down": down}
+    return actions[arguments.command](arguments)
 
 
 def up(arguments: argparse.Namespace) -> int:
@@ -90,6 +96,17 @@ def experiment(arguments: argparse.Namespace) -> int:
     failed = scenario.play(lab, telling)
     telling.picture(lab)
     telling.note(scenario.closing(lab, failed))
+    telling.finish(ok=not failed, failed=failed)
+    return 1 if failed else 0
+
+
+def side_by_side(arguments: argparse.Namespace) -> int:
+    """Measure every forwarding method; 1 when one of them does not work."""
+    from pylvs.lab.scenario import compared
+    from pylvs.lab.show import show
+
+    telling = show(arguments.json)
+    failed = compared(options(arguments), telling)
     telling.finish(ok=not failed, failed=failed)
     return 1 if failed else 0
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from pylvs.lab.compare import compare
 from pylvs.lab.proofs import Proof, carry_out, proofs, spare_in_and_out
 from pylvs.lab.show import Show
-from pylvs.lab.topology import Topology
+from pylvs.lab.topology import Options, Topology
 
 
 def play(lab: Topology, telling: Show) -> list[str]:
@@ -25,6 +26,14 @@ def _change(lab: Topology, telling: Show) -> list[str]:
     seen = carry_out(proof, lab)
     telling.proof(proof.claim, proof.typed, seen)
     return [] if seen.ok else [proof.claim]
+
+
+def compared(like: Options, telling: Show) -> list[str]:
+    """Measure all forwarding methods side by side; return those that do not work."""
+    telling.heading("The forwarding methods side by side, measured now on a small lab of each")
+    rows = compare(like)
+    telling.comparison(rows)
+    return [f"method {row.method}" for row in rows if row.failed]
 
 
 def closing(lab: Topology, failed: list[str]) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Protocol, TextIO
 
 from pylvs.lab import facts
 from pylvs.lab.build import Done
+from pylvs.lab.compare import Row
 from pylvs.lab.proofs import Seen
 from pylvs.lab.topology import Topology
 
@@ -20,6 +23,7 @@ class Show(Protocol):
     def step(self, done: Done) -> None: ...
     def proof(self, claim: str, typed: str, seen: Seen) -> None: ...
     def picture(self, lab: Topology) -> None: ...
+    def comparison(self, rows: Sequence[Row]) -> None: ...
     def note(self, text: str) -> None: ...
     def finish(self, **result: object) -> None: ...
 
@@ -44,6 +48,9 @@ class Data:
 
     def picture(self, lab: Topology) -> None:
         self.document["lab"] = facts.as_json(lab)
+
+    def comparison(self, rows: Sequence[Row]) -> None:
+        self.document["methods"] = [asdict(row) for row in rows]
 
     def note(self, text: str) -> None:
         pass
@@ -92,6 +99,19 @@ class Person:
         for line in draw(lab, facts.observe(lab)):
             self._line(*line)
         self._line(("", ""))
+
+    def comparison(self, rows: Sequence[Row]) -> None:
+        from rich.table import Table
+
+        table = Table(
+            "method", "replies come from", "bytes through node01 per byte served", "because", box=None
+        )
+        for row in rows:
+            if row.failed:
+                table.add_row(row.method, "[red]failed[/]", "", row.failed)
+            else:
+                table.add_row(row.method, ", ".join(row.carriers), f"{row.per_byte:.3f}", row.why)
+        self._console.print(table, soft_wrap=False)
 
     def note(self, text: str) -> None:
         self._line((text, ""))
