@@ -31,8 +31,7 @@ SCHEDULERS = (
 )  # fmt: skip
 PERSISTENCE_ENGINES = ("sip",)
 WEIGHT_MAX = 2**31 - 1
-# seconds: a timer of 31 days at most in the command, INT_MAX ticks at 1000 Hz in the kernel
-TIMEOUT_MAX = (2**31 - 1) // 1000
+TIMEOUT_MAX = 86400 * 31  # seconds, of persistence
 
 CONFIGURABLE = (
     ForwardingMethod.NAT,

@@ -101,10 +101,9 @@ def _service_line(state: ServiceState, kind: str, layout: Format) -> str:
         counted = state.counters if kind == "stats" else state.rate
         return f"{name:<{_SERVICE_WIDTH}}{large_numbers(counted, layout.exact)}\n"
     service = state.service
-    flags = scheduler_flags(service)
     parts = [f"{name} {service.scheduler}"]
-    if flags:
-        parts.append(f"({flags})")
+    if service.flags & SCHEDULER_BITS:
+        parts.append(f"({scheduler_flags(service)})")
     if service.flags & ServiceFlag.PERSISTENT:
         parts.append(f"persistent {service.timeout}")
         mask = mask_text(service)
@@ -124,6 +123,7 @@ def mask_text(service: VirtualService) -> str:
 
 
 _SCHED = (ServiceFlag.SCHED1, ServiceFlag.SCHED2, ServiceFlag.SCHED3)
+SCHEDULER_BITS = ServiceFlag.SCHED1 | ServiceFlag.SCHED2 | ServiceFlag.SCHED3
 _FLAG_NAMES = {"sh": ("sh-fallback", "sh-port"), "mh": ("mh-fallback", "mh-port")}
 
 
@@ -151,14 +151,14 @@ def _destination_rows(kind: str, exact: bool) -> Callable[[str, DestinationState
 
 def _plain_row(name: str, each: DestinationState) -> str:
     there = each.destination
-    return (
-        f"  -> {name:<28} {there.method.value:<7} {there.weight:<6} {each.active:<10} {each.inactive:<10}\n"
-    )
+    counts = f"{each.active:<10} {each.inactive:<10}"
+    return f"  -> {name:<28} {there.method.value:<7} {there.weight:<6} {counts}\n"
 
 
 def _rate_row(name: str, rate: Counters, exact: bool) -> str:
     packets = f"{rate.connections:>8} {rate.in_packets:>8} {rate.out_packets:>8}"
-    return f"  -> {name:<28} {packets}{large_number(rate.in_bytes, exact)}{large_number(rate.out_bytes, exact)}\n"
+    volume = large_number(rate.in_bytes, exact) + large_number(rate.out_bytes, exact)
+    return f"  -> {name:<28} {packets}{volume}\n"
 
 
 def _threshold_row(name: str, each: DestinationState) -> str:
@@ -189,6 +189,14 @@ def _tunnel_text(destination: Destination) -> str:
         return "ipip"
     port = f":{tunnel.port}" if tunnel.type is TunnelType.GUE else ""
     return f"{tunnel.type.value}{port}:{_CHECKSUMS[tunnel.checksum]}"[:15]
+
+
+_ROWS = {
+    "plain": _plain_row,
+    "thresholds": _threshold_row,
+    "persistent": _persistent_row,
+    "tunnels": _tunnel_row,
+}
 
 
 # --- numbers -----------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The order of a listing, as ipvsadm's: its comparison subtracts 32-bit words and reads the rest as a signed int.
+"""The order of a listing, as ipvsadm's: its comparison subtracts 32-bit words and takes that as a signed int.
 
 So 192.168.0.1 comes before 10.0.0.1, and three addresses far enough apart have no order at all; then the outcome
 depends on the steps of the C library's merge sort, which is done here in the same steps.
@@ -8,7 +8,6 @@ depends on the steps of the C library's merge sort, which is done here in the sa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
 from typing import TypeVar
 
 from pylvs.model import Address, DestinationState, ServiceState
@@ -32,7 +31,7 @@ def sort_destinations(states: Sequence[DestinationState]) -> Sequence[Destinatio
     if all(state.destination.address.version == 4 for state in states):
         addresses = [int(state.destination.address) for state in states]
         if max(addresses) - min(addresses) < _HALF:
-            return sorted(states, key=attrgetter("destination.address._ip", "destination.port"))
+            return sorted(states, key=lambda state: (int(state.destination.address), state.destination.port))
     return _sort(list(states), _destination_words, _compare_destinations)
 
 

@@ -44,9 +44,9 @@ from pylvs.model import (
     TunnelType,
     VirtualService,
 )
+from pylvs.rules import TIMEOUT_MAX
 
 PERSISTENT_TIMEOUT = 360  # seconds, where -p has no value
-MAX_TIMEOUT = 86400 * 31
 DEFAULT_SCHEDULER = "wlc"
 DEFAULT_INTERFACE = "eth0"
 # lengths of the fields that ipvsadm copies names into
@@ -229,7 +229,7 @@ def _persistent(draft: Draft, value: str | None) -> None:
 
 def parse_timeout(text: str, least: int) -> int:
     """Seconds."""
-    number = whole_number(text, least, MAX_TIMEOUT)
+    number = whole_number(text, least, TIMEOUT_MAX)
     if number is None:
         fail(f"invalid timeout value `{text}' specified")
     return number

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pylvs.ipvsadm.listing import mask_text, scheduler_flags
+from pylvs.ipvsadm.listing import SCHEDULER_BITS, mask_text, scheduler_flags
 from pylvs.ipvsadm.names import endpoint
 from pylvs.ipvsadm.numbers import signed32
 from pylvs.ipvsadm.ordering import sort_destinations, sort_services
@@ -60,8 +60,7 @@ def service_options(service: VirtualService) -> str:
         parts.append(f" --pe {service.persistence_engine}")
     if service.flags & ServiceFlag.ONE_PACKET:
         parts.append(" -o")
-    flags = service.flags & (ServiceFlag.SCHED1 | ServiceFlag.SCHED2 | ServiceFlag.SCHED3)
-    if flags:
+    if service.flags & SCHEDULER_BITS:
         parts.append(f" -b {scheduler_flags(service)}")
     return "".join(parts)
 

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A table that is only thought of: commands act on it by the kernel's rules, and nothing is touched.
+
+`-R --atomic` makes one from its input before it replaces the real table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from pylvs import rules
+from pylvs.errors import DestinationExists, NoSuchDestination, NoSuchService, ServiceExists
+from pylvs.ipvsadm.save import destination_options, service_option, service_options
+from pylvs.model import Address, ConfiguredService, Destination, ServiceKey, VirtualService
+
+DestinationKey = tuple[Address, int]
+
+
+@dataclass(slots=True)
+class PlannedService:
+    """A service and its destinations in the order in which they were added."""
+
+    service: VirtualService
+    destinations: dict[DestinationKey, Destination] = field(default_factory=dict)
+
+
+class Plan:
+    """The configuring half of `pylvs.model.Table`, in memory."""
+
+    def __init__(self, types: rules.AddressTypes = rules.address_type) -> None:
+        self.services_by_key: dict[ServiceKey, PlannedService] = {}
+        self.syncing = False
+        self._types = types
+
+    def configured(self) -> list[ConfiguredService]:
+        """What `Table.replace` takes."""
+        return [(each.service, tuple(each.destinations.values())) for each in self.services_by_key.values()]
+
+    def add_service(self, service: VirtualService) -> None:
+        if service.key in self.services_by_key:
+            raise ServiceExists(f"{service_option(service.key, numeric=True)} is there already")
+        rules.check_service(service)
+        self.services_by_key[service.key] = PlannedService(rules.normalize_service(service))
+
+    def edit_service(self, service: VirtualService) -> None:
+        planned = self.planned(service.key)
+        rules.check_service(service)
+        planned.service = rules.normalize_service(service)
+
+    def delete_service(self, key: ServiceKey) -> None:
+        self.planned(key)
+        del self.services_by_key[key]
+
+    def flush(self) -> None:
+        self.services_by_key.clear()
+
+    def add_destination(self, key: ServiceKey, destination: Destination) -> None:
+        planned = self.planned(key)
+        rules.check_fields(destination)
+        self._check(key, destination, new=True)
+        place = destination.address, destination.port
+        if place in planned.destinations:
+            raise DestinationExists(f"{destination.address} port {destination.port} is there already")
+        planned.destinations[place] = destination
+
+    def edit_destination(self, key: ServiceKey, destination: Destination) -> None:
+        planned = self.planned(key)
+        rules.check_fields(destination)
+        self._check(key, destination, new=False)
+        planned.destinations[self._place(planned, destination)] = destination
+
+    def delete_destination(self, key: ServiceKey, destination: Destination) -> None:
+        planned = self.planned(key)
+        del planned.destinations[self._place(planned, destination)]
+
+    def planned(self, key: ServiceKey) -> PlannedService:
+        """ESRCH if there is no such service."""
+        try:
+            return self.services_by_key[key]
+        except KeyError:
+            raise NoSuchService(
+                f"no service {service_option(key, numeric=True)}: add it first, with -A"
+            ) from None
+
+    def _place(self, planned: PlannedService, destination: Destination) -> DestinationKey:
+        place = destination.address, destination.port
+        if place not in planned.destinations:
+            raise NoSuchDestination(f"no destination {destination.address} port {destination.port}")
+        return place
+
+    def _check(self, key: ServiceKey, destination: Destination, *, new: bool) -> None:
+        rules.check_destination(key, destination, new=new, syncing=self.syncing, types=self._types)
+
+
+def differences(before: Iterable[ConfiguredService], after: Iterable[ConfiguredService]) -> Iterator[str]:
+    """What it takes to get from one table to another, as `-` and `+` lines of rules."""
+    old, new = _rules(before), _rules(after)
+    for line in old:
+        if line not in new:
+            yield f"- {line}\n"
+    for line in new:
+        if line not in old:
+            yield f"+ {line}\n"
+
+
+def _rules(configured: Iterable[ConfiguredService]) -> dict[str, None]:
+    """All rules of a table, in order, thresholds included."""
+    lines: dict[str, None] = {}
+    for service, destinations in configured:
+        name = service_option(service.key, numeric=True)
+        lines[f"-A {name}{service_options(service)}"] = None
+        for there in destinations:
+            lines[_destination_rule(name, there)] = None
+    return lines
+
+
+def _destination_rule(name: str, there: Destination) -> str:
+    host = str(there.address) if there.address.version == 4 else f"[{there.address}]"
+    upper = f" -x {there.upper_threshold}" if there.upper_threshold else ""
+    lower = f" -y {there.lower_threshold}" if there.lower_threshold else ""
+    return f"-a {name} -r {host}:{there.port} {destination_options(there)}{upper}{lower}"

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Carries commands out: command → table → text. Streams and the table are given, so nothing here is an edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import BinaryIO, TextIO
+
+from pylvs import rules
+from pylvs.errors import NotPermitted, PylvsError, TableError
+from pylvs.ipvsadm import asjson, listing
+from pylvs.ipvsadm.command import Command, Format, Misused, Stop
+from pylvs.ipvsadm.connections import filtered, list_connections, rows_of, title
+from pylvs.ipvsadm.parse import parse, try_help
+from pylvs.ipvsadm.plan import Plan, differences
+from pylvs.ipvsadm.restore import command_lines
+from pylvs.ipvsadm.save import save_table
+from pylvs.ipvsadm.usage import usage, version
+from pylvs.model import ConfiguredService, ServiceKey, ServiceState, Table
+
+TableFactory = Callable[[], Table]
+
+REFUSED = 255  # the table says no, or popt does
+_NOT_ROOT = (
+    "Can't initialize ipvs: Permission denied (you must be root)\n"
+    "Are you sure that IP Virtual Server is built in the kernel or as module?"
+)
+# commands that `-R --atomic` takes: those that only shape the table
+_SHAPING = (
+    "add-service",
+    "edit-service",
+    "delete-service",
+    "add-server",
+    "edit-server",
+    "delete-server",
+    "clear",
+)
+
+
+class Session:
+    """One run of the program: its name, its streams, its table (opened when it is first needed)."""
+
+    def __init__(
+        self, program: str, open_table: TableFactory, stdin: BinaryIO, stdout: TextIO, stderr: TextIO
+    ) -> None:
+        self.program = program
+        self._open_table = open_table
+        self._table: Table | None = None
+        self._stdin, self._stdout, self._stderr = stdin, stdout, stderr
+
+    @property
+    def table(self) -> Table:
+        """The table. Stop with status 2 if it cannot be had."""
+        if self._table is None:
+            try:
+                self._table = self._open_table()
+            except NotPermitted:
+                raise Stop(2, _NOT_ROOT) from None
+            except PylvsError as error:
+                raise Stop(2, f"Can't initialize ipvs: {error}") from None
+        return self._table
+
+    def run(self, words: Sequence[str]) -> int:
+        """The exit status of the program called with these words."""
+        try:
+            return self._process(words, restoring=False) if words else self._list_all()
+        except Stop as stop:
+            return self._stop(stop)
+
+    def _stop(self, stop: Stop) -> int:
+        if stop.status:
+            self._complain(stop.text)
+        else:
+            self._stdout.write(usage(self.program) if stop.text == "help" else version(self.program))
+        return stop.status
+
+    def _complain(self, text: str) -> None:
+        self._stdout.flush()
+        self._stderr.write(text + "\n")
+
+    def _process(self, words: Sequence[str], *, restoring: bool) -> int:
+        try:
+            command = parse(self.program, words)
+        except Misused as error:
+            self._complain(str(error))
+            return REFUSED
+        try:
+            return self._execute(command, restoring)
+        except TableError as error:
+            self._complain(rules.message(command.name, error))
+        except PylvsError as error:
+            self._complain(str(error))
+        return REFUSED
+
+    def _execute(self, command: Command, restoring: bool) -> int:
+        name = command.name
+        change = _CHANGES.get(name)
+        if change is not None:
+            change(self.table, command)
+        elif name == "list":
+            self._list(command)
+        elif name == "save":
+            states = self.table.services()
+            rows = asjson.services(states, sort=True) if command.format.json else None
+            self._write(rows or save_table(states, command.format.numeric))
+        elif restoring:  # -R within -R would never end
+            try_help(self.program)
+        elif command.atomic:
+            return self._restore_atomically(command)
+        else:
+            return self._restore()
+        return 0
+
+    def _write(self, blocks: Iterable[str]) -> None:
+        self._stdout.writelines(blocks)
+
+    # --- listings ---
+
+    def _list_all(self) -> int:
+        self._write(listing.list_table(self.table.services(), Format()))
+        return 0
+
+    def _list(self, command: Command) -> None:
+        what, layout = command.listing, command.format
+        if what == "connection":
+            self._write(self._connections(command))
+        elif what == "timeout":
+            timeouts = self.table.timeouts()
+            self._write((asjson.timeouts if layout.json else listing.list_timeouts)(timeouts))
+        elif what == "daemon":
+            daemons = self.table.daemons()
+            self._write((asjson.daemons if layout.json else listing.list_daemons)(daemons))
+        elif layout.json:
+            states = self.table.services() if command.key is None else (self._one(command.key),)
+            self._write(asjson.services(states, sort=layout.sort))
+        elif command.key is not None:
+            self._write(listing.list_service(self._one(command.key), layout))
+        else:
+            self._write(listing.list_table(self.table.services(), layout))
+
+    def _one(self, key: ServiceKey) -> ServiceState:
+        try:
+            return self.table.service(key)
+        except TableError as error:
+            raise Stop(1, rules.message("list", error)) from None
+
+    def _connections(self, command: Command) -> Iterator[str]:
+        layout = command.format
+        rows = filtered(rows_of(self.table), command.filter)
+        if layout.json:
+            yield from asjson.connections(rows)
+            return
+        yield title(layout.persistent)
+        yield from list_connections(rows, layout.numeric)
+
+    # --- restoring ---
+
+    def _restore(self) -> int:
+        status = 0
+        for words in command_lines(self._stdin):
+            status = self._process(words, restoring=True)
+        return status
+
+    def _restore_atomically(self, command: Command) -> int:
+        plan = self._plan()
+        if command.dry_run:
+            self._write(differences(_configured(self.table.services()), plan.configured()))
+            return 0
+        try:
+            self.table.replace(plan.configured())
+        except TableError as error:
+            raise Stop(1, f"{error}; the table is as it was") from None
+        return 0
+
+    def _plan(self) -> Plan:
+        """What the input makes of an empty table; the first bad line stops the program."""
+        plan = Plan(getattr(self.table, "address_type", rules.address_type))
+        for number, line in enumerate(self._stdin, 1):
+            for words in command_lines((line,)):
+                if words[0][:1] != "#":
+                    self._plan_line(plan, words, number)
+        return plan
+
+    def _plan_line(self, plan: Plan, words: Sequence[str], number: int) -> None:
+        try:
+            command = parse(self.program, words)
+            if command.name not in _SHAPING:
+                raise Misused(f"--{command.name} does not belong in a table")
+            _CHANGES[command.name](plan, command)
+        except (Stop, Misused, PylvsError) as error:
+            text = str(error).strip() if not isinstance(error, Stop) or error.status else "help"
+            raise Stop(1, f"line {number}: {text}; the table is as it was") from None
+
+
+def _configured(states: Iterable[ServiceState]) -> list[ConfiguredService]:
+    """A table as observed, as it was configured: destinations in the order in which they were added."""
+    return [(state.service, [each.destination for each in reversed(state.destinations)]) for state in states]
+
+
+# What each command does to a table (or to a plan of one); parsing has set the fields it needs.
+
+
+def _zero(table: Table, command: Command) -> None:
+    key = command.key
+    nowhere = (
+        key is not None
+        and not key.fwmark
+        and not key.port
+        and key.address is not None
+        and not int(key.address)
+    )
+    table.zero(None if nowhere else key)
+
+
+_CHANGES: dict[str, Callable[..., None]] = {
+    "add-service": lambda table, command: table.add_service(command.service),
+    "edit-service": lambda table, command: table.edit_service(command.service),
+    "delete-service": lambda table, command: table.delete_service(command.key),
+    "clear": lambda table, _: table.flush(),
+    "add-server": lambda table, command: table.add_destination(command.key, command.destination),
+    "edit-server": lambda table, command: table.edit_destination(command.key, command.destination),
+    "delete-server": lambda table, command: table.delete_destination(command.key, command.destination),
+    "zero": _zero,
+    "set": lambda table, command: table.set_timeouts(command.timeouts),
+    "start-daemon": lambda table, command: table.start_daemon(command.daemon),
+    "stop-daemon": lambda table, command: table.stop_daemon(command.daemon.role),
+}

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The knobs of `net.ipv4.vs.*` as data: names, defaults and bounds of Linux 6.1 (ip_vs_ctl.c). Nothing here does I/O.
+
+`pylvs set NAME=VALUE` and `pylvs get` read this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_INT_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One knob; values are whole numbers, `fields` of them (sync_threshold has two)."""
+
+    name: str
+    default: tuple[int, ...]
+    least: int
+    most: int
+    meaning: str
+
+    @property
+    def fields(self) -> int:
+        """How many numbers it holds."""
+        return len(self.default)
+
+    def text(self, values: tuple[int, ...] | None = None) -> str:
+        """As sysctl prints it: numbers separated by tabs."""
+        return "\t".join(map(str, self.default if values is None else values))
+
+    def parse(self, text: str) -> tuple[int, ...]:
+        """The numbers in `text`. ValueError says what to type instead."""
+        words = text.split()
+        try:
+            values = tuple(map(int, words))
+        except ValueError:
+            values = ()
+        if len(values) != self.fields or not all(self.least <= value <= self.most for value in values):
+            number = "a number" if self.fields == 1 else f"{self.fields} numbers"
+            raise ValueError(f"{self.name} takes {number} from {self.least} to {self.most}, not '{text}'")
+        return values
+
+
+def _switch(name: str, default: int, meaning: str) -> Knob:
+    return Knob(name, (default,), 0, 1, meaning)
+
+
+def _number(name: str, default: int, meaning: str, least: int = 0, most: int = _INT_MAX) -> Knob:
+    return Knob(name, (default,), least, most, meaning)
+
+
+KNOBS = (
+    _number("am_droprate", 10, "drop one packet in so many while memory is short"),
+    _number("amemthresh", 1024, "memory is short below this many free pages"),
+    _switch("backup_only", 0, "do not balance while this director is a backup"),
+    _switch("cache_bypass", 0, "send packets for which there is no server to where they were going"),
+    _number("conn_reuse_mode", 1, "schedule a SYN anew that meets an old connection: bit 0 in TIME_WAIT"),
+    _switch("conntrack", 0, "let netfilter track balanced connections"),
+    _number("debug_level", 0, "how much is logged"),
+    _number(
+        "drop_entry",
+        0,
+        "drop half-open connections: 0 never, 1 and 2 while memory is short, 3 always",
+        most=3,
+    ),
+    _number("drop_packet", 0, "drop packets: 0 never, 1 and 2 while memory is short, 3 always", most=3),
+    _switch("expire_nodest_conn", 0, "end connections at once whose destination was deleted"),
+    _switch("expire_quiescent_template", 0, "forget persistence to a destination of weight 0"),
+    _switch("ignore_tunneled", 0, "do not balance what came out of a tunnel"),
+    _switch("nat_icmp_send", 0, "send ICMP errors to the real servers of NAT"),
+    _switch("pmtu_disc", 1, "path MTU discovery through tunnels"),
+    _switch("run_estimation", 1, "estimate rates"),
+    _switch("schedule_icmp", 0, "balance ICMP that belongs to no connection"),
+    _number("secure_tcp", 0, "short TCP timeouts: 0 never, 1 and 2 while memory is short, 3 always", most=3),
+    _switch("sloppy_sctp", 0, "let any SCTP packet open a connection"),
+    _switch("sloppy_tcp", 0, "let any TCP packet without RST open a connection"),
+    _switch("snat_reroute", 1, "route replies of NAT by their new source"),
+    _switch("sync_persist_mode", 0, "synchronize templates only"),
+    _number("sync_ports", 1, "how many threads and ports synchronize", least=1, most=64),
+    _number("sync_qlen_max", 7855, "longest queue of messages to synchronize"),
+    _number("sync_refresh_period", 0, "synchronize a connection again after this many seconds"),
+    _number("sync_retries", 0, "send a connection this many times more", most=7),
+    _number("sync_sock_size", 0, "size of the socket's buffer, 0 the system's"),
+    Knob("sync_threshold", (3, 50), 0, _INT_MAX, "synchronize after so many packets, then every so many"),
+    _number("sync_version", 1, "version of the synchronization protocol", most=1),
+)
+BY_NAME = {knob.name: knob for knob in KNOBS}
