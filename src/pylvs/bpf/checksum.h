@@ -67,9 +67,12 @@ inline_always __u32 crc32c_multiply(__u32 a, __u32 b)
  * CRC is linear, so it is delta * x^(8 * length). */
 __attribute__((noinline)) __u32 crc32c_delta(__u32 delta, __u32 length)
 {
+	const __u32 one = 0x80000000U;
+
 	for (int k = 0; k < 16; k++) {
-		if (length >> k & 1)
-			delta = crc32c_multiply(crc32c_zeros[k], delta);
+		__u32 power = mask_of_bit(length >> k);
+
+		delta = crc32c_multiply(one ^ ((one ^ crc32c_zeros[k]) & power), delta);
 	}
 	return delta;
 }

@@ -49,7 +49,9 @@ inline_always struct connection *connection_get(__u32 number)
 {
 	struct connection_set *set = set_get(number / WAYS);
 
-	return set ? &set->way[number % WAYS] : 0;
+	if (!set)
+		return 0;
+	return &set->way[bounded(number, WAYS - 1)]; /* not before the check, where clang would have it */
 }
 
 /* The sweep must come by at `expires`, or sooner. */
@@ -203,6 +205,16 @@ inline_always __u32 connection_find(struct flow *flow, int reply, struct connect
 	return 0;
 }
 
+/* The same for the ways that are less often gone, once for all of them. */
+__attribute__((noinline)) __u32 connection_lookup(struct flow *flow, int reply)
+{
+	struct connection *found = 0;
+
+	if (!flow)
+		return 0;
+	return reply ? connection_find(flow, 1, &found) : connection_find(flow, 0, &found);
+}
+
 /* Whether the table may give this entry to another flow: half-open, and either chosen by the consistent hash (so that
  * the flow keeps its destination) or older than any handshake takes. NAT needs its entry to translate replies:
  * there every entry that is not established may go. */
@@ -295,41 +307,73 @@ inline_always __u32 timeout_of(struct settings *setting, __u8 protocol, __u8 sta
 	return setting->sctp_timeout[bounded(state, STATES - 1)];
 }
 
-/* One packet of the connection: state, counts, timer. */
-inline_always void connection_advance(struct connection *connection, __u32 number, struct destination *destination,
-				      struct flow *flow, enum direction direction, struct settings *setting)
+inline_always void connection_refresh(struct connection *connection, __u32 number, __u32 expires)
 {
-	__u8 state = connection->state;
-	__u32 expires;
+	int sooner = tick_before(expires, connection->expires);
 
-	if (connection->flags & CONN_NO_OUTPUT)
-		direction = CLIENT_ONLY;
-	if (flow->fragment != FRAGMENT_LATER && flow->protocol == PROTO_TCP) {
-		state = tcp_transition(state, flow->event, direction, setting->secure_tcp == 3);
-		if (unlikely(state != connection->state))
-			count_state(connection, destination, tcp_is_active(state));
-		if (unlikely(connection->control) && state == TCP_ESTABLISHED)
-			assure_template(connection);
-	} else if (flow->fragment != FRAGMENT_LATER && flow->protocol == PROTO_SCTP) {
-		state = sctp_transition(state, flow->event, direction);
-		if (unlikely(state != connection->state))
-			count_state(connection, destination, state == SCTP_ESTABLISHED);
-		if (unlikely(connection->control) && state == SCTP_ESTABLISHED)
-			assure_template(connection);
-	} else if (unlikely(connection->control)) {
-		assure_template(connection);
-	}
-	if (state != connection->state)
-		connection->state = state;
-	expires = flow->now + timeout_of(setting, flow->protocol, state);
 	if (expires == connection->expires)
 		return;
-	if (unlikely(tick_before(expires, connection->expires))) {
-		connection->expires = expires;
+	connection->expires = expires;
+	if (unlikely(sooner))
 		due_by(number / WAYS, expires);
-	} else {
-		connection->expires = expires;
+}
+
+inline_always __u8 next_state(const struct connection *connection, const struct flow *flow, enum direction direction,
+			      struct settings *setting)
+{
+	if (flow->fragment == FRAGMENT_LATER)
+		return connection->state;
+	if (flow->protocol == PROTO_TCP)
+		return tcp_transition(connection->state, flow->event, direction, setting->secure_tcp == 3);
+	if (flow->protocol == PROTO_SCTP)
+		return sctp_transition(connection->state, flow->event, direction);
+	return connection->state;
+}
+
+inline_always int is_active(__u8 protocol, __u8 state)
+{
+	return protocol == PROTO_TCP ? tcp_is_active(state) : protocol == PROTO_SCTP && state == SCTP_ESTABLISHED;
+}
+
+inline_always int is_assured(__u8 protocol, __u8 state)
+{
+	return protocol == PROTO_UDP || (protocol == PROTO_TCP ? state == TCP_ESTABLISHED : state == SCTP_ESTABLISHED);
+}
+
+/* One packet of the connection: state, counts, timer. */
+__attribute__((noinline)) int connection_advance(struct flow *flow, __u32 number, int direction)
+{
+	struct connection *connection = connection_get(number);
+	struct settings *setting = settings_get();
+	struct destination *destination;
+	__u8 state;
+
+	if (!flow || !connection || !setting)
+		return 0;
+	if (connection->flags & CONN_NO_OUTPUT)
+		direction = CLIENT_ONLY;
+	state = next_state(connection, flow, direction, setting);
+	if (state != connection->state) {
+		destination = destination_get(connection->destination);
+		if (destination)
+			count_state(connection, destination, is_active(flow->protocol, state));
+		connection->state = state;
 	}
+	if (connection->control && is_assured(flow->protocol, state))
+		assure_template(connection);
+	connection_refresh(connection, number, flow->now + timeout_of(setting, flow->protocol, state));
+	return 0;
+}
+
+/* The same, at once for the packet that is almost every packet: an ACK in an established connection. */
+inline_always void connection_see(struct connection *connection, __u32 number, struct flow *flow,
+				  enum direction direction, struct settings *setting)
+{
+	if (likely(flow->protocol == PROTO_TCP && flow->event == EVENT_ACK && connection->state == TCP_ESTABLISHED &&
+		   !connection->control))
+		connection_refresh(connection, number, flow->now + setting->tcp_timeout[TCP_ESTABLISHED]);
+	else
+		connection_advance(flow, number, direction);
 }
 
 #endif

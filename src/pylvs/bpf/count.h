@@ -66,7 +66,7 @@ inline_always int leave(struct packet *packet, enum outcome outcome)
 	if (outcome < FORWARD_DR)
 		return packet->hook == HOOK_XDP ? XDP_PASS : TC_ACT_UNSPEC;
 	if (outcome < DROP_DESTINATION_GONE)
-		return packet->verdict;
+		return packet->flow->verdict;
 	return packet->hook == HOOK_XDP ? XDP_DROP : TC_ACT_SHOT;
 }
 

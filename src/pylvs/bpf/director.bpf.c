@@ -55,17 +55,53 @@ inline_always enum outcome admit(struct packet *packet, struct destination *dest
 				 struct settings *setting)
 {
 	struct flow *flow = packet->flow;
-	__u32 mtu = mtu_towards(destination, method);
 
 	if (unlikely(flow->ttl <= 1))
-		return refuse_ttl(packet, setting);
-	if (unlikely(wire_length(packet) > mtu) && flow->flags & FLOW_DF && setting->pmtu_disc)
-		return refuse_too_big(packet, setting, mtu);
+		return REFUSE_TTL;
+	packet->flow->mtu = mtu_towards(destination, method);
+	if (unlikely(wire_length(packet) > packet->flow->mtu) && flow->flags & FLOW_DF && setting->pmtu_disc)
+		return REFUSE_TOO_BIG;
 	return OUTCOMES;
 }
 
+/* All methods but DR; functions of their own for the verifier's sake, which would otherwise try them after each of the many
+ * ways that lead here. */
+inline_always enum outcome forward_by(struct packet *packet, struct choice *choice, enum hop hop)
+{
+	struct destination *destination = destination_get(choice->destination);
+	struct connection *connection = choice->number ? connection_get(choice->number - 1) : 0;
+
+	if (!destination)
+		return DROP_ERROR;
+	switch (choice->method) {
+	case METHOD_NAT:
+		if (packet->flow->flags & FLOW_ICMP_ERROR)
+			return nat_forward_error(packet, destination, choice->rport, hop);
+		return nat_forward(packet, destination, choice->rport, hop);
+	case METHOD_TUN:
+		return tun_forward(packet, destination, hop);
+	case METHOD_FULLNAT:
+		return connection ? fullnat_forward(packet, destination, connection, hop) : DROP_NO_ENTRY;
+	}
+	return DROP_ERROR;
+}
+
+__attribute__((noinline)) int forward_xdp(struct xdp_md *ctx, struct flow *flow, struct choice *choice, int hop)
+{
+	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .flow = flow};
+
+	return flow && choice ? forward_by(&packet, choice, hop) : DROP_ERROR;
+}
+
+__attribute__((noinline)) int forward_tc(struct __sk_buff *ctx, struct flow *flow, struct choice *choice, int hop)
+{
+	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
+
+	return flow && choice ? forward_by(&packet, choice, hop) : DROP_ERROR;
+}
+
 inline_always enum outcome forward(struct packet *packet, struct choice *choice, struct destination *destination,
-				   struct connection *connection, struct settings *setting, enum hop hop)
+				   struct settings *setting, enum hop hop)
 {
 	enum outcome outcome;
 
@@ -76,50 +112,24 @@ inline_always enum outcome forward(struct packet *packet, struct choice *choice,
 	outcome = hop == HOP_LOCAL ? OUTCOMES : admit(packet, destination, choice->method, setting);
 	if (outcome != OUTCOMES)
 		return outcome;
-	switch (choice->method) {
-	case METHOD_DR:
+	if (choice->method == METHOD_DR)
 		outcome = dr_forward(packet, destination, hop);
-		break;
-	case METHOD_NAT:
-		outcome = nat_forward(packet, destination, choice->rport, hop);
-		break;
-	case METHOD_TUN:
-		outcome = tun_forward(packet, destination, hop);
-		break;
-	case METHOD_FULLNAT:
-		outcome = connection ? fullnat_forward(packet, destination, connection, hop) : DROP_NO_ENTRY;
-		break;
-	default:
-		outcome = DROP_ERROR;
-	}
-	return outcome;
+	else if (packet->hook == HOOK_XDP)
+		outcome = forward_xdp(packet->ctx, packet->flow, choice, hop);
+	else
+		outcome = forward_tc(packet->ctx, packet->flow, choice, hop);
+	if (outcome < FORWARD_DR || outcome >= FORWARD_STATELESS)
+		return outcome;
+	if (packet->flow->flags & FLOW_ICMP_ERROR)
+		return FORWARD_ICMP;
+	return choice->stateless ? FORWARD_STATELESS : outcome;
 }
 
 /* Whether XDP can finish this packet by itself. It cannot refuse, nor ask for a neighbour. */
 inline_always int xdp_can(struct packet *packet, struct destination *destination, __u8 method, enum hop hop)
 {
-	return hop == HOP_READY && packet->flow->ttl > 1 && packet->flow->length <= mtu_towards(destination, method);
-}
-
-/* A packet of a known connection, from its client. */
-inline_always enum outcome direct_known(struct packet *packet, __u32 number, struct connection *connection,
-					struct settings *setting)
-{
-	struct flow *flow = packet->flow;
-	struct choice choice = {connection->destination, number, connection->rport, connection->method, 0, 0};
-	struct destination *destination = destination_get(choice.destination);
-	enum hop hop;
-
-	if (!destination)
-		return DROP_ERROR;
-	if (unlikely(!(destination->flags & DEST_AVAILABLE)))
-		return DROP_DESTINATION_GONE;
-	hop = destination_hop(packet, destination, setting);
-	if (packet->hook == HOOK_XDP && !xdp_can(packet, destination, choice.method, hop))
-		return PASS_TO_TC;
-	count_request(choice.destination, destination, flow->length);
-	connection_advance(connection, number - 1, destination, flow, FROM_CLIENT, setting);
-	return forward(packet, &choice, destination, connection, setting, hop);
+	return hop == HOP_READY && packet->flow->ttl > 1 && packet->flow->length <= mtu_towards(destination, method) &&
+	       !(packet->flow->flags & FLOW_ICMP_ERROR);
 }
 
 /* Whether a packet without a connection may open one; the table being pressed, also one in the middle of a flow, which
@@ -135,38 +145,17 @@ inline_always int may_open(const struct flow *flow, struct settings *setting)
 	return flow->protocol == PROTO_SCTP && setting->sloppy_sctp;
 }
 
-inline_always enum outcome direct_new(struct packet *packet, struct settings *setting)
+/* A packet without a connection: fills in the choice, or says what becomes of the packet instead. */
+inline_always enum outcome open_connection(struct flow *flow, struct settings *setting, struct choice *choice)
 {
-	struct flow *flow = packet->flow;
-	__u32 slot = service_find(flow, setting);
-	struct choice choice = {};
-	struct connection *connection = 0;
-	struct destination *destination;
-	enum hop hop;
-	enum outcome outcome;
+	__u32 slot = service_find(flow);
 
 	if (!slot)
 		return PASS_NOT_OURS;
 	if (!may_open(flow, setting))
 		return flow->fragment == FRAGMENT_LATER ? DROP_FRAGMENT : PASS_NO_CONNECTION;
-	connection_new(flow, slot, &choice);
-	if (!choice.destination)
-		return choice.outcome == REFUSE_NO_DESTINATION ? refuse_no_destination(packet, setting) : choice.outcome;
-	destination = destination_get(choice.destination);
-	if (!destination)
-		return DROP_ERROR;
-	if (choice.number)
-		connection = connection_get(choice.number - 1);
-	hop = destination_hop(packet, destination, setting);
-	if (packet->hook == HOOK_XDP && !xdp_can(packet, destination, choice.method, hop))
-		return PASS_TO_TC;
-	count_request(choice.destination, destination, flow->length);
-	if (connection)
-		connection_advance(connection, choice.number - 1, destination, flow, FROM_CLIENT, setting);
-	outcome = forward(packet, &choice, destination, connection, setting, hop);
-	if (!connection && outcome >= FORWARD_DR && outcome < FORWARD_STATELESS)
-		outcome = FORWARD_STATELESS;
-	return outcome;
+	connection_new(flow, slot, choice);
+	return choice->destination ? OUTCOMES : choice->outcome;
 }
 
 /* A new SYN on a port that is still in the table: a connection that is over is scheduled anew (conn_reuse_mode). */
@@ -201,6 +190,60 @@ inline_always int is_orphan(struct connection *connection, struct settings *sett
 	return destination && !(destination->flags & DEST_AVAILABLE);
 }
 
+/* The connection of an ICMP error's quoted packet, which a client's side sends about a reply. */
+inline_always __u32 quoted_connection(struct packet *packet, struct connection **connection)
+{
+	struct desk *desk = desk_get();
+	__u32 number;
+
+	if (!desk || packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &desk->quoted))
+		return 0;
+	number = connection_lookup(&desk->quoted, 0);
+	*connection = number ? connection_get(number - 1) : 0;
+	return number;
+}
+
+/* A packet from a client's side: of its connection, or of one that it opens; or an ICMP error about one. */
+inline_always enum outcome direct_request(struct packet *packet, struct settings *setting)
+{
+	struct flow *flow = packet->flow;
+	int error = flow->flags & FLOW_ICMP_ERROR;
+	struct connection *connection = 0;
+	struct destination *destination;
+	struct choice choice = {};
+	enum outcome outcome;
+	enum hop hop;
+
+	choice.number = error ? quoted_connection(packet, &connection) : connection_find(flow, 0, &connection);
+	if (choice.number && connection && !error &&
+	    unlikely(is_reused(connection, flow, setting) || is_orphan(connection, setting))) {
+		connection_end(connection, flow->now, setting->second);
+		choice.number = 0;
+	}
+	if (likely(choice.number && connection)) {
+		choice.destination = connection->destination;
+		choice.rport = connection->rport;
+		choice.method = connection->method;
+	} else {
+		outcome = error ? PASS_NOT_OURS : open_connection(flow, setting, &choice);
+		if (outcome != OUTCOMES)
+			return outcome;
+		connection = choice.number ? connection_get(choice.number - 1) : 0;
+	}
+	destination = destination_get(choice.destination);
+	if (!destination)
+		return DROP_ERROR;
+	if (unlikely(!(destination->flags & DEST_AVAILABLE)))
+		return DROP_DESTINATION_GONE;
+	hop = destination_hop(packet, destination, setting);
+	if (packet->hook == HOOK_XDP && !xdp_can(packet, destination, choice.method, hop))
+		return PASS_TO_TC;
+	count_request(choice.destination, destination, flow->length);
+	if (connection && !error)
+		connection_see(connection, choice.number - 1, flow, FROM_CLIENT, setting);
+	return forward(packet, &choice, destination, setting, hop);
+}
+
 /* FULLNAT: the reply's destination becomes the client again. */
 inline_always void translate_back(struct translation *change, const struct flow *flow, const struct connection *connection)
 {
@@ -231,7 +274,7 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, struct con
 	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
 	count_reply(connection->destination, destination, flow->length);
-	connection_advance(connection, number - 1, destination, flow, FROM_SERVER, setting);
+	connection_see(connection, number - 1, flow, FROM_SERVER, setting);
 	translate_from(&desk->first, flow, &connection->virtual, connection->vport);
 	if (translate(packet, &desk->first))
 		return DROP_ERROR;
@@ -247,49 +290,72 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, struct con
 	return send_to_client(packet, desk, hop, full ? FORWARD_FULLNAT_REPLY : FORWARD_NAT_REPLY);
 }
 
+/* A packet from a real server's side: NAT's reply, or an ICMP error about what went there. */
 inline_always enum outcome direct_reply(struct packet *packet, struct settings *setting)
 {
+	int error = packet->flow->flags & FLOW_ICMP_ERROR;
 	struct connection *connection = 0;
-	__u32 number = connection_find(packet->flow, 1, &connection);
+	struct desk *desk = desk_get();
+	__u32 number;
 
-	if (!number)
-		number = fullnat_find(packet->flow, &connection);
-	if (!number || !connection)
+	if (!desk)
 		return PASS_NOT_OURS;
-	return reply(packet, number, connection, setting);
-}
-
-inline_always enum outcome direct_request(struct packet *packet, struct settings *setting)
-{
-	struct connection *connection = 0;
-	__u32 number = connection_find(packet->flow, 0, &connection);
-
-	if (likely(number && connection)) {
-		if (likely(!is_reused(connection, packet->flow, setting) && !is_orphan(connection, setting)))
-			return direct_known(packet, number, connection, setting);
-		connection_end(connection, packet->flow->now, setting->second);
+	if (error) {
+		number = connection_lookup(&desk->quoted, 1);
+		connection = number ? connection_get(number - 1) : 0;
+		return connection ? return_error(packet, connection, setting, desk) : PASS_NOT_OURS;
 	}
-	return direct_new(packet, setting);
+	number = connection_lookup(packet->flow, 1);
+	connection = number ? connection_get(number - 1) : 0;
+	if (!connection)
+		number = fullnat_find(packet->flow, &connection);
+	return number && connection ? reply(packet, number, connection, setting) : PASS_NOT_OURS;
 }
 
-inline_always enum outcome direct(struct packet *packet)
+__attribute__((noinline)) int reply_xdp(struct xdp_md *ctx, struct flow *flow)
 {
+	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .flow = flow};
 	struct settings *setting = settings_get();
+
+	return flow && setting ? direct_reply(&packet, setting) : DROP_ERROR;
+}
+
+__attribute__((noinline)) int reply_tc(struct __sk_buff *ctx, struct flow *flow)
+{
+	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
+	struct settings *setting = settings_get();
+
+	return flow && setting ? direct_reply(&packet, setting) : DROP_ERROR;
+}
+
+__attribute__((noinline)) int answer_tc(struct __sk_buff *ctx, struct flow *flow, int outcome)
+{
+	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
+	struct settings *setting = settings_get();
+
+	return flow && setting ? answer(&packet, setting, outcome) : DROP_ERROR;
+}
+
+inline_always int is_balanced(const struct flow *flow)
+{
+	return flow->protocol == PROTO_TCP || flow->protocol == PROTO_UDP || flow->protocol == PROTO_SCTP ||
+	       flow->flags & FLOW_ICMP_ERROR;
+}
+
+inline_always enum outcome direct(struct packet *packet, struct settings *setting)
+{
 	struct flow *flow = packet->flow;
 	int may_be_request, may_be_reply;
 	enum outcome outcome;
 
-	if (!setting || !setting->services)
-		return PASS_NOT_OURS;
 	outcome = parse(packet);
 	if (outcome != OUTCOMES)
 		return outcome;
-	if (flow->flags & FLOW_ICMP_ERROR)
-		return direct_error(packet, setting);
-	if (flow->protocol != PROTO_TCP && flow->protocol != PROTO_UDP && flow->protocol != PROTO_SCTP)
+	if (!is_balanced(flow))
 		return PASS_NOT_OURS;
-	may_be_request = setting->fwmark_services || filter_has(&flow->daddr, FILTER_VIP);
-	may_be_reply = filter_has(&flow->saddr, FILTER_RIP);
+	may_be_request = setting->fwmark_services || flow->flags & FLOW_ICMP_ERROR ||
+			 filter_has(&flow->daddr, FILTER_VIP);
+	may_be_reply = flow->flags & FLOW_ICMP_ERROR || filter_has(&flow->saddr, FILTER_RIP);
 	if (!may_be_request && !may_be_reply)
 		return PASS_NOT_OURS;
 	flow->now = now_ticks();
@@ -300,16 +366,31 @@ inline_always enum outcome direct(struct packet *packet)
 		if (outcome != PASS_NOT_OURS || !may_be_reply)
 			return outcome;
 	}
-	return direct_reply(packet, setting);
+	if (packet->hook == HOOK_XDP)
+		return reply_xdp(packet->ctx, flow);
+	return reply_tc(packet->ctx, flow);
+}
+
+inline_always int process(struct packet *packet)
+{
+	struct settings *setting = settings_get();
+	enum outcome outcome;
+
+	if (!setting || !setting->services)
+		return leave(packet, PASS_NOT_OURS);
+	outcome = direct(packet, setting);
+	if (unlikely(outcome >= REFUSE_NO_DESTINATION && outcome <= REFUSE_TOO_BIG))
+		outcome = packet->hook == HOOK_XDP ? PASS_TO_TC : answer_tc(packet->ctx, packet->flow, outcome);
+	return leave(packet, outcome);
 }
 
 SEC("xdp")
 int director_xdp(struct xdp_md *ctx)
 {
-	struct flow flow = {};
-	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .verdict = XDP_DROP, .flow = &flow};
+	struct flow flow = {.verdict = XDP_DROP};
+	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .flow = &flow};
 
-	return leave(&packet, direct(&packet));
+	return process(&packet);
 }
 
 /* Enough of the packet for every header that is looked at. */
@@ -318,10 +399,10 @@ enum { HEADERS = 192 };
 SEC("tc")
 int director_tc(struct __sk_buff *skb)
 {
-	struct flow flow = {.mark = skb->mark};
-	struct packet packet = {.ctx = skb, .hook = HOOK_TC, .verdict = TC_ACT_SHOT, .flow = &flow};
+	struct flow flow = {.mark = skb->mark, .verdict = TC_ACT_SHOT};
+	struct packet packet = {.ctx = skb, .hook = HOOK_TC, .flow = &flow};
 
 	if (skb->data_end - skb->data < HEADERS && skb->data_end - skb->data < skb->len)
 		bpf_skb_pull_data(skb, skb->len < HEADERS ? skb->len : HEADERS);
-	return leave(&packet, direct(&packet));
+	return process(&packet);
 }

@@ -153,25 +153,16 @@ inline_always enum outcome refuse(struct packet *packet, struct settings *settin
 	return outcome;
 }
 
-inline_always enum outcome refuse_no_destination(struct packet *packet, struct settings *setting)
+/* Answers as the outcome says. */
+inline_always enum outcome answer(struct packet *packet, struct settings *setting, enum outcome outcome)
 {
-	struct refusal port_unreachable = {3, 3, 1, 4, 0};
+	struct refusal refusal = {3, 3, 1, 4, 0}; /* port unreachable */
 
-	return refuse(packet, setting, &port_unreachable, REFUSE_NO_DESTINATION);
-}
-
-inline_always enum outcome refuse_ttl(struct packet *packet, struct settings *setting)
-{
-	struct refusal time_exceeded = {11, 0, 3, 0, 0};
-
-	return refuse(packet, setting, &time_exceeded, REFUSE_TTL);
-}
-
-inline_always enum outcome refuse_too_big(struct packet *packet, struct settings *setting, __u32 mtu)
-{
-	struct refusal too_big = {3, 4, 2, 0, mtu};
-
-	return refuse(packet, setting, &too_big, REFUSE_TOO_BIG);
+	if (outcome == REFUSE_TTL)
+		refusal = (struct refusal){11, 0, 3, 0, 0};
+	else if (outcome == REFUSE_TOO_BIG)
+		refusal = (struct refusal){3, 4, 2, 0, packet->flow->mtu};
+	return refuse(packet, setting, &refusal, outcome);
 }
 
 /* The packet that an ICMP error quotes, turned round: its flow is that of the connection it is about. */
@@ -230,49 +221,21 @@ inline_always int translate_quote(struct packet *packet, const struct flow *quot
 	return 0;
 }
 
-inline_always enum outcome forward_error_by_nat(struct packet *packet, struct flow *quoted, struct connection *connection,
-						struct destination *destination, enum hop hop)
+/* An error about a packet that a NAT server sent to this client: the server must hear of it under its own address. */
+inline_always enum outcome nat_forward_error(struct packet *packet, struct destination *destination, __be16 rport,
+					     enum hop hop)
 {
 	struct desk *desk = desk_get();
 
 	if (!desk)
 		return DROP_ERROR;
-	translate_to(&desk->first, quoted, destination, connection->rport);
+	translate_to(&desk->first, &desk->quoted, destination, rport);
 	desk->first.end = END_SOURCE; /* the quoted packet went the other way */
 	translate_to(&desk->second, packet->flow, destination, 0);
-	if (translate_quote(packet, quoted, &desk->first, &desk->second.old, &desk->second.new) ||
+	if (translate_quote(packet, &desk->quoted, &desk->first, &desk->second.old, &desk->second.new) ||
 	    translate_address(packet, packet->flow->l3, &desk->second) || decrement_ttl(packet, packet->flow->l3))
 		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_ICMP);
-}
-
-/* An error about a packet that a real server sent to this client: the real server must hear of it. */
-inline_always enum outcome forward_error(struct packet *packet, struct flow *quoted, struct connection *connection,
-					 struct settings *setting)
-{
-	struct destination *destination = destination_get(connection->destination);
-	enum outcome outcome;
-	enum hop hop;
-
-	if (!destination)
-		return DROP_ERROR;
-	if (!(destination->flags & DEST_AVAILABLE))
-		return DROP_DESTINATION_GONE;
-	hop = destination_hop(packet, destination, setting);
-	if (hop == HOP_LATER || packet->hook == HOOK_XDP)
-		return PASS_TO_TC;
-	if (hop == HOP_NONE)
-		return DROP_NO_ROUTE;
-	if (hop == HOP_LOCAL)
-		return PASS_LOCAL;
-	count_request(connection->destination, destination, packet->flow->length);
-	if (connection->method == METHOD_NAT)
-		return forward_error_by_nat(packet, quoted, connection, destination, hop);
-	if (connection->method == METHOD_TUN)
-		outcome = tun_forward(packet, destination, hop);
-	else
-		outcome = dr_forward(packet, destination, hop);
-	return outcome < DROP_DESTINATION_GONE ? FORWARD_ICMP : outcome;
 }
 
 /* An error from behind NAT to the client: it comes from the VIP and speaks of the VIP. */
@@ -298,22 +261,6 @@ inline_always enum outcome return_error(struct packet *packet, struct connection
 	    translate_address(packet, flow->l3, &desk->second) || decrement_ttl(packet, flow->l3))
 		return DROP_ERROR;
 	return send_to_client(packet, desk, hop, FORWARD_ICMP);
-}
-
-inline_always enum outcome direct_error(struct packet *packet, struct settings *setting)
-{
-	struct connection *connection = 0;
-	struct desk *desk = desk_get();
-
-	if (!desk || packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &desk->quoted))
-		return PASS_NOT_OURS;
-	packet->flow->now = desk->quoted.now = now_ticks();
-	if (connection_find(&desk->quoted, 0, &connection) && connection)
-		return forward_error(packet, &desk->quoted, connection, setting);
-	/* quoted: what went from client to real server; turned round, it is a reply's flow */
-	if (connection_find(&desk->quoted, 1, &connection) && connection)
-		return return_error(packet, connection, setting, desk);
-	return PASS_NOT_OURS;
 }
 
 #endif

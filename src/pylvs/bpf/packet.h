@@ -42,6 +42,8 @@ struct flow {
 	__u8 inner_l3;			/* ICMP error: offset of the quoted header from l4 */
 	__u32 set;			/* of the connection table */
 	__u32 tag;
+	__u32 mtu;			/* with REFUSE_TOO_BIG: what would have fitted */
+	__s32 verdict;			/* where the packet was sent, if it was */
 };
 
 enum end { END_SOURCE, END_DESTINATION };
@@ -87,7 +89,6 @@ inline_always struct desk *desk_get(void)
 struct packet {
 	void *ctx;
 	enum hook hook;
-	int verdict;
 	struct flow *flow;
 };
 
@@ -393,7 +394,7 @@ inline_always enum outcome parse(struct packet *packet)
 /* Leaves by an interface, as it is. */
 inline_always void packet_redirect(struct packet *packet, __u32 ifindex)
 {
-	packet->verdict = bpf_redirect(ifindex, 0);
+	packet->flow->verdict = bpf_redirect(ifindex, 0);
 }
 
 /* Leaves by an interface; the kernel finds the neighbour's address, or asks for it and waits. */
@@ -401,6 +402,8 @@ inline_always void packet_redirect_neighbour(struct packet *packet, __u32 ifinde
 {
 	struct bpf_redir_neigh next;
 
+	if (packet->hook == HOOK_XDP)
+		return; /* it has no such helper, and does not come here */
 	__builtin_memset(&next, 0, sizeof(next));
 
 	if (addr_is_v4(gateway)) {
@@ -410,7 +413,7 @@ inline_always void packet_redirect_neighbour(struct packet *packet, __u32 ifinde
 		next.nh_family = 10; /* AF_INET6 */
 		__builtin_memcpy(next.ipv6_nh, gateway, sizeof(next.ipv6_nh));
 	}
-	packet->verdict = bpf_redirect_neigh(ifindex, &next, sizeof(next), 0);
+	packet->flow->verdict = bpf_redirect_neigh(ifindex, &next, sizeof(next), 0);
 }
 
 #endif

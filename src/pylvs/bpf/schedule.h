@@ -27,7 +27,7 @@ struct choice {
 	__u32 number;			/* of the connection + 1; 0: this packet only */
 	__be16 rport;
 	__u8 method;
-	__u8 pad;
+	__u8 stateless;			/* there was no room for an entry */
 	__u32 outcome;			/* why there is no destination */
 };
 
@@ -123,11 +123,16 @@ static long rendezvous_visit(__u32 index, void *context)
 
 /* The destination that a consistent hash gives: of the client, and of nothing that a second director would not know too.
  * Taken where the table has no room: a flow stays where it is as long as its destination does. */
-inline_always __u32 schedule_consistently(struct service *service, struct flow *flow)
+__attribute__((noinline)) __u32 schedule_consistently(struct flow *flow, __u32 slot)
 {
-	struct rendezvous rendezvous = {.slot = service->first};
-	__u64 client = (flow->saddr.low ^ flow->saddr.high * MIX_2 ^ flow->sport) * MIX_1;
+	struct service *service = service_get(slot);
+	struct rendezvous rendezvous = {};
+	__u64 client;
 
+	if (!flow || !service)
+		return 0;
+	rendezvous.slot = service->first;
+	client = (flow->saddr.low ^ flow->saddr.high * MIX_2 ^ flow->sport) * MIX_1;
 	rendezvous.client = client ^ client >> 32;
 	bpf_loop(DESTINATIONS_MAX, rendezvous_visit, &rendezvous, 0);
 	return rendezvous.best;
@@ -308,20 +313,21 @@ inline_always __u32 pick(struct service *service, __u32 slot, struct flow *flow,
 	if (!service->fwmark && flow->dport != service->port)
 		return 0; /* port zero is for persistent services only */
 	if (unlikely(table_is_pressed(setting, flow->now)))
-		return schedule_consistently(service, flow);
+		return schedule_consistently(flow, slot);
 	return schedule(flow, slot);
 }
 
 /* No room for an entry: this packet, and every other of its flow, goes where the consistent hash says. */
-inline_always __u32 choose_stateless(struct choice *choice, struct service *service, struct flow *flow)
+inline_always __u32 choose_stateless(struct choice *choice, struct service *service, __u32 slot, struct flow *flow)
 {
 	struct destination *destination;
 
-	choice->destination = schedule_consistently(service, flow);
+	choice->destination = schedule_consistently(flow, slot);
 	destination = destination_get(choice->destination);
 	if (!choice->destination || !destination)
 		return REFUSE_NO_DESTINATION;
 	choose(choice, destination, service, flow);
+	choice->stateless = 1;
 	return choice->method == METHOD_NAT || choice->method == METHOD_FULLNAT ? DROP_NO_ENTRY : 0;
 }
 
@@ -341,7 +347,7 @@ inline_always __u32 connect_to(struct flow *flow, __u32 slot, struct service *se
 		return 0;
 	outcome = connection_enter(flow, choice, destination, setting, template, flags);
 	if (!outcome && !choice->number && !template)
-		outcome = choose_stateless(choice, service, flow);
+		outcome = choose_stateless(choice, service, slot, flow);
 	return outcome;
 }
 

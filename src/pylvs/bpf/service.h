@@ -25,11 +25,14 @@ inline_always int filter_has(const struct addr *addr, enum filter_kind kind)
 }
 
 /* Slot of the service, 0 if none: by firewall mark, by address and port, by address and port zero. */
-inline_always __u32 service_find(struct flow *flow, struct settings *setting)
+__attribute__((noinline)) __u32 service_find(struct flow *flow)
 {
+	struct settings *setting = settings_get();
 	struct service_key key = {};
 	__u32 *slot;
 
+	if (!flow || !setting)
+		return 0;
 	key.family = flow->family;
 	if (flow->mark && setting->fwmark_services) {
 		key.fwmark = flow->mark;

@@ -46,9 +46,6 @@ inline_always __u8 tcp_transition(__u8 state, __u8 event, enum direction directi
 
 	if (event >= EVENT_NONE || row > CLIENT_ONLY)
 		return TCP_CLOSE;
-	/* Almost every packet: an ACK of an established connection. */
-	if (likely(event == EVENT_ACK && state == TCP_ESTABLISHED))
-		return state;
 	return tcp_state_of_letter(secure ? tcp_next_secure[row][event][column] : tcp_next[row][event][column]);
 }
 

@@ -42,19 +42,21 @@ static long members_visit(__u32 index, void *context)
 	return 0;
 }
 
+/* Puts a destination into the set, if there is room and it is not in it. */
 inline_always void members_insert(struct cached *cached, __u32 slot, __u32 now)
 {
 	__u32 free = CACHED_MAX;
 
-	for (int i = CACHED_MAX - 1; i >= 0; i--) {
-		if (cached->slot[i] == slot)
+	for (__u32 i = 0; i < CACHED_MAX; i++) {
+		__u32 member = cached->slot[i];
+
+		if (member == slot)
 			return;
-		if (!cached->slot[i])
-			free = i;
+		free = member ? free : i;
 	}
 	if (free >= CACHED_MAX)
 		return;
-	cached->slot[free] = slot;
+	cached->slot[bounded(free, CACHED_MAX - 1)] = slot;
 	cached->count++;
 	cached->changed = now;
 }
