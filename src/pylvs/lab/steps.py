@@ -179,8 +179,8 @@ def delete_destination(topology: Topology, machine: Machine) -> str:
 
 
 def destination(topology: Topology, machine: Machine) -> str:
-    rip = f"[{machine.address}]" if topology.options.ipv6 else str(machine.address)
-    return f"{service(topology)} -r {rip}"
+    """A destination as `pylvsadm` names it; an IPv6 address without a port stands bare, as in ipvsadm."""
+    return f"{service(topology)} -r {machine.address}"
 
 
 def method_words(topology: Topology) -> str:
