@@ -14,18 +14,19 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
+from itertools import islice
 from ipaddress import ip_address
 from typing import Any, Self
 
 from pylvs import rules
 from pylvs.dataplane import addresses
-from pylvs.dataplane.entries import Entries
+from pylvs.dataplane.entries import STATES, Entries
 from pylvs.dataplane.instance import Instance
-from pylvs.dataplane.kernel import Map, SyscallProgram
+from pylvs.dataplane.kernel import Map, SyscallProgram, possible_cpus
 from pylvs.dataplane.records import Record, Records, Settings, Sums, swap16
 from pylvs.errors import (
     DaemonError,
@@ -37,7 +38,9 @@ from pylvs.errors import (
 )
 from pylvs.model import (
     Address,
+    ConfiguredService,
     Connection,
+    ConnectionRow,
     Counters,
     Destination,
     DestinationState,
@@ -69,6 +72,11 @@ DESTINATIONS_MAX = 1024
 LOCALS_MAX = 4096
 TRASH_SECONDS = 1  # a packet that is on its way to a deleted destination is through by then
 ROLES = ("master", "backup")
+
+ROWS = 1024
+TEMPLATE = 1
+FAR = 1 << 23  # seconds: longer than any timeout, so it is over
+SWAP = [swap16(number) for number in range(1 << 16)]
 
 _KEY = struct.Struct("=16sHBBI")
 _TRASH_KEY = struct.Struct("=24s16sH6x")
@@ -107,6 +115,16 @@ def _counters(sums: Sums) -> Counters:
 
 def _since(now: Sums, base: Sums) -> Counters:
     return Counters(*(a - b for a, b in zip(now, base, strict=True)))
+
+
+def _row(entry: tuple[Any, ...], real: bytes, entries: Entries, now: int, second: int) -> ConnectionRow:
+    _, expires, client, virtual, cport, vport, _, _, rport, state, protocol, flags, _, _, _ = entry
+    left = (expires - now & 0xFFFFFFFF) // second
+    if flags & TEMPLATE:
+        ports = (0xFFFF, 0xFFFF) if flags & entries.invalid else (SWAP[vport], SWAP[rport])
+        return protocol, entries.state(entry), left if left < FAR else 0, client, 0, virtual, ports[0], real, ports[1]
+    name = STATES[protocol][state] if state < len(STATES[protocol]) else "ERR!"
+    return protocol, name, left, client, SWAP[cport], virtual, SWAP[vport], real, SWAP[rport]
 
 
 class Director:
@@ -148,9 +166,9 @@ class Director:
             yield
 
     def _attach(self) -> None:
-        from pylvs.dataplane.attach import attach_automatically
+        from pylvs.dataplane.attach import Attacher
 
-        attach_automatically(self.instance)
+        Attacher(self.instance).attach_all()
 
     # --- what is where
 
@@ -490,6 +508,50 @@ class Director:
         name = _TRASH_KEY.pack(key, record[place["address"]], record[place["port"]])
         self._trash.update(name, _TRASHED.pack(slot, now))
 
+    # --- the whole table at once
+
+    def replace(self, services: Sequence[ConfiguredService]) -> None:
+        """Make the table be this. Everything is checked before anything is changed; then only what differs is touched,
+        under one lock, new destinations before old ones go. A destination that goes keeps the connections it has."""
+        wanted = {service.key: (rules.normalize_service(service), list(members)) for service, members in services}
+        for service, members in wanted.values():
+            rules.check_service(service)
+            for member in members:
+                self._checked(service.key, member, new=True)
+        with self._changing():
+            present = {state.service.key: state for state in self.services()}
+            for key, (service, members) in wanted.items():
+                self._replace_service(present.get(key), service, members)
+            for key in present.keys() - wanted.keys():
+                for destination in present[key].destinations:
+                    self._retire(key, destination.destination)
+                self.delete_service(key)
+
+    def _replace_service(
+        self, present: ServiceState | None, service: VirtualService, members: list[Destination]
+    ) -> None:
+        if present is None:
+            self.add_service(service)
+        elif present.service != service:
+            self.edit_service(service)
+        members = [rules.normalize_destination(service.key, member) for member in members]
+        old = {(m.destination.address, m.destination.port): m.destination for m in present.destinations} if present else {}
+        for member in members:
+            name = member.address, member.port
+            if name not in old:
+                self.add_destination(service.key, member)
+            elif old.pop(name) != member:
+                self.edit_destination(service.key, member)
+        for gone in old.values():
+            self._retire(service.key, gone)
+
+    def _retire(self, key: ServiceKey, destination: Destination) -> None:
+        """Delete a destination, but let its connections go on to their end."""
+        slot = self._member(self._slot_of(key), destination)
+        self.delete_destination(key, destination)
+        flags = self._number(slot, self._destination, "flags")
+        self._set_number(slot, self._destination, "flags", flags | AVAILABLE)
+
     # --- what is observed
 
     def service(self, key: ServiceKey) -> ServiceState:
@@ -554,6 +616,12 @@ class Director:
         """Counters and rates of all services together, those deleted since included (/proc/net/ip_vs_stats)."""
         return self._observed(0) if self.instance.loaded else (Counters(), Counters())
 
+    def cpu_totals(self) -> Sequence[Counters]:
+        """Counters of all services together, by CPU (/proc/net/ip_vs_stats_percpu)."""
+        if not self.instance.loaded:
+            return [Counters()] * possible_cpus()
+        return [Counters(*sums) for sums in self._records.counted_by_cpu(0)]
+
     def zero(self, key: ServiceKey | None = None) -> None:
         """Start the counters of a service (of everything, with None) from zero. NoSuchService."""
         if key is None and not self.instance.loaded:
@@ -601,6 +669,19 @@ class Director:
             template=template,
             method=METHODS[entry[12]],
         )
+
+    def connection_rows(self) -> Iterator[Sequence[ConnectionRow]]:
+        """The same as `connections`, in chunks of plain tuples: a million of them in a second or two."""
+        if not self.instance.loaded:
+            return
+        entries, now, second = Entries(self.instance, self._layouts), self._run(NOW), self.settings["second"]
+        reals: dict[int, bytes] = {}
+        address = self._destination.place["address"]
+        raw = entries.raw(now)
+        while chunk := list(islice(raw, ROWS)):
+            for slot in {entry[6] for entry in chunk} - reals.keys():
+                reals[slot] = self._get(slot, self._destination)[address]
+            yield [_row(entry, reals[entry[6]], entries, now, second) for entry in chunk]
 
     # --- timeouts and daemons
 

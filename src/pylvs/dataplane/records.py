@@ -146,6 +146,12 @@ class Records:
         assert raw is not None
         return _sum(raw)
 
+    def counted_by_cpu(self, slot: int) -> list[Sums]:
+        """The same by CPU."""
+        raw = self.chunk(slot // self.chunk_size).counters.lookup((slot % self.chunk_size).to_bytes(4, "little"))
+        assert raw is not None
+        return _by_cpu(raw)
+
     def counted_of_chunk(self, number: int) -> list[Sums]:
         """The same for a whole chunk, in few system calls."""
         return [_sum(value) for _, value in self.chunk(number).counters.items(self.chunk_size)]
@@ -177,10 +183,13 @@ class Records:
 _FIVE = struct.Struct("=5Q")
 
 
-def _sum(raw: bytes) -> Sums:
+def _by_cpu(raw: bytes) -> list[Sums]:
     size = len(raw) // possible_cpus()
-    each = [_FIVE.unpack_from(raw, cpu * size) for cpu in range(possible_cpus())]
-    return Sums(*(sum(column) for column in zip(*each, strict=True)))
+    return [Sums(*_FIVE.unpack_from(raw, cpu * size)) for cpu in range(possible_cpus())]
+
+
+def _sum(raw: bytes) -> Sums:
+    return Sums(*(sum(column) for column in zip(*_by_cpu(raw), strict=True)))
 
 
 class Settings:
