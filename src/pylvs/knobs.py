@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The knobs of `net.ipv4.vs.*` as data: names, defaults and bounds of Linux 6.1 (ip_vs_ctl.c). Nothing here does I/O.
+"""The knobs of `net.ipv4.vs.*` as data: names, defaults and bounds of Linux 6.1 (ip_vs_ctl.c).
 
 `pylvs set NAME=VALUE` and `pylvs get` read this.
 """

@@ -47,9 +47,7 @@ def test_case(case: dict[str, Any]) -> None:
 def test_nosort_keeps_the_kernels_order_of_destinations() -> None:
     """Newest first, whereas the sorted listing goes by address."""
     shell = Shell()
-    shell.run(
-        "ipvsadm -A -t 10.0.0.1:80; ipvsadm -a -t 10.0.0.1:80 -r 10.0.0.3; ipvsadm -a -t 10.0.0.1:80 -r 10.0.0.2"
-    )
-    shell.run("ipvsadm -a -t 10.0.0.1:80 -r 10.0.0.9; ipvsadm -Ln --nosort")
+    added = "; ".join(f"ipvsadm -a -t 10.0.0.1:80 -r 10.0.0.{host}" for host in (3, 2, 9))
+    shell.run(f"ipvsadm -A -t 10.0.0.1:80; {added}; ipvsadm -Ln --nosort")
     servers = [line.split()[1] for line in shell.out.getvalue().splitlines() if " Route" in line]
     assert servers == ["10.0.0.9:80", "10.0.0.2:80", "10.0.0.3:80"]

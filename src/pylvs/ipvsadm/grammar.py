@@ -137,6 +137,7 @@ _SERVER_OPTIONS = (
 _LIST_OPTIONS = (
     "numeric", "stats", "rate", "thresholds", "persistent-conn", "nosort", "exact", "tun-info", "json",
     "service", "destination", "client", "state", "limit",
+    "syncid",  # ipvsadm 1.31 lets it pass, and ignores it
 )  # fmt: skip
 LEGALITY: dict[str, dict[str, tuple[str, ...]]] = {
     "add-service": {NEEDS: ("service-address",), MAY: _SERVICE_OPTIONS},

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The order of a listing, as ipvsadm's: its comparison subtracts 32-bit words and takes that as a signed int.
 
-So 192.168.0.1 comes before 10.0.0.1, and three addresses far enough apart have no order at all; then the outcome
-depends on the steps of the C library's merge sort, which is done here in the same steps.
+So 192.168.0.1 comes before 10.0.0.1, and three addresses far enough apart have no order at all; then the
+outcome depends on the steps of the C library's merge sort, which is done here in the same steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import TypeVar
 
 from pylvs.model import Address, DestinationState, ServiceState
@@ -21,28 +22,25 @@ _FAMILY = {4: 2, 6: 10}
 
 def sort_services(states: Iterable[ServiceState]) -> list[ServiceState]:
     """By mark, family, protocol, address, port."""
-    return _sort(list(states), _service_words, _compare)
+    return _sort(states, _service_words)
 
 
 def sort_destinations(states: Sequence[DestinationState]) -> Sequence[DestinationState]:
     """By address, port; ties keep the kernel's order."""
     if len(states) < 2:
         return states
-    if all(state.destination.address.version == 4 for state in states):
-        addresses = [int(state.destination.address) for state in states]
-        if max(addresses) - min(addresses) < _HALF:
-            return sorted(states, key=lambda state: (int(state.destination.address), state.destination.port))
-    return _sort(list(states), _destination_words, _compare_destinations)
+    if len({state.destination.address.version for state in states}) > 1:
+        keyed = [(_mixed_words(state), state) for state in states]
+        return [state for _, state in _merge_sort(keyed, _compare_mixed)]
+    return _sort(states, _destination_words)
 
 
-def _sort(
-    items: list[Item], words: Callable[[Item], Words], compare: Callable[[Words, Words], int]
-) -> list[Item]:
+def _sort(items: Iterable[Item], words: Callable[[Item], Words]) -> list[Item]:
     keyed = [(words(item), item) for item in items]
     if _has_order([key for key, _ in keyed]):
-        keyed.sort(key=lambda pair: pair[0])
+        keyed.sort(key=itemgetter(0))
     else:
-        keyed = _merge_sort(keyed, compare)
+        keyed = _merge_sort(keyed, _compare)
     return [item for _, item in keyed]
 
 
@@ -86,11 +84,16 @@ def _signed_difference(a: int, b: int) -> int:
     return difference - (difference & _HALF) * 2
 
 
-def _compare_destinations(one: Words, other: Words) -> int:
+def _compare_mixed(one: Words, other: Words) -> int:
     """By the first one's family: an IPv4 address is compared by its word alone."""
     if one[0] == 6:
         return _compare(one[1:], other[1:])
     return _signed_difference(one[1], other[1]) or one[5] - other[5]
+
+
+def _mixed_words(state: DestinationState) -> Words:
+    destination = state.destination
+    return (destination.address.version, *_address_words(destination.address), destination.port)
 
 
 def _service_words(state: ServiceState) -> Words:
@@ -102,7 +105,9 @@ def _service_words(state: ServiceState) -> Words:
 
 def _destination_words(state: DestinationState) -> Words:
     destination = state.destination
-    return (destination.address.version, *_address_words(destination.address), destination.port)
+    if destination.address.version == 4:
+        return (int(destination.address), destination.port)
+    return (*_address_words(destination.address), destination.port)
 
 
 def _address_words(address: Address) -> Words:

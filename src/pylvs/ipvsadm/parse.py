@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """argv → `Command`, in ipvsadm's order of doing and refusing.
 
-Options act on a `Draft` one after the other, because their order shows: `-6` must come after `-f`, `-r` without
-a port takes the port of the `-t` before it, `-M` is read by the family known so far.
+Options act on a `Draft` one after the other, because their order shows: `-6` must come after `-f`, `-r`
+without a port takes the port of the `-t` before it, `-M` is read by the family known so far.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Carries commands out: command → table → text. Streams and the table are given, so nothing here is an edge."""
+"""Carries commands out: command → table → text. Streams and the table are given: no edge is in here."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `-h` and `--version` print: ipvsadm 1.31's own words, which scripts read. Additions are in the manual."""
+"""What `-h` and `--version` print: ipvsadm 1.31's own words. Additions are in the manual."""
 
 from __future__ import annotations
 
