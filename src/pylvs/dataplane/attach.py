@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The data plane on interfaces: at the TC hook everywhere, before it at the XDP hook where safe or asked for."""
+"""The data plane on interfaces: at the TC hook everywhere, before it at XDP where safe or asked for."""
 
 from __future__ import annotations
 

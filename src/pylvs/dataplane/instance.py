@@ -101,6 +101,9 @@ class Instance:
         except OSError:
             pass
         if fd is not None:
+            fcntl.flock(
+                fd, fcntl.LOCK_UN
+            )  # closing would not do while a child of fork has the descriptor too
             os.close(fd)
 
     @contextmanager

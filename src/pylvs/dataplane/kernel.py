@@ -384,8 +384,7 @@ class Map(Descriptor):
 
     def delete(self, key: bytes) -> bool:
         """Delete `key`; False if it was not there."""
-        attr, key_buffer, _ = self._scratch
-        key_buffer.raw, attr.flags = self._fit(key), 0
+        attr = _Element(self.fd, 0, _bytes_address(self._fit(key)))
         result = _call(Command.MAP_DELETE, attr)
         if result < 0 and result != -errno.ENOENT:
             raise failure(f"cannot delete from the map {self.info.name}", -result)
