@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import pytest
 
+from pylvs.lab import build, client, netns, wire
+from pylvs.lab.topology import Options
+from pylvs.lab.transfer import transfer
+
 from .helpers import document, lab, leftovers
 
 pytestmark = pytest.mark.xdist_group("lab")
@@ -39,3 +43,26 @@ def test_after_the_experiment_nothing_is_left(name: str, data_plane: None) -> No
     assert document("run", name)["ok"]
     assert lab("down", name).returncode == 0
     assert leftovers(name) == []
+
+
+@pytest.mark.parametrize("mode", ["tc", "xdp"])
+def test_the_hook_that_was_asked_for_does_the_work(name: str, data_plane: None, mode: str) -> None:
+    """XDP forwards before node01's stack sees a packet; TC comes after the taps of a capture."""
+    made, _ = build.up(Options(name=name, mode=mode), lambda done: None)
+    with netns.inside(made.namespace("client")):
+        for _ in range(4):  # neighbours are known afterwards
+            client.get(made.vip, made.port)
+        with wire.Capture(made.namespace("node01"), "eth0") as capture:
+            for _ in range(4):
+                client.get(made.vip, made.port)
+            seen = [frame for frame in capture.frames() if frame.packet.dport == made.port]
+    assert bool(seen) == (mode == "tc")
+
+
+@pytest.mark.parametrize("mode", ["tc", "xdp"])
+def test_a_hundred_megabytes_each_way_arrive_intact(name: str, data_plane: None, mode: str) -> None:
+    """Down and up through the VIP, with offloads as each hook's lab has them."""
+    made, _ = build.up(Options(name=name, mode=mode), lambda done: None)
+    moved = transfer(made, 100)
+    assert moved.size == 100 << 20
+    assert moved.intact, moved

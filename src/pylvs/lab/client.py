@@ -75,9 +75,9 @@ def held(address: Address, port: int, number: int) -> Iterator[list[Answer]]:
 
 @dataclass
 class Traffic:
-    """Requests without a pause, each over a connection of its own, from a few threads in one namespace.
+    """Steady requests, each over a connection of its own, from a few threads in one namespace.
 
-    Bounded: it ends by itself after `limit` requests or `seconds`.
+    Bounded: it ends after `limit` requests or `seconds`; each thread waits `pause` seconds in between.
     """
 
     namespace: str
@@ -86,6 +86,7 @@ class Traffic:
     limit: int = 6000
     seconds: float = 30.0
     threads: int = 3
+    pause: float = 0.005
     answers: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -119,10 +120,10 @@ class Traffic:
         with netns.inside(self.namespace):
             while not self._stop.is_set() and time.monotonic() < deadline and self.total < self.limit:
                 self._one_request()
+                self._stop.wait(self.pause)
 
     def _one_request(self) -> None:
         try:
             self.answers[get(self.address, self.port).server] += 1
         except (OSError, http.client.HTTPException) as error:
             self.failures.append(str(error) or type(error).__name__)
-            self._stop.wait(0.05)  # a refusal is immediate: do not spin on it
