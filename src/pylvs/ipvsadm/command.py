@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from typing import NamedTuple
 
 from pylvs.model import Address, Destination, ServiceKey, SyncDaemon, Timeouts, VirtualService
 
@@ -39,10 +40,10 @@ class Filter:
         return self == Filter()
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command. `name` is the command's long option; the other fields are set as it needs them.
+class Command(NamedTuple):
+    """One command. `name` is its long option; the other fields are set as it needs them.
 
+    It is a tuple because a hundred thousand of them are made in restoring a large table.
     `key` is None where no service was named; `listing` says what to list: "all", "service", "connection",
     "timeout" or "daemon".
     """
@@ -54,8 +55,8 @@ class Command:
     timeouts: Timeouts | None = None
     daemon: SyncDaemon | None = None
     listing: str = ""
-    format: Format = field(default_factory=Format)
-    filter: Filter = field(default_factory=Filter)
+    format: Format = Format()
+    filter: Filter = Filter()
     atomic: bool = False
     dry_run: bool = False
 

@@ -178,6 +178,7 @@ DEPENDS = (
 
 LONG = {option.long: option for option in (*COMMANDS, *OPTIONS)}
 SHORT = {option.short: option for option in (*COMMANDS, *OPTIONS) if option.short}
+SPELLINGS = {word: option for option in (*COMMANDS, *OPTIONS) for word in option.spellings()}
 COMMAND_NAMES = frozenset(option.long for option in COMMANDS)
 MASK = {bit: 1 << number for number, bit in enumerate(BITS)}
 

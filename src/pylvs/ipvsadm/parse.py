@@ -22,6 +22,7 @@ from pylvs.ipvsadm.grammar import (
     MAY,
     NEEDS,
     ONE,
+    OPTIONS,
     TUNNEL_BITS,
     TUNNEL_LEGALITY,
     Option,
@@ -51,6 +52,9 @@ DEFAULT_SCHEDULER = "wlc"
 DEFAULT_INTERFACE = "eth0"
 # lengths of the fields that ipvsadm copies names into
 SCHEDULER_LENGTH, ENGINE_LENGTH, INTERFACE_LENGTH, FLAGS_LENGTH = 15, 16, 15, 127
+
+
+_Action = Callable[["Draft", str | None], None]
 
 
 class Draft:
@@ -99,8 +103,13 @@ def parse(program: str, words: Sequence[str]) -> Command:
     draft = Draft()
     _first(program, scanner, draft)
     try:
-        while (option := scanner.step()) is not None:
-            _apply(draft, option, scanner)
+        step = scanner.step
+        while (option := step()) is not None:
+            act, mask = _ACTIONS.get(option.long, _NO_ACTION)
+            if draft.bits & mask or act is None:
+                _refuse(option, act, scanner)
+            draft.bits |= mask
+            act(draft, scanner.value)
     except OptionError as error:
         raise Misused(f"{scanner.word}: {error}") from None
     timeouts = _timeouts(scanner) if draft.command == "set" else None
@@ -138,16 +147,10 @@ def _first(program: str, scanner: Scanner, draft: Draft) -> None:
         raise Stop(0, option.long)
 
 
-def _apply(draft: Draft, option: Option, scanner: Scanner) -> None:
-    act = _ACTIONS.get(option.long)
+def _refuse(option: Option, act: _Action | None, scanner: Scanner) -> NoReturn:
     if act is None:
         fail(f"invalid option `{scanner.word}'")
-    if option.bit:
-        mask = MASK[option.bit]
-        if draft.bits & mask:
-            fail(f"multiple '{option.bit}' options specified")
-        draft.bits |= mask
-    act(draft, scanner.value)
+    fail(f"multiple '{option.bit}' options specified")
 
 
 # --- the service ----------------------------------------------------------------------------------
@@ -164,7 +167,8 @@ def parse_endpoint(text: str, protocol: int) -> tuple[Address, int | None] | Non
         if not closed or after[:1] != ":":
             return None
         text, port = inner, after[1:]
-    address: Address | None = ipv6_address(text)
+    # at most one colon: no IPv6 address
+    address: Address | None = ipv6_address(text) if text.count(":") > 1 else None
     if address is None:
         # as ipvsadm: brackets around anything else lose their port
         text, colon, tail = text.rpartition(":") if ":" in text else (text, "", "")
@@ -176,7 +180,7 @@ def parse_endpoint(text: str, protocol: int) -> tuple[Address, int | None] | Non
     return None if number is None else (address, number)
 
 
-def _service(protocol: Protocol) -> Callable[[Draft, str | None], None]:
+def _service(protocol: Protocol) -> _Action:
     number = int(protocol)
 
     def act(draft: Draft, value: str | None) -> None:
@@ -262,14 +266,14 @@ def _real(draft: Draft, value: str | None) -> None:
     draft.real_port = draft.port if port is None else port
 
 
-def _method(method: ForwardingMethod) -> Callable[[Draft, str | None], None]:
+def _method(method: ForwardingMethod) -> _Action:
     def act(draft: Draft, _: str | None) -> None:
         draft.method = method
 
     return act
 
 
-def _number(attribute: str, least: int, most: int, complaint: str) -> Callable[[Draft, str | None], None]:
+def _number(attribute: str, least: int, most: int, complaint: str) -> _Action:
     def act(draft: Draft, value: str | None) -> None:
         number = whole_number(value or "", least, most)
         if number is None:
@@ -320,7 +324,7 @@ def _mark_only(_: Draft, __: str | None) -> None:
     """Nothing beyond the option's bit."""
 
 
-def _filter_endpoint(attribute: str) -> Callable[[Draft, str | None], None]:
+def _filter_endpoint(attribute: str) -> _Action:
     def act(draft: Draft, value: str | None) -> None:
         endpoint = _bracketed(value or "") or parse_endpoint(value or "", int(Protocol.TCP))
         if endpoint is None:
@@ -347,7 +351,7 @@ def _state(draft: Draft, value: str | None) -> None:
     draft.only_state = (value or "").upper()
 
 
-_ACTIONS: dict[str, Callable[[Draft, str | None], None]] = {
+_EFFECTS: dict[str, _Action] = {
     "tcp-service": _service(Protocol.TCP),
     "udp-service": _service(Protocol.UDP),
     "sctp-service": _service(Protocol.SCTP),
@@ -388,6 +392,11 @@ _ACTIONS: dict[str, Callable[[Draft, str | None], None]] = {
     ),
     _mark_only,
 )  # fmt: skip
+
+
+# what an option does, and its bit
+_ACTIONS = {option.long: (_EFFECTS[option.long], MASK.get(option.bit, 0)) for option in OPTIONS}
+_NO_ACTION = (None, 0)
 
 
 # --- what may go with what ------------------------------------------------------------------------
@@ -440,7 +449,10 @@ def _masks(rule: dict[str, tuple[str, ...]]) -> _Masks:
 _COMMAND_MASKS = {command: _masks(rule) for command, rule in LEGALITY.items()}
 _TUNNEL_MASKS = {TunnelType(kind): _masks(rule) for kind, rule in TUNNEL_LEGALITY.items()}
 _TUNNEL_MASK = sum(MASK[bit] for bit in TUNNEL_BITS)
+_TUNNEL_OPTIONS = _TUNNEL_MASK | MASK["tun-type"]
 _DEPEND_MASKS = [(MASK[bit], MASK[other], bit, other) for bit, other in DEPENDS]
+
+_DEPENDENT = sum(mask for mask, *_ in _DEPEND_MASKS)
 
 
 def _check_legality(draft: Draft) -> None:
@@ -448,6 +460,8 @@ def _check_legality(draft: Draft) -> None:
     masks = _COMMAND_MASKS[draft.command]
     if bits & ~masks[1] or masks[0] & ~bits or (bits & masks[2]).bit_count() > 1:
         _complain(bits, masks, BITS, f"'{message_name(draft.command)}' command")
+    if not bits & _DEPENDENT:
+        return
     for mask, other, bit, need in _DEPEND_MASKS:
         if bits & mask and not bits & other:
             fail(f"You need to supply the '{need}' option for the '{bit}' option")
@@ -481,12 +495,12 @@ def _check_server(draft: Draft) -> None:
     tunnel = draft.method is ForwardingMethod.TUN
     if draft.real is not None and draft.real.version != draft.family and not tunnel:
         fail("Different address family is allowed only for tunneling servers")
-    options = draft.bits & (_TUNNEL_MASK | MASK["tun-type"])
+    options = draft.bits & _TUNNEL_OPTIONS
     if options and not tunnel:
         fail("Tunnel options conflict with forward method")
     if draft.local_addresses and draft.method is not ForwardingMethod.FULLNAT:
         fail("Local addresses conflict with forward method")
-    if options or draft.tunnel is not TunnelType.IPIP:
+    if options:
         where = f"'{draft.tunnel.value}' tunnel type"
         _complain(draft.bits & _TUNNEL_MASK, _TUNNEL_MASKS[draft.tunnel], TUNNEL_BITS, where)
 
@@ -575,7 +589,7 @@ _PLAIN_TUNNEL = Tunnel()
 
 
 def _tunnel_of(draft: Draft) -> Tunnel:
-    if not draft.bits & (_TUNNEL_MASK | MASK["tun-type"]):
+    if not draft.bits & _TUNNEL_OPTIONS:
         return _PLAIN_TUNNEL
     checksum = TunnelChecksum.NONE
     if draft.bits & MASK["tun-csum"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pylvs.ipvsadm.grammar import LONG, SHORT, Argument, Option
+from pylvs.ipvsadm.grammar import LONG, SHORT, SPELLINGS, Argument, Option
 
 UNKNOWN = "unknown option"
 MISSING = "missing argument"
@@ -40,6 +40,18 @@ class Scanner:
 
     def step(self) -> Option | None:
         """The next option, with its value in `value`; None at the end. Raises OptionError."""
+        words, place = self._words, self._next
+        # the usual case, for the sake of restoring large tables: a word that is all of an option
+        if place < len(words) and not self._joined and not self._literal:
+            option = SPELLINGS.get(words[place])
+            if option is not None:
+                self._next = place + 1
+                if option.argument is not Argument.NONE:
+                    self.value = self._following(option)
+                return option
+        return self._step()
+
+    def _step(self) -> Option | None:
         if self._joined:
             return self._short(self._joined)
         words = self._words
