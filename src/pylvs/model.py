@@ -170,11 +170,11 @@ class Connection:
 
 
 # A connection as plain values, for listing a million of them: protocol, state, expiry in whole seconds, then
-# client, VIP and real server, each as address (16 bytes, IPv4-mapped) and port (host order). In a template cport is 0; in
-# that of a firewall mark the protocol is 0 and the VIP is the mark.
+# client, VIP and real server, each as address (16 bytes, IPv4-mapped) and port (host order). In a template
+# cport is 0; in that of a firewall mark the protocol is 0 and the VIP is the mark.
 ConnectionRow = tuple[int, str, int, bytes, int, bytes, int, bytes, int]
 
-# What `Table.replace` puts in place: a virtual service and its destinations in the order in which they are added.
+# What `Table.replace` puts in place: a service and its destinations in the order in which they are added.
 ConfiguredService = tuple[VirtualService, Sequence[Destination]]
 
 
