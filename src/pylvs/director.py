@@ -156,7 +156,7 @@ class Director:
             yield
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def changing(self) -> Iterator[None]:
         """The lock, and a data plane to change: loaded and attached if this is the first change."""
         with self.instance.locked():
             if not self.instance.loaded:
@@ -276,7 +276,7 @@ class Director:
     def add_service(self, service: VirtualService) -> None:
         """Add a virtual service; ServiceExists, NoSuchScheduler, Invalid."""
         rules.check_service(service)
-        with self._changing():
+        with self.changing():
             key = _pack_key(service.key)
             if self._services.lookup(key) is not None:
                 raise ServiceExists("service already exists")
@@ -518,7 +518,7 @@ class Director:
             rules.check_service(service)
             for member in members:
                 self._checked(service.key, member, new=True)
-        with self._changing():
+        with self.changing():
             present = {state.service.key: state for state in self.services()}
             for key, (service, members) in wanted.items():
                 self._replace_service(present.get(key), service, members)
@@ -695,12 +695,17 @@ class Director:
 
     def set_timeouts(self, timeouts: Timeouts) -> None:
         """Set those that are not 0; entries get them at their next packet."""
-        with self._changing():
+        with self.changing():
             second = self.settings["second"]
             tcp, udp = list(self.settings["tcp_timeout"]), list(self.settings["udp_timeout"])
             tcp[1], tcp[4] = timeouts.tcp * second or tcp[1], timeouts.tcp_fin * second or tcp[4]
             udp[0] = timeouts.udp * second or udp[0]
             self.settings["tcp_timeout"], self.settings["udp_timeout"] = tuple(tcp), tuple(udp)
+
+    def set_knob(self, name: str, value: int) -> None:
+        """Set one of the data plane's knobs, by the kernel's name (see pylvs.tuning)."""
+        with self.changing():
+            self.settings[name] = value
 
     def daemons(self) -> Iterable[SyncDaemon]:
         """The sync daemons that were started; they are remembered and listed, and send nothing."""

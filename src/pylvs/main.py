@@ -14,6 +14,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("pylvs.attach", "put the data plane on interfaces"),
     "detach": ("pylvs.attach", "take the data plane off interfaces"),
     "status": ("pylvs.attach", "where the data plane is, and in which mode"),
+    "outcomes": ("pylvs.outcomes", "what became of the packets, by name"),
+    "set": ("pylvs.tuning", "change a knob of net.ipv4.vs.*"),
+    "get": ("pylvs.tuning", "show the knobs of net.ipv4.vs.*"),
+    "mark": ("pylvs.marks", "firewall marks for the data plane"),
+    "proc": ("pylvs.ipvsadm.proc", "what /proc/net/ip_vs* would hold"),
 }
 
 
@@ -37,7 +42,8 @@ def dispatch(argv: list[str]) -> int:
         print(f"pylvs: no command '{argv[0]}'; type one of: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     module = COMMANDS[argv[0]][0]
-    arguments = argv if module == "pylvs.attach" else argv[1:]
+    shared = [name for name, (other, _) in COMMANDS.items() if other == module]
+    arguments = argv if len(shared) > 1 else argv[1:]
     status: int = import_module(module).run(arguments)
     return status
 

@@ -61,6 +61,7 @@ enum outcome {
 	PASS_TO_TC,		/* XDP leaves it to the TC hook */
 	PASS_VLAN,		/* tagged: comes again on the VLAN's own interface */
 	PASS_TTL,		/* a reply at its last hop: the host answers */
+	PASS_BYPASS,		/* no destination, and cache_bypass: on to where it was going */
 	/* forwarded */
 	FORWARD_DR,
 	FORWARD_NAT,
@@ -107,7 +108,7 @@ struct settings {
 	__u32 cache_bypass;
 	__u32 schedule_icmp;
 	__u32 clamp_mss;
-	__u32 mark_rules;		/* how many rules `pylvs mark` has set */
+	__u32 mark_rules;		/* first rule in use << 16 | how many: one word, changed at once */
 	__u32 icmp_rate;		/* errors a second, 0: no limit */
 	__u32 next_local;		/* allocator of `local_addresses`, used by Python only */
 	__u32 spare[3];
@@ -235,6 +236,18 @@ struct control_args {
 	__u32 now;			/* out: tick */
 };
 
+/* `pylvs mark`: packets like this have this firewall mark. The most specific rules come first. */
+enum mark_size { MARK_RULES = 1024 }; /* twice as many as there can be: the new ones are written beside the old */
+struct mark_rule {
+	struct addr address;
+	struct addr mask;
+	__u16 first_port;		/* host order */
+	__u16 last_port;
+	__u32 mark;
+	__u8 protocol;			/* 0: any */
+	__u8 spare[7];
+};
+
 /* Brings the enums into BTF, which keeps only what a variable has. */
 struct abi {
 	enum protocol protocol;
@@ -253,23 +266,13 @@ struct abi {
 	enum control control;
 	enum filter_size filter_size;
 	enum record_size record_size;
+	enum mark_size mark_size;
 	enum set_size set_size;
 	enum states states;
 	struct service service;
 	struct destination destination;
 	struct estimate estimate;
 	struct control_args control_args;
-};
-
-struct mark_rule {
-	struct addr address;
-	struct addr mask;
-	__u16 first_port;
-	__u16 last_port;
-	__u32 mark;
-	__u8 protocol;
-	__u8 length;
-	__u8 spare[6];
 };
 
 #endif

@@ -58,9 +58,9 @@ inline_always enum outcome admit(struct packet *packet, struct destination *dest
 
 	if (unlikely(flow->ttl <= 1))
 		return REFUSE_TTL;
-	packet->flow->mtu = mtu_towards(destination, method);
-	if (unlikely(wire_length(packet) > packet->flow->mtu) && flow->flags & FLOW_DF && setting->pmtu_disc)
-		return REFUSE_TOO_BIG;
+	flow->mtu = mtu_towards(destination, method);
+	if (unlikely(wire_length(packet) > flow->mtu) && flow->flags & FLOW_DF && setting->pmtu_disc)
+		return decrement_ttl(packet, flow->l3) ? DROP_ERROR : REFUSE_TOO_BIG; /* the kernel quotes it so */
 	return OUTCOMES;
 }
 

@@ -283,6 +283,14 @@ struct {
 	__type(value, struct clock);
 } clocks SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MARK_RULES);
+	__type(key, __u32);
+	__type(value, struct mark_rule);
+} mark_rules SEC(".maps");
+
 /* Tokens for ICMP errors, refilled as time goes. */
 struct bucket {
 	__u32 tick;

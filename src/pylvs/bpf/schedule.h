@@ -361,6 +361,8 @@ __attribute__((noinline)) int connection_new(struct flow *flow, __u32 slot, stru
 	if (!flow || !choice || !service || !setting)
 		return 0;
 	choice->outcome = connect_to(flow, slot, service, setting, choice);
+	if (choice->outcome == REFUSE_NO_DESTINATION && service->fwmark && setting->cache_bypass)
+		choice->outcome = PASS_BYPASS;
 	if (choice->outcome) {
 		choice->destination = 0;
 		return 0;

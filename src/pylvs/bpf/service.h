@@ -24,6 +24,41 @@ inline_always int filter_has(const struct addr *addr, enum filter_kind kind)
 	return bits && bits->word[bit / 64] >> (bit % 64) & 1;
 }
 
+struct marking {
+	struct flow *flow;
+	__u32 mark;
+	__u32 first;
+};
+
+static long marking_visit(__u32 index, void *context)
+{
+	struct marking *marking = context;
+	__u32 number = marking->first + index;
+	struct mark_rule *rule = bpf_map_lookup_elem(&mark_rules, &number);
+	const struct addr *daddr = &marking->flow->daddr;
+	__u16 port = bpf_ntohs(marking->flow->dport);
+
+	if (!rule)
+		return 1;
+	if ((daddr->low & rule->mask.low) != rule->address.low || (daddr->high & rule->mask.high) != rule->address.high ||
+	    (rule->protocol && rule->protocol != marking->flow->protocol) || port < rule->first_port ||
+	    port > rule->last_port)
+		return 0;
+	marking->mark = rule->mark;
+	return 1;
+}
+
+/* The packet's firewall mark: netfilter's if it has one (TC only: XDP comes before netfilter), else that of our rules. */
+inline_always __u32 mark_of(struct flow *flow, struct settings *setting)
+{
+	__u32 rules = setting->mark_rules;
+	struct marking marking = {.flow = flow, .mark = flow->mark, .first = rules >> 16};
+
+	if (!marking.mark && rules)
+		bpf_loop(rules & 0xffff, marking_visit, &marking, 0);
+	return marking.mark;
+}
+
 /* Slot of the service, 0 if none: by firewall mark, by address and port, by address and port zero. */
 __attribute__((noinline)) __u32 service_find(struct flow *flow)
 {
@@ -34,9 +69,9 @@ __attribute__((noinline)) __u32 service_find(struct flow *flow)
 	if (!flow || !setting)
 		return 0;
 	key.family = flow->family;
-	if (flow->mark && setting->fwmark_services) {
-		key.fwmark = flow->mark;
-		slot = bpf_map_lookup_elem(&services, &key);
+	if (setting->fwmark_services) {
+		key.fwmark = mark_of(flow, setting);
+		slot = key.fwmark ? bpf_map_lookup_elem(&services, &key) : 0;
 		if (slot)
 			return *slot;
 		key.fwmark = 0;

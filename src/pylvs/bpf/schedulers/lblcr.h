@@ -21,7 +21,8 @@ struct members {
 static long members_visit(__u32 index, void *context)
 {
 	struct members *members = context;
-	__u32 slot = index < CACHED_MAX ? members->cached->slot[index % CACHED_MAX] : 0;
+	__u32 place = bounded(CACHED_MAX - 1 - index, CACHED_MAX - 1); /* the newest first */
+	__u32 slot = members->cached->slot[place];
 	struct destination *destination = destination_get(slot);
 	__s64 load, weight;
 
@@ -36,27 +37,22 @@ static long members_visit(__u32 index, void *context)
 	    members->best && members->load * weight <= load * members->weight)
 		return 0;
 	members->best = slot;
-	members->place = index;
+	members->place = place;
 	members->load = load;
 	members->weight = weight;
 	return 0;
 }
 
-/* Puts a destination into the set, if there is room and it is not in it. */
+/* Puts a destination into the set, at the end, if there is room and it is not in it. */
 inline_always void members_insert(struct cached *cached, __u32 slot, __u32 now)
 {
-	__u32 free = CACHED_MAX;
-
 	for (__u32 i = 0; i < CACHED_MAX; i++) {
-		__u32 member = cached->slot[i];
-
-		if (member == slot)
+		if (cached->slot[i] == slot)
 			return;
-		free = member ? free : i;
 	}
-	if (free >= CACHED_MAX)
+	if (cached->count >= CACHED_MAX)
 		return;
-	cached->slot[bounded(free, CACHED_MAX - 1)] = slot;
+	cached->slot[bounded(cached->count, CACHED_MAX - 1)] = slot;
 	cached->count++;
 	cached->changed = now;
 }
@@ -66,10 +62,14 @@ inline_always void members_drop_most_loaded(struct cached *cached, __u32 slot_of
 	struct members members = {.cached = cached, .service = slot_of_service, .most = 1};
 
 	bpf_loop(CACHED_MAX, members_visit, &members, 0);
-	if (members.best) {
-		cached->slot[members.place % CACHED_MAX] = 0;
-		cached->count--;
+	if (!members.best)
+		return;
+	for (__u32 i = 0; i < CACHED_MAX - 1; i++) {
+		if (i >= members.place)
+			cached->slot[i] = cached->slot[i + 1];
 	}
+	cached->slot[CACHED_MAX - 1] = 0;
+	cached->count--;
 }
 
 inline_always __u32 lblcr_schedule(struct service *service, __u32 slot, struct flow *flow, __u32 second)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`pylvs outcomes`: what became of the packets, each counted under one name."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pylvs.dataplane.instance import Instance
+from pylvs.dataplane.kernel import possible_cpus
+
+# Name in bpf/abi.h → what it says to a person.
+MEANINGS = {
+    "PASS_NOT_IP": "passed: not IP",
+    "PASS_NOT_OURS": "passed: no virtual service and no connection",
+    "PASS_NO_CONNECTION": "passed: for a service, but opens no connection (the host answers RST)",
+    "PASS_MALFORMED": "passed: headers cut short or wrong",
+    "PASS_LOCAL": "passed: the destination is this host",
+    "PASS_TO_TC": "left by XDP to the TC hook",
+    "PASS_VLAN": "passed: tagged, comes again on the VLAN's interface",
+    "PASS_TTL": "passed: a reply at its last hop (the host answers)",
+    "PASS_BYPASS": "passed: no destination, on to where it was going (cache_bypass)",
+    "FORWARD_DR": "forwarded by DR",
+    "FORWARD_NAT": "forwarded by NAT",
+    "FORWARD_NAT_REPLY": "replies of NAT",
+    "FORWARD_TUN": "forwarded by TUN",
+    "FORWARD_FULLNAT": "forwarded by FULLNAT",
+    "FORWARD_FULLNAT_REPLY": "replies of FULLNAT",
+    "FORWARD_ICMP": "ICMP errors of connections, forwarded",
+    "FORWARD_FRAGMENT": "later fragments, forwarded",
+    "FORWARD_STATELESS": "forwarded without an entry: the table is full",
+    "REFUSE_NO_DESTINATION": "refused: no destination (ICMP port unreachable)",
+    "REFUSE_TTL": "refused: last hop (ICMP time exceeded)",
+    "REFUSE_TOO_BIG": "refused: too big (ICMP fragmentation needed)",
+    "DROP_DESTINATION_GONE": "dropped: the destination was deleted",
+    "DROP_NO_ROUTE": "dropped: no route to the destination or client",
+    "DROP_ICMP_LIMIT": "dropped: would have been refused, but too many were",
+    "DROP_FRAGMENT": "dropped: a later fragment without its first",
+    "DROP_NO_ENTRY": "dropped: the table is full and the method needs an entry",
+    "DROP_NO_PORT": "dropped: no free port for FULLNAT",
+    "DROP_ERROR": "dropped: the kernel refused to change the packet",
+    "DROP_TUNNEL": "dropped: tunnelled to a VIP",
+}
+
+
+def counts(instance: Instance) -> dict[str, int]:
+    """Packets by outcome since the data plane was loaded, over all CPUs."""
+    names = instance.layouts.enum("outcome")
+    values = {int.from_bytes(key, "little"): raw for key, raw in instance.map("outcomes").items()}
+    return {name: _sum(values[number]) for name, number in names.items() if number in values}
+
+
+def _sum(raw: bytes) -> int:
+    return sum(int.from_bytes(raw[cpu * 8 : cpu * 8 + 8], "little") for cpu in range(possible_cpus()))
+
+
+def run(argv: list[str]) -> int:
+    """`pylvs outcomes [--json] [--all]`."""
+    parser = argparse.ArgumentParser(prog="pylvs outcomes", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="as data")
+    parser.add_argument("--all", action="store_true", help="those that did not happen too")
+    options = parser.parse_args(argv)
+    counted = counts(Instance.open())
+    if options.json:
+        print(json.dumps(counted, indent=2))
+        return 0
+    for name, count in counted.items():
+        if count or options.all:
+            print(f"{count:>16}  {MEANINGS.get(name, name)}")
+    return 0
