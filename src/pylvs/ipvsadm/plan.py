@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from pylvs import rules
 from pylvs.errors import DestinationExists, NoSuchDestination, NoSuchService, ServiceExists
+from pylvs.ipvsadm.names import endpoint
 from pylvs.ipvsadm.save import destination_options, service_option, service_options
 from pylvs.model import Address, ConfiguredService, Destination, ServiceKey, VirtualService
 
@@ -116,7 +117,7 @@ def _rules(configured: Iterable[ConfiguredService]) -> dict[str, None]:
 
 
 def _destination_rule(name: str, there: Destination) -> str:
-    host = str(there.address) if there.address.version == 4 else f"[{there.address}]"
+    server = endpoint(there.address, there.port, 0, numeric=True)
     upper = f" -x {there.upper_threshold}" if there.upper_threshold else ""
     lower = f" -y {there.lower_threshold}" if there.lower_threshold else ""
-    return f"-a {name} -r {host}:{there.port} {destination_options(there)}{upper}{lower}"
+    return f"-a {name} -r {server} {destination_options(there)}{upper}{lower}"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from pylvs.ipvsadm.connections import MAPPED, PROTOCOL_NAMES, rows_of
@@ -41,6 +42,18 @@ _PERCPU_TITLE = (
 def text(name: str, table: Table) -> Iterator[str]:
     """The text of `/proc/net/NAME` in blocks. KeyError if there is no such file."""
     return FILES[name](table)
+
+
+def run(argv: Sequence[str]) -> int:
+    """`pylvs proc NAME`."""
+    if len(argv) != 1 or argv[0] not in FILES:
+        print(f"usage: pylvs proc NAME, NAME one of: {', '.join(FILES)}", file=sys.stderr)
+        return 2
+    from pylvs.director import Director
+
+    with Director() as director:
+        sys.stdout.writelines(text(argv[0], director))
+    return 0
 
 
 def _hex_address(address: Address) -> str:
