@@ -32,3 +32,8 @@ def leftovers(name: str) -> list[str]:
     namespaces = netns.listing(prefix(name))
     marks = [str(pid) for pid in netns.processes(namespaces, f"{STATE / name}/")]
     return namespaces + marks + [str(path) for path in STATE.glob(f"{name}/*")]
+
+
+def failures(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """Which proofs of a run failed, and why."""
+    return [(proof["claim"], proof["why"]) for proof in said["proofs"] if not proof["ok"]]

@@ -82,9 +82,9 @@ def _add(address: Address, length: int, interface: str) -> str:
 def _real_server(topology: Topology, machine: Machine) -> Iterator[Step]:
     if topology.options.mode == "xdp":
         yield _full_checksums(machine)
-    if topology.holds_vip:
+    if topology.options.method is ForwardingMethod.DR:
         yield from _hidden_vip(topology, machine)
-    if topology.options.method is ForwardingMethod.TUN:
+    elif topology.options.method is ForwardingMethod.TUN:
         yield from _tunnel_end(topology, machine)
     yield _httpd(topology, machine)
 
@@ -121,10 +121,10 @@ def _tunnel_end(topology: Topology, machine: Machine) -> Iterator[Step]:
             "packets out of the tunnel come from 'elsewhere'",
             "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0",
         )
-    kind = topology.options.tunnel.value
-    yield command(
-        machine.name, f"unwrap {kind.upper()} (where the kernel has no {kind})", "pylvs realserver decap eth0"
-    )
+    kind = topology.options.tunnel.value.upper()
+    reason = f"the hidden VIP, and {kind} unwrapped where the kernel has no device for it"
+    typed = f"pylvs realserver join {topology.vip} --method tun --interface eth0"
+    yield command(machine.name, reason, typed)
 
 
 def _httpd(topology: Topology, machine: Machine) -> Step:
