@@ -56,14 +56,16 @@ def run(argv: Sequence[str], stdin: str | None = None, keep: Sequence[int] = ())
 def create(namespace: str, keep: Sequence[int] = ()) -> None:
     """Make a named namespace with its loopback up."""
     run(["ip", "netns", "add", namespace], keep=keep)
-    run(["ip", "-n", namespace, "link", "set", "lo", "up"], keep=keep)
+    with inside(namespace):
+        run(["ip", "link", "set", "lo", "up"], keep=keep)
 
 
 def create_switch(namespace: str, segments: Sequence[str], keep: Sequence[int] = ()) -> None:
     """Make a namespace with one bridge for each segment; forwarding at once, no spanning tree."""
     create(namespace, keep)
     lines = [f"link add {segment} up type bridge forward_delay 0 stp_state 0" for segment in segments]
-    run(["ip", "-n", namespace, "-batch", "-"], "\n".join(lines) + "\n", keep)
+    with inside(namespace):
+        run(["ip", "-batch", "-"], "\n".join(lines) + "\n", keep)
 
 
 def plug(cable: Cable, keep: Sequence[int] = ()) -> None:
@@ -73,7 +75,8 @@ def plug(cable: Cable, keep: Sequence[int] = ()) -> None:
         f" address {cable.mac} netns {cable.namespace}",
         f"link set {cable.port} master {cable.segment} up",
     ]
-    run(["ip", "-n", cable.switch, "-batch", "-"], "\n".join(lines) + "\n", keep)
+    with inside(cable.switch):
+        run(["ip", "-batch", "-"], "\n".join(lines) + "\n", keep)
 
 
 def _setns(descriptor: int) -> None:
