@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What this network namespace's own table `local` says of an address: local, broadcast, unicast …
+
+The edge to `/proc/net/fib_trie` and `/proc/net/if_inet6`; the rules that need it are pure (`pylvs.rules`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from pylvs.model import Address
+from pylvs.rules import AddressType, address_type
+
+# a leaf of the trie, and the routes below it
+_LEAF = re.compile(r"\|-- ([0-9.]+)")
+_ROUTE = re.compile(r"/([0-9]+) (?:host|link) (LOCAL|BROADCAST)")
+_TYPES = {"LOCAL": AddressType.LOCAL, "BROADCAST": AddressType.BROADCAST}
+
+# (prefix length, network) -> type
+Routes = dict[tuple[int, int], AddressType]
+
+
+def parse_local_table(text: str) -> Routes | None:
+    """The local and broadcast routes in a fib_trie; None if the namespace has no table `local` yet."""
+    _, found, section = text.partition("Local:\n")
+    return dict(_routes(section)) if found else None
+
+
+def _routes(section: str) -> Iterator[tuple[tuple[int, int], AddressType]]:
+    network = 0
+    for line in section.splitlines():
+        if leaf := _LEAF.search(line):
+            network = int(IPv4Address(leaf[1]))
+        elif route := _ROUTE.search(line):
+            yield (int(route[1]), network), _TYPES[route[2]]
+        elif line.endswith(":"):  # the next table
+            return
+
+
+def look_up(routes: Routes | None, address: IPv4Address) -> AddressType:
+    """By the longest prefix, as the kernel's inet_addr_type(): without a table all is broadcast."""
+    general = address_type(address)
+    if general is not AddressType.UNICAST:
+        return general
+    if routes is None:
+        return AddressType.BROADCAST
+    number = int(address)
+    for length in sorted({length for length, _ in routes}, reverse=True):
+        found = routes.get((length, number >> 32 - length << 32 - length))
+        if found is not None:
+            return found
+    return AddressType.UNICAST
+
+
+class Locality:
+    """Reads the namespace's tables once, when first asked: for the length of a command, not of a daemon."""
+
+    def __init__(self, root: Path = Path("/proc/thread-self/net")) -> None:
+        self._root = root
+
+    @cached_property
+    def _routes(self) -> Routes | None:
+        return parse_local_table((self._root / "fib_trie").read_text())
+
+    @cached_property
+    def _own_ipv6(self) -> frozenset[IPv6Address]:
+        try:
+            lines = (self._root / "if_inet6").read_text().splitlines()
+        except FileNotFoundError:  # a kernel without IPv6
+            return frozenset()
+        return frozenset(IPv6Address(int(line[:32], 16)) for line in lines)
+
+    def address_type(self, address: Address) -> AddressType:
+        """For `rules.check_destination(…, types=…)`."""
+        if isinstance(address, IPv4Address):
+            return look_up(self._routes, address)
+        return AddressType.LOCAL if address in self._own_ipv6 else address_type(address)
