@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
 /* The connection table: sets of eight entries of one cache line each. An entry's set is chosen by client address,
- * client port and protocol alone, so that a request and, in NAT, its reply find the same line.
+ * client port and protocol alone, so that a request and, in NAT, its reply find the same line. One client port may have
+ * more than eight connections: the others go to a second set, chosen by the virtual address and port as well.
  * An entry is claimed by compare-and-swap of its tag, filled, and published by writing the tag. */
 #ifndef PYLVS_CONNECTION_H
 #define PYLVS_CONNECTION_H
@@ -23,12 +24,10 @@ inline_always __u64 hash_client(const struct addr *client, __be16 cport, __u8 pr
 	return hash ^ hash >> 32;
 }
 
-/* Templates have port 0 and no replies: the virtual service is part of their hash, or a proxy's would pile up. */
-inline_always __u64 hash_template(const struct addr *client, const struct addr *virtual, __be16 vport, __u8 protocol)
+/* The virtual service made part of the hash: for the second set, and for templates, which all have port 0. */
+inline_always __u64 hash_second(__u64 hash, const struct addr *virtual, __be16 vport)
 {
-	__u64 hash = hash_client(client, 0, protocol) ^ virtual->low ^ virtual->high ^ vport;
-
-	hash *= MIX_1;
+	hash = (hash ^ virtual->low ^ virtual->high ^ (__u32)vport << 8) * MIX_1;
 	return hash ^ hash >> 32;
 }
 
@@ -57,7 +56,8 @@ inline_always struct connection *connection_get(__u32 number)
 /* The sweep must come by at `expires`, or sooner. */
 inline_always void due_by(__u32 set, __u32 expires)
 {
-	__u32 *due_at = bpf_map_lookup_elem(&due, &set); /* its lower half */
+	struct set_summary *summary = bpf_map_lookup_elem(&due, &set);
+	__u32 *due_at = summary ? &summary->due : 0;
 
 	if (!due_at)
 		return;
@@ -118,7 +118,17 @@ inline_always void unbind_connection(struct destination *destination, __u8 flags
 	overload_off(destination);
 }
 
-inline_always int port_release(struct connection *connection);
+/* An entry came to its second set, or went from it. */
+inline_always void count_overflow(const struct connection *connection, int step)
+{
+	__u32 set = hash_client(&connection->client, connection->cport, connection->protocol) & set_mask;
+	struct set_summary *summary = bpf_map_lookup_elem(&due, &set);
+
+	if (summary)
+		__sync_fetch_and_add(&summary->overflow, step);
+}
+
+inline_always int reply_forget(struct connection *connection);
 
 /* Takes an entry out of the table and out of the counts. A template that still controls connections stays for
  * another minute, as in IPVS. Returns whether the entry is free now. */
@@ -142,8 +152,10 @@ inline_always int connection_end(struct connection *connection, __u32 now, __u32
 	destination = destination_get(connection->destination);
 	if (destination)
 		unbind_connection(destination, connection->flags);
-	if (connection->method == METHOD_FULLNAT && !(connection->flags & CONN_TEMPLATE))
-		port_release(connection);
+	if (!(connection->flags & CONN_TEMPLATE))
+		reply_forget(connection);
+	if (connection->flags & CONN_SECOND)
+		count_overflow(connection, -1);
 	if (template) {
 		struct connection *of = connection_get(template - 1);
 
@@ -175,18 +187,11 @@ inline_always int is_server_of(const struct connection *connection, const struct
 	return destination && addr_equal(&destination->address, &flow->saddr);
 }
 
-/* The number + 1 of the connection whose client (or, `reply`, whose NAT server) sent this packet; 0: none. */
-inline_always __u32 connection_find(struct flow *flow, int reply, struct connection **found)
+/* The number + 1 of the connection of this tag in the set, or 0. */
+inline_always __u32 find_in_set(struct flow *flow, int reply, __u32 set_number, __u32 tag, struct connection **found)
 {
-	__u64 hash = reply ? hash_client(&flow->daddr, flow->dport, flow->protocol) :
-			     hash_client(&flow->saddr, flow->sport, flow->protocol);
-	__u32 number = (hash & set_mask) * WAYS, tag = tag_of_hash(hash);
-	struct connection_set *set = set_get(number / WAYS);
+	struct connection_set *set = set_get(set_number);
 
-	if (!reply) {
-		flow->set = number / WAYS;
-		flow->tag = tag;
-	}
 	if (!set)
 		return 0;
 	for (__u32 i = 0; i < WAYS; i++) {
@@ -200,9 +205,47 @@ inline_always __u32 connection_find(struct flow *flow, int reply, struct connect
 		if (connection_expired(connection, flow->now))
 			continue;
 		*found = connection;
-		return number + way + 1;
+		return set_number * WAYS + way + 1;
 	}
 	return 0;
+}
+
+inline_always int has_overflow(__u32 set)
+{
+	struct set_summary *summary = bpf_map_lookup_elem(&due, &set);
+
+	return summary && summary->overflow;
+}
+
+/* The same in the second set: rarely gone, so a function of its own. */
+__attribute__((noinline)) __u32 connection_find_second(struct flow *flow)
+{
+	struct connection *found = 0;
+	__u64 hash;
+
+	if (!flow)
+		return 0;
+	hash = hash_second(hash_client(&flow->saddr, flow->sport, flow->protocol), &flow->daddr, flow->dport);
+	return find_in_set(flow, 0, hash & set_mask, tag_of_hash(hash), &found);
+}
+
+/* The number + 1 of the connection whose client (or, `reply`, whose NAT server) sent this packet; 0: none. */
+inline_always __u32 connection_find(struct flow *flow, int reply, struct connection **found)
+{
+	__u64 hash = reply ? hash_client(&flow->daddr, flow->dport, flow->protocol) :
+			     hash_client(&flow->saddr, flow->sport, flow->protocol);
+	__u32 tag = tag_of_hash(hash), number;
+
+	if (!reply) {
+		flow->set = hash & set_mask;
+		flow->tag = tag;
+	}
+	number = find_in_set(flow, reply, hash & set_mask, tag, found);
+	if (likely(number) || reply || !has_overflow(hash & set_mask))
+		return number;
+	number = connection_find_second(flow);
+	*found = number ? connection_get(number - 1) : 0;
+	return number;
 }
 
 /* The same for the ways that are less often gone, once for all of them. */
@@ -227,13 +270,15 @@ inline_always int may_evict(const struct connection *connection, __u32 now, __u3
 	return 0;
 }
 
-/* A free entry of the set, claimed (its tag says busy); the number + 1, or 0. Takes expired ones, then half-open ones. */
-inline_always __u32 connection_claim(__u32 set_number, __u32 tag, __u32 now, struct settings *setting)
+/* A free entry of the set, claimed (its tag says busy); the number + 1, or 0. Takes expired ones, and half-open ones if it
+ * may evict. */
+__attribute__((noinline)) __u32 connection_claim(__u32 set_number, __u32 tag, __u32 now, int evict)
 {
 	struct connection_set *set = set_get(set_number);
-	__u32 victim = WAYS, evicting = 0;
+	struct settings *setting = settings_get();
+	__u32 victim = WAYS;
 
-	if (!set)
+	if (!set || !setting)
 		return 0;
 	for (__u32 i = 0; i < WAYS; i++) {
 		__u32 way = (tag + i) % WAYS;
@@ -244,18 +289,12 @@ inline_always __u32 connection_claim(__u32 set_number, __u32 tag, __u32 now, str
 				return set_number * WAYS + way + 1;
 			continue;
 		}
-		if (connection_expired(connection, now) && !(connection->flags & CONN_TEMPLATE && connection->control)) {
+		if (connection_expired(connection, now) ? !(connection->flags & CONN_TEMPLATE && connection->control) :
+							  evict && may_evict(connection, now, setting->second))
 			victim = way;
-			evicting = 0;
-		} else if (victim == WAYS && may_evict(connection, now, setting->second)) {
-			victim = way;
-			evicting = 1;
-		}
 	}
-	if (evicting || victim == WAYS)
-		setting->table_pressed = now ?: 1;
 	if (victim < WAYS) {
-		struct connection *connection = &set->way[victim % WAYS];
+		struct connection *connection = &set->way[bounded(victim, WAYS - 1)];
 
 		if (connection_end(connection, now, setting->second) &&
 		    __sync_val_compare_and_swap(&connection->tag, TAG_FREE, TAG_BUSY) == TAG_FREE)

@@ -308,7 +308,7 @@ inline_always enum outcome direct_reply(struct packet *packet, struct settings *
 	number = connection_lookup(packet->flow, 1);
 	connection = number ? connection_get(number - 1) : 0;
 	if (!connection)
-		number = fullnat_find(packet->flow, &connection);
+		number = reply_find(packet->flow, &connection);
 	return number && connection ? reply(packet, number, connection, setting) : PASS_NOT_OURS;
 }
 

@@ -93,13 +93,19 @@ struct {
 	__type(value, struct connection_set);
 } connections SEC(".maps");
 
-/* When the soonest entry of each set expires; 0: nothing to do. What the sweep reads instead of the table. */
+struct set_summary {
+	__u32 due;
+	__u32 overflow;
+};
+
+/* For each set, when its soonest entry expires (lower half; 0: it is empty), which the sweep reads instead of the table; and
+ * how many entries had to go to their second set (upper half). */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64); /* only half of it is used: elements of a mapped array are 8 bytes apart */
+	__type(value, struct set_summary);
 } due SEC(".maps");
 
 /* Lookup tables by slot of the service; the values are slots of destinations. Sizes are the kernel's defaults
@@ -221,12 +227,13 @@ struct {
 	__type(value, struct fragment);
 } fragments SEC(".maps");
 
-/* FULLNAT: which connection a reply to one of our own ports belongs to. */
-struct local_key {
-	struct addr real;
-	struct addr local;
-	__be16 rport;
-	__be16 lport;
+/* Which connection a reply belongs to, where the table's own hash does not lead to it: to one of FULLNAT's ports, or to the
+ * client of a NAT connection in its second set. */
+struct reply_key {
+	struct addr saddr;
+	struct addr daddr;
+	__be16 sport;
+	__be16 dport;
 	__u32 protocol;
 };
 
@@ -234,9 +241,9 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 20);
-	__type(key, struct local_key);
+	__type(key, struct reply_key);
 	__type(value, __u32);
-} local_ports SEC(".maps");
+} replies SEC(".maps");
 
 /* FULLNAT: the director's own addresses; a destination uses some in a row. */
 enum { LOCAL_ADDRESSES = 4096 };

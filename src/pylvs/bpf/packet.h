@@ -66,7 +66,7 @@ struct desk {
 	struct addr gateway;
 	struct bpf_fib_lookup fib;
 	struct fragment_key fragment_key;
-	struct local_key local_key;
+	struct reply_key reply_key;
 	struct connection template;
 	struct cached cached;
 	struct cached_key cached_key;

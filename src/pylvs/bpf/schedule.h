@@ -146,9 +146,10 @@ inline_always int table_is_pressed(struct settings *setting, __u32 now)
 /* A template for clients of this network, claimed and published: its number + 1, or 0. */
 inline_always __u32 template_new(struct connection *template, struct settings *setting, __u32 now)
 {
-	__u64 hash = hash_template(&template->client, &template->virtual, template->vport, template->protocol);
+	__u64 hash = hash_second(hash_client(&template->client, 0, template->protocol), &template->virtual,
+				 template->vport);
 	__u32 tag = tag_of_hash(hash);
-	__u32 number = connection_claim(hash & set_mask, tag, now, setting);
+	__u32 number = connection_claim(hash & set_mask, tag, now, 1);
 	struct destination *destination = destination_get(template->destination);
 	struct connection *entry;
 
@@ -175,7 +176,7 @@ inline_always int template_is_valid(const struct connection *template, const str
 /* The live template like this one: its number + 1, or 0. One whose destination went is put aside. */
 inline_always __u32 template_find(struct connection *like, struct settings *setting, __u32 now)
 {
-	__u64 hash = hash_template(&like->client, &like->virtual, like->vport, like->protocol);
+	__u64 hash = hash_second(hash_client(&like->client, 0, like->protocol), &like->virtual, like->vport);
 	__u32 set_number = hash & set_mask, tag = tag_of_hash(hash);
 	struct connection_set *set = set_get(set_number);
 
@@ -248,18 +249,44 @@ inline_always __u32 schedule_persistently(struct service *service, __u32 slot, s
 
 inline_always int fullnat_bind(struct connection *connection, struct destination *destination, struct flow *flow,
 			       __u32 number);
+inline_always int reply_remember(struct connection *connection, struct destination *destination, __u32 number);
 
-/* Writes the entry of a new connection and counts it. Returns 0, or an outcome that ends the packet. */
-inline_always __u32 connection_enter(struct flow *flow, struct choice *choice, struct destination *destination,
-				     struct settings *setting, __u32 template, __u8 flags)
+/* An entry for the flow, claimed: in its first set, in its second (then flow->set and flow->tag are that one's), or in the
+ * place of a half-open connection. The number + 1, or 0. */
+inline_always __u32 connection_place(struct flow *flow, struct settings *setting, __u8 *flags)
 {
-	__u32 number = connection_claim(flow->set, flow->tag, flow->now, setting);
-	struct connection *entry;
+	__u32 number = connection_claim(flow->set, flow->tag, flow->now, 0);
+	__u64 hash;
 
-	if (!number)
-		return choice->method == METHOD_NAT || choice->method == METHOD_FULLNAT ? DROP_NO_ENTRY : 0;
+	if (likely(number))
+		return number;
+	hash = hash_second(hash_client(&flow->saddr, flow->sport, flow->protocol), &flow->daddr, flow->dport);
+	number = connection_claim(hash & set_mask, tag_of_hash(hash), flow->now, 0);
+	if (number) {
+		flow->set = hash & set_mask;
+		flow->tag = tag_of_hash(hash);
+		*flags |= CONN_SECOND;
+		return number;
+	}
+	setting->table_pressed = flow->now ?: 1;
+	return connection_claim(flow->set, flow->tag, flow->now, 1);
+}
+
+/* Writes the entry of a new connection, claimed at choice->number, and counts it. Returns 0, or an outcome that ends the
+ * packet. */
+__attribute__((noinline)) int connection_enter(struct flow *flow, struct choice *choice, __u32 template, int flags)
+{
+	struct settings *setting = settings_get();
+	struct destination *destination;
+	struct connection *entry;
+	__u32 number;
+
+	if (!flow || !choice || !setting)
+		return DROP_ERROR;
+	destination = destination_get(choice->destination);
+	number = choice->number;
 	entry = connection_get(number - 1);
-	if (!entry)
+	if (!destination || !entry)
 		return DROP_ERROR;
 	flags |= CONN_INACTIVE;
 	if (choice->method != METHOD_NAT && choice->method != METHOD_FULLNAT)
@@ -282,6 +309,11 @@ inline_always __u32 connection_enter(struct flow *flow, struct choice *choice, s
 		entry->tag = TAG_FREE;
 		return DROP_NO_PORT;
 	}
+	if (flags & CONN_SECOND) {
+		count_overflow(entry, 1);
+		if (choice->method == METHOD_NAT)
+			reply_remember(entry, destination, number);
+	}
 	bind_connection(destination, flags);
 	if (template) {
 		struct connection *control = connection_get(template - 1);
@@ -290,7 +322,6 @@ inline_always __u32 connection_enter(struct flow *flow, struct choice *choice, s
 			__sync_fetch_and_add(&control->control, 1);
 	}
 	connection_publish(entry, number - 1, flow->tag);
-	choice->number = number;
 	return 0;
 }
 
@@ -345,10 +376,10 @@ inline_always __u32 connect_to(struct flow *flow, __u32 slot, struct service *se
 	choose(choice, destination, service, flow);
 	if (service->flags & SERVICE_ONE_PACKET && flow->protocol == PROTO_UDP && choice->method != METHOD_FULLNAT)
 		return 0;
-	outcome = connection_enter(flow, choice, destination, setting, template, flags);
-	if (!outcome && !choice->number && !template)
-		outcome = choose_stateless(choice, service, slot, flow);
-	return outcome;
+	choice->number = connection_place(flow, setting, &flags);
+	if (choice->number)
+		return connection_enter(flow, choice, template, flags);
+	return template ? DROP_NO_ENTRY : choose_stateless(choice, service, slot, flow);
 }
 
 /* A flow without a connection, for the service in `slot`: chooses a destination and enters the connection.

@@ -38,7 +38,8 @@ static long sweep_visit(__u32 index, void *context)
 {
 	struct sweep *sweep = context;
 	__u32 number = sweep->set & set_mask;
-	__u32 *due_at = bpf_map_lookup_elem(&due, &number);
+	struct set_summary *summary = bpf_map_lookup_elem(&due, &number);
+	__u32 *due_at = summary ? &summary->due : 0;
 	struct connection_set *set;
 	__u32 soonest, never;
 

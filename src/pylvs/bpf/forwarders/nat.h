@@ -135,6 +135,31 @@ inline_always enum outcome nat_forward(struct packet *packet, struct destination
 	return send_to_destination(packet, destination, hop, FORWARD_NAT);
 }
 
+/* Fills in the desk's key for replies of a connection; with FULLNAT they come to `local`. */
+inline_always struct reply_key *reply_key_of(const struct connection *connection, const struct destination *destination,
+					     const struct addr *local)
+{
+	struct desk *desk = desk_get();
+	struct reply_key *key;
+
+	if (!desk)
+		return 0;
+	key = &desk->reply_key;
+	key->saddr = destination->address;
+	key->sport = connection->rport;
+	key->protocol = connection->protocol;
+	key->daddr = local ? *local : connection->client;
+	key->dport = local ? connection->lport : connection->cport;
+	return key;
+}
+
+inline_always int reply_remember(struct connection *connection, struct destination *destination, __u32 number)
+{
+	struct reply_key *key = reply_key_of(connection, destination, 0);
+
+	return key ? bpf_map_update_elem(&replies, key, &number, BPF_ANY) : -1;
+}
+
 /* FULLNAT: a port of one of the destination's local addresses that no other connection to this real server has. */
 enum { PORT_FIRST = 1024, PORT_TRIES = 32 };
 
@@ -142,51 +167,44 @@ inline_always int fullnat_bind(struct connection *connection, struct destination
 			       __u32 number)
 {
 	__u32 start = __sync_fetch_and_add(&destination->next_port, 1);
-	struct desk *desk = desk_get();
-	struct local_key *key;
 
-	if (!destination->locals || !desk)
+	if (!destination->locals)
 		return -1;
-	key = &desk->local_key;
-	key->real = destination->address;
-	key->rport = connection->rport;
-	key->protocol = flow->protocol;
 	for (__u32 i = 0; i < PORT_TRIES; i++) {
 		__u32 pick = start + i * 2039;
 		__u32 index = destination->local_first + pick % destination->locals;
 		__u32 port = PORT_FIRST + (pick / destination->locals) % (65536 - PORT_FIRST);
 		struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
+		struct reply_key *key;
 
 		if (!local)
 			return -1;
-		key->local = *local;
-		key->lport = bpf_htons(port);
-		if (bpf_map_update_elem(&local_ports, key, &number, BPF_NOEXIST))
-			continue;
-		connection->lport = key->lport;
+		connection->lport = bpf_htons(port);
 		connection->timeout = index;
-		return 0;
+		key = reply_key_of(connection, destination, local);
+		if (key && !bpf_map_update_elem(&replies, key, &number, BPF_NOEXIST))
+			return 0;
 	}
 	return -1;
 }
 
-inline_always int port_release(struct connection *connection)
+/* The entry goes: its replies are not its own any more. */
+inline_always int reply_forget(struct connection *connection)
 {
 	struct destination *destination = destination_get(connection->destination);
 	__u32 index = connection->timeout;
-	struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
-	struct desk *desk = desk_get();
-	struct local_key *key;
+	struct addr *local = 0;
+	struct reply_key *key;
 
-	if (!destination || !local || !desk)
-		return -1;
-	key = &desk->local_key;
-	key->real = destination->address;
-	key->local = *local;
-	key->rport = connection->rport;
-	key->lport = connection->lport;
-	key->protocol = connection->protocol;
-	return bpf_map_delete_elem(&local_ports, key);
+	if (connection->method == METHOD_FULLNAT) {
+		local = bpf_map_lookup_elem(&local_addresses, &index);
+		if (!local)
+			return -1;
+	} else if (connection->method != METHOD_NAT || !(connection->flags & CONN_SECOND)) {
+		return 0;
+	}
+	key = destination ? reply_key_of(connection, destination, local) : 0;
+	return key ? bpf_map_delete_elem(&replies, key) : -1;
 }
 
 inline_always enum outcome fullnat_forward(struct packet *packet, struct destination *destination,
@@ -206,26 +224,26 @@ inline_always enum outcome fullnat_forward(struct packet *packet, struct destina
 	return send_to_destination(packet, destination, hop, FORWARD_FULLNAT);
 }
 
-/* The connection of a reply to one of FULLNAT's own ports: number + 1, or 0. */
-inline_always __u32 fullnat_find(struct flow *flow, struct connection **found)
+/* The connection of a reply that the table's own hash does not lead to: number + 1, or 0. */
+inline_always __u32 reply_find(struct flow *flow, struct connection **found)
 {
 	struct desk *desk = desk_get();
 	struct connection *connection;
-	struct local_key *key;
+	struct reply_key *key;
 	__u32 *number;
 
 	if (!desk)
 		return 0;
-	key = &desk->local_key;
-	key->real = flow->saddr;
-	key->local = flow->daddr;
-	key->rport = flow->sport;
-	key->lport = flow->dport;
+	key = &desk->reply_key;
+	key->saddr = flow->saddr;
+	key->daddr = flow->daddr;
+	key->sport = flow->sport;
+	key->dport = flow->dport;
 	key->protocol = flow->protocol;
-	number = bpf_map_lookup_elem(&local_ports, key);
+	number = bpf_map_lookup_elem(&replies, key);
 	connection = number ? connection_get(*number - 1) : 0;
-	if (!connection || connection->tag < TAG_FIRST || connection->lport != flow->dport ||
-	    connection->method != METHOD_FULLNAT || connection_expired(connection, flow->now))
+	if (!connection || connection->tag < TAG_FIRST || connection->rport != flow->sport ||
+	    connection_expired(connection, flow->now))
 		return 0;
 	*found = connection;
 	return *number;
