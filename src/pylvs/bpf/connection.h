@@ -27,7 +27,10 @@ inline_always __u64 hash_client(const struct addr *client, __be16 cport, __u8 pr
 /* The virtual service made part of the hash: for the second set, and for templates, which all have port 0. */
 inline_always __u64 hash_second(__u64 hash, const struct addr *virtual, __be16 vport)
 {
-	hash = (hash ^ virtual->low ^ virtual->high ^ (__u32)vport << 8) * MIX_1;
+	__u64 of_virtual = virtual->low * MIX_2;
+
+	/* IPv4's last byte is the highest here: it has to come down before it can matter. */
+	hash = (hash ^ of_virtual ^ of_virtual >> 32 ^ virtual->high ^ (__u32)vport << 8) * MIX_1;
 	return hash ^ hash >> 32;
 }
 
