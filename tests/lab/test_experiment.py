@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from pylvs.dataplane.instance import Instance
 from pylvs.lab import build, client, netns, wire
 from pylvs.lab.topology import Options
 from pylvs.lab.transfer import transfer
@@ -58,10 +61,14 @@ def test_a_broken_real_server_fails_the_run_by_name(name: str, data_plane: None)
 
 
 def test_after_the_experiment_nothing_is_left(name: str, data_plane: None) -> None:
-    """`down` after a whole run."""
+    """`down` after a whole run: no namespace, process or file, and no pin of the director's data plane."""
     assert document("run", name)["ok"]
+    with netns.inside(f"pylvs-{name}-node01"):
+        folder = Path(Instance.here().folder)
+    assert folder.exists()
     assert lab("down", name).returncode == 0
     assert leftovers(name) == []
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("mode", ["tc", "xdp"])

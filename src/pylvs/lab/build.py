@@ -178,9 +178,23 @@ def remove(name: str) -> int:
     namespaces = netns.listing(prefix(name))
     ended = netns.end(namespaces, f"{STATE / name}/")
     for namespace in namespaces:
+        _unload(namespace)
         netns.delete(namespace)
     shutil.rmtree(STATE / name, ignore_errors=True)
     return len(namespaces) + ended
+
+
+def _unload(namespace: str) -> None:
+    """Take a data plane's pins away with its namespace; what cannot go now, the next command finds."""
+    from pylvs.dataplane.instance import Instance
+
+    try:
+        with netns.inside(namespace):
+            instance = Instance.here()
+            if instance.loaded:
+                instance.remove()
+    except (PylvsError, OSError):
+        pass
 
 
 @contextmanager
