@@ -36,6 +36,7 @@ from pylvs.errors import (
     ServiceExists,
     TableFull,
 )
+from pylvs.locality import Locality
 from pylvs.model import (
     Address,
     ConfiguredService,
@@ -59,6 +60,8 @@ from pylvs.model import (
 
 METHODS = (ForwardingMethod.NAT, ForwardingMethod.DR, ForwardingMethod.TUN, ForwardingMethod.FULLNAT)
 TUNNELS = (TunnelType.IPIP, TunnelType.GUE, TunnelType.GRE)
+METHOD_NUMBERS = {method: number for number, method in enumerate(METHODS)}
+TUNNEL_NUMBERS = {tunnel: number for number, tunnel in enumerate(TUNNELS)}
 CHECKSUMS = {TunnelChecksum.NONE: 0, TunnelChecksum.CSUM: 1, TunnelChecksum.REMCSUM: 2}
 TRANSLATED = (ForwardingMethod.NAT, ForwardingMethod.FULLNAT)
 SCHEDULERS = (
@@ -137,6 +140,7 @@ class Director:
 
     def __init__(self) -> None:
         self.instance = Instance.here()
+        self.address_type = Locality().address_type
         self._members: dict[int, tuple[int, dict[tuple[bytes, int], int]]] = {}
 
     def __enter__(self) -> Self:
@@ -375,8 +379,12 @@ class Director:
                 raise DestinationExists("destination already exists")
             if len(members) >= DESTINATIONS_MAX:
                 raise TableFull(f"a service takes {DESTINATIONS_MAX} destinations at most")
-            slot = self._revive(service, _TRASH_KEY.pack(_pack_key(key), *name)) or self._allocate()
-            self._write_destination(slot, service, destination, new=True)
+            slot = self._revive(service, _TRASH_KEY.pack(_pack_key(key), *name))
+            if slot:
+                self._write_destination(slot, service, destination, new=True)
+            else:
+                slot = self._allocate()
+                self._new_destination(slot, service, destination, name)
             self._run(LINK, service, slot)
             members[name] = slot
             self._changed(service, members)
@@ -384,7 +392,9 @@ class Director:
     def _checked(self, key: ServiceKey, destination: Destination, new: bool) -> Destination:
         rules.check_fields(destination)
         destination = rules.normalize_destination(key, destination)
-        rules.check_destination(key, destination, new=new, syncing=bool(list(self.daemons())))
+        mixed = destination.address.version != rules.family_of(key)
+        syncing = mixed and any(True for _ in self.daemons())
+        rules.check_destination(key, destination, new=new, syncing=syncing, types=self.address_type)
         return destination
 
     def _allocate(self) -> int:
@@ -417,48 +427,49 @@ class Director:
             self._records.zero(slot)  # its service is another one now
         return slot
 
-    def _write_destination(self, slot: int, service: int, destination: Destination, new: bool) -> None:
-        """Everything but what the data plane itself keeps there: counts, next hop, place in the list."""
-        record, (memory, base) = self._destination, self._records.at(slot)
-        old = dict(zip(record.names, record.unpack_from(memory, base), strict=True))
-        raw = addresses.pack(destination.address)
-        if destination.method in TRANSLATED:
-            self._filter(raw, real=True)
-        flags = old["flags"] | AVAILABLE
-        if not destination.upper_threshold or destination.upper_threshold > old["upper"]:
-            flags &= ~OVERLOAD
-        old |= {
-            "service": service,
+    def _configured(self, destination: Destination, name: tuple[bytes, int]) -> dict[str, Any]:
+        """The fields of the record that say what was configured; `name`: address and port as the record has them."""
+        method, tunnel = destination.method, destination.tunnel
+        fields = {
             "weight": destination.weight,
-            "last_weight": destination.weight if new or destination.weight else old["last_weight"],
-            "flags": flags,
+            "last_weight": destination.weight,
             "upper": destination.upper_threshold,
             "lower": destination.lower_threshold,
-            "port": swap16(destination.port),
-            "method": METHODS.index(destination.method),
-            "tunnel": TUNNELS.index(destination.tunnel.type),
-            "tunnel_port": swap16(destination.tunnel.port),
-            "tunnel_flags": CHECKSUMS[destination.tunnel.checksum],
-            "address": raw,
+            "port": name[1],
+            "method": METHOD_NUMBERS[method],
+            "tunnel": TUNNEL_NUMBERS[tunnel.type],
+            "tunnel_port": swap16(tunnel.port),
+            "tunnel_flags": CHECKSUMS[tunnel.checksum],
+            "address": name[0],
             "family": destination.address.version,
         }
-        if destination.method is ForwardingMethod.TUN:
-            old["source"] = source_towards(destination.address)
-        if destination.method is ForwardingMethod.FULLNAT:
-            old["local_first"], old["locals"] = self._locals(destination)
-        self._store(memory, base, old)
+        if method in TRANSLATED:
+            self._filter(name[0], real=True)
+        if method is ForwardingMethod.TUN:
+            fields["source"] = source_towards(destination.address)
+        if method is ForwardingMethod.FULLNAT:
+            fields["local_first"], fields["locals"] = self._locals(destination)
+        return fields
 
-    def _store(self, memory: memoryview, base: int, values: dict[str, Any]) -> None:
-        """Write configured fields one by one: the counts beside them belong to the data plane."""
-        offset = self._destination.offset
-        for name in ("weight", "last_weight", "flags", "upper", "lower", "service", "local_first"):
-            _SLOT.pack_into(memory, base + offset[name], values[name] & 0xFFFFFFFF)
-        for name in ("port", "tunnel_port"):
-            struct.pack_into("=H", memory, base + offset[name], values[name])
-        for name in ("method", "tunnel", "tunnel_flags", "family", "locals"):
-            memory[base + offset[name]] = values[name]
-        for name in ("address", "source"):
-            memory[base + offset[name] : base + offset[name] + 16] = values[name]
+    def _new_destination(
+        self, slot: int, service: int, destination: Destination, name: tuple[bytes, int]
+    ) -> None:
+        """Write a record that nobody has seen yet, in one go."""
+        fields = self._configured(destination, name)
+        self._destination.pack_into(*self._records.at(slot), service=service, flags=AVAILABLE, **fields)
+
+    def _write_destination(self, slot: int, service: int, destination: Destination, new: bool) -> None:
+        """Write what is configured, field by field: counts and next hop beside it belong to the data plane."""
+        record, (memory, base) = self._destination, self._records.at(slot)
+        name = addresses.pack(destination.address), swap16(destination.port)
+        fields = self._configured(destination, name) | {"service": service}
+        flags = self._number(slot, record, "flags") | AVAILABLE
+        if not destination.upper_threshold or destination.upper_threshold > self._number(slot, record, "upper"):
+            flags &= ~OVERLOAD
+        if not new and not destination.weight:
+            del fields["last_weight"]  # mh goes by the last one that was not 0
+        for field, value in (fields | {"flags": flags}).items():
+            record.store(memory, base, field, value)
 
     def _locals(self, destination: Destination) -> tuple[int, int]:
         """Index of the first of FULLNAT's local addresses, and how many."""

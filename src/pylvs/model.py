@@ -7,6 +7,7 @@ Configuration (`VirtualService`, `Destination`) is frozen and apart from what th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv6Address
@@ -205,6 +206,10 @@ class Table(Interface):
 
     Every method raises a subclass of `pylvs.errors.TableError` and then leaves the table as it was.
     """
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep every other command out while several changes are made."""
+        ...
 
     def add_service(self, service: VirtualService) -> None: ...
     def edit_service(self, service: VirtualService) -> None: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from pylvs import rules
 from pylvs.errors import DaemonError
@@ -42,6 +43,9 @@ class MemoryTable(Plan):
         if address.version == 4 and not self._has_local_routes:
             return rules.AddressType.BROADCAST
         return rules.address_type(address)
+
+    def locked(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def service(self, key: ServiceKey) -> ServiceState:
         return self._state(self.planned(key))

@@ -133,7 +133,7 @@ struct service_key {
 };
 
 /* A virtual service and a destination are records of one size, in chunks; their number is their slot, 0 is none. */
-enum record_size { CHUNK = 1024, CHUNKS = 1024, RECORD_SIZE = 128 };
+enum record_size { CHUNK = 8192, CHUNKS = 128, RECORD_SIZE = 128 };
 
 struct service {
 	__u32 first;			/* slot of the newest destination */

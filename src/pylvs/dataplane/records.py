@@ -36,6 +36,7 @@ class Record:
         self.struct = struct.Struct("=" + "".join(_format(field) for field in fields))
         self.place = {name: place for place, name in enumerate(self.names)}
         self.offset = {field.name: field.offset for field in fields}
+        self.coder = {field.name: struct.Struct("=" + _format(field)) for field in fields}
         self.zero = [b"" if _format(field).endswith("s") else 0 for field in fields]
 
     def pack_into(self, buffer: Any, base: int, **values: Any) -> None:
@@ -44,6 +45,10 @@ class Record:
         for name, value in values.items():
             whole[self.place[name]] = value
         self.struct.pack_into(buffer, base, *whole)
+
+    def store(self, buffer: Any, base: int, name: str, value: Any) -> None:
+        """Write one field, in one store."""
+        self.coder[name].pack_into(buffer, base + self.offset[name], value)
 
     def unpack_from(self, buffer: Any, base: int) -> tuple[Any, ...]:
         return self.struct.unpack_from(buffer, base)

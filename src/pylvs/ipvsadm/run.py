@@ -157,8 +157,9 @@ class Session:
 
     def _restore(self) -> int:
         status = 0
-        for words in command_lines(self._stdin):
-            status = self._process(words, restoring=True)
+        with self.table.locked():
+            for words in command_lines(self._stdin):
+                status = self._process(words, restoring=True)
         return status
 
     def _restore_atomically(self, command: Command) -> int:
