@@ -31,7 +31,12 @@ def leftovers(name: str) -> list[str]:
     """Everything of this lab that is still there."""
     namespaces = netns.listing(prefix(name))
     marks = [str(pid) for pid in netns.processes(namespaces, f"{STATE / name}/")]
-    return namespaces + marks + [str(path) for path in STATE.glob(f"{name}/*")]
+    return (
+        namespaces
+        + marks
+        + [str(path) for path in STATE.glob(f"{name}/*")]
+        + [str(path) for path in STATE.glob(f"{name}.*")]
+    )
 
 
 def failures(said: dict[str, Any]) -> list[tuple[str, str]]:

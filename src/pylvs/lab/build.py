@@ -203,10 +203,13 @@ def lock(name: str) -> Iterator[int]:
     prefix(name)  # refuses a name that is none
     _need_root()
     STATE.mkdir(exist_ok=True)
-    descriptor = _locked(STATE / f"{name}.lock")
+    path = STATE / f"{name}.lock"
+    descriptor = _locked(path)
     try:
         yield descriptor
     finally:
+        if not (STATE / name).exists():
+            path.unlink(missing_ok=True)
         os.close(descriptor)
 
 
@@ -216,16 +219,23 @@ def _need_root() -> None:
 
 
 def _locked(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Wait for the lock; again if its file was taken away by the one that had it."""
     deadline = time.monotonic() + LOCK_PATIENCE
     while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if _try_lock(descriptor) and netns.identity(path) == netns.identity(
+            Path(f"/proc/self/fd/{descriptor}")
+        ):
             return descriptor
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(descriptor)
-                raise PylvsError(
-                    "another `pylvs lab` is at work on this lab; wait for it, or end it"
-                ) from None
-            time.sleep(netns.POLL)
+        os.close(descriptor)
+        if time.monotonic() > deadline:
+            raise PylvsError("another `pylvs lab` is at work on this lab; wait for it, or end it")
+        time.sleep(netns.POLL)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
