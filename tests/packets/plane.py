@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The data plane in a network namespace of its own, where frames are only ever handed to it by BPF_PROG_TEST_RUN.
+
+Loading takes the verifier half a second, so one process loads once and empties every map between two tests
+(`Plane.wipe`); test_harness.py proves that an emptied data plane is as good as a new one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import io
+import os
+import shlex
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pylvs.dataplane.attach import forward_on_loopback
+from pylvs.dataplane.clock import clock
+from pylvs.dataplane.instance import Instance
+from pylvs.dataplane.kernel import F_MMAPABLE, OF_MAPS, Map, MapType, Program, skb_context, xdp_context
+from pylvs.dataplane.mapped import MappedArray
+from pylvs.dataplane.open import OBJECT, _fill, create
+from pylvs.dataplane.records import Record, Settings
+from pylvs.director import Director
+from pylvs.ipvsadm.run import Session
+from tests.packets import cast
+
+CLONE_NEWNET = 0x40000000
+TABLE_BITS = 12  # 4,096 entries
+HOOKS = ("tc", "xdp")
+VERDICTS = {"tc": {-1: "PASS", 2: "DROP", 7: "SENT"}, "xdp": {2: "PASS", 1: "DROP", 4: "SENT"}}
+# Maps that no test leaves a trace in: constants, memory to work in, and the clock, which must go on.
+LEFT_ALONE = ("rodata", "bss", "data", "kconfig", "desks", "scratches", "workbenches", "clocks")
+ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY)
+HOP = ("ifindex", "neighbour", "own", "mtu", "gateway", "local")
+GSO_SEGS, GSO_SIZE = 164, 176  # offsets in struct __sk_buff (linux/bpf.h)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one frame at one hook: verdict and outcome by name, and the frame as it is then."""
+
+    verdict: str
+    outcome: str
+    frame: bytes
+
+
+class Unattached(Director):
+    """The real table, on no interface."""
+
+    def _attach(self) -> None:
+        forward_on_loopback()
+
+
+class Network:
+    """A network namespace that nothing but this process's descriptor holds: the director's side of `cast`."""
+
+    def __init__(self) -> None:
+        with _back_home():
+            _checked(_libc.unshare(CLONE_NEWNET))
+            self.fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+            self._build()
+
+    def _build(self) -> None:
+        _ip("link set lo up")
+        for number, (name, side) in enumerate(cast.DIRECTOR.items()):
+            _ip(
+                f"link add {name} address {side.mac} mtu {cast.MTU[name]} type veth peer name p{number}",
+                f"link set p{number} mtu {cast.MTU[name]} up",
+                f"link set {name} up",
+                f"addr add {side.ip}/24 dev {name}",
+                f"addr add {side.ip6}/64 dev {name} nodad",
+            )
+            for host in cast.NEIGHBOURS[name]:
+                _ip(
+                    *(
+                        f"neigh add {a} lladdr {host.mac} dev {name} nud permanent"
+                        for a in (host.ip, host.ip6)
+                    )
+                )
+        for vip in cast.VIPS:
+            _ip(f"addr add {vip}/{32 if '.' in vip else 128} dev eth0")
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """The calling thread in this namespace."""
+        with _back_home():
+            _checked(_libc.setns(self.fd, CLONE_NEWNET))
+            yield
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+@contextmanager
+def _back_home() -> Iterator[None]:
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        yield
+    finally:
+        _checked(_libc.setns(home, CLONE_NEWNET))
+        os.close(home)
+
+
+def _checked(result: int) -> None:
+    if result:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _ip(*lines: str) -> None:
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
+
+
+class Plane:
+    """The two programs and their table. To be used inside its network only."""
+
+    def __init__(self) -> None:
+        self.instance = Instance.here()
+        with self.instance.locked():
+            create(self.instance, Path(OBJECT), entries=1 << TABLE_BITS)
+        forward_on_loopback()
+        self.programs: dict[str, Program] = {
+            hook: self.instance.program(f"director_{hook}") for hook in HOOKS
+        }
+        self.outcome_names = list(self.instance.layouts.enum("outcome"))[:-1]  # the last one is their number
+        self.index = {name: socket.if_nametoindex(name) for name in cast.DIRECTOR}
+        self._fresh()
+        self._hops = self._learn_hops()
+        self.wipe()
+
+    def _fresh(self) -> None:
+        self.director = Unattached()
+        self.director.instance = self.instance
+        self.settings = Settings(self.instance, self.instance.layouts)
+
+    def close(self) -> None:
+        self.instance.remove()
+
+    # --- freshness
+
+    def wipe(self) -> None:
+        """As it was when it was new."""
+        _zero(
+            self.instance.map("connections")
+        )  # first: the sweep then finds no entry that speaks of a record
+        for map in self._maps():
+            if map.info.type not in OF_MAPS:
+                _zero(map) if map.info.type in ARRAYS else _empty(map)
+        _fill(self.instance, clock())
+        self._fresh()
+
+    def _maps(self) -> list[Map]:
+        names = sorted(os.listdir(f"{self.instance.folder}/live/maps"))
+        return [self.instance.map(name) for name in names if not name.endswith(LEFT_ALONE)]
+
+    def fingerprint(self) -> dict[str, str]:
+        """A digest of every map that a test can leave a trace in."""
+        inner = {map.info.name: map.inner(0) if map.info.type in OF_MAPS else map for map in self._maps()}
+        return {name: _digest(map) for name, map in inner.items() if map is not None}
+
+    # --- commands
+
+    def adm(self, line: str, stdin: str = "") -> str:
+        """What `pylvsadm LINE` prints; it must succeed."""
+        status, output, errors = self.try_adm(line, stdin)
+        assert status == 0, f"pylvsadm {line}: {errors}"
+        return output
+
+    def try_adm(self, line: str, stdin: str = "") -> tuple[int, str, str]:
+        """Exit status, standard output and standard error of `pylvsadm LINE`."""
+        out, err = io.StringIO(), io.StringIO()
+        session = Session("pylvsadm", lambda: self.director, io.BytesIO(stdin.encode()), out, err)
+        return session.run(shlex.split(cast.names(line))), out.getvalue(), err.getvalue()
+
+    def listing(self) -> list[str]:
+        """The lines of `pylvsadm -L -n` below its header."""
+        return [" ".join(line.split()) for line in self.adm("-L -n").splitlines()[3:]]
+
+    def connections(self) -> list[str]:
+        """The rows of `pylvsadm -L -n -c` without their expiry, sorted."""
+        rows = [line.split() for line in self.adm("-L -n -c").splitlines()[2:]]
+        return sorted(" ".join([row[0], *row[2:]]) for row in rows)
+
+    # --- packets
+
+    def run(
+        self, hook: str, frame: bytes, *, interface: str = "eth0", mark: int = 0, gso_size: int = 0
+    ) -> Result:
+        """Hand one frame to a hook, once."""
+        before = self.outcomes()
+        ctx = self._context(hook, frame, self.index[interface], mark, gso_size)
+        done = self.programs[hook].test_run(frame, ctx)
+        after = self.outcomes()
+        moved = [name for name in after if after[name] != before[name]]
+        assert len(moved) == 1, f"counted as {moved}, not as one outcome"
+        assert after[moved[0]] == before[moved[0]] + 1
+        return Result(VERDICTS[hook].get(done.retval, f"verdict {done.retval}"), moved[0], done.data)
+
+    def _context(self, hook: str, frame: bytes, ifindex: int, mark: int, gso_size: int) -> bytes:
+        if hook == "xdp":
+            return xdp_context(len(frame), ifindex)
+        context = bytearray(skb_context(ifindex, mark))
+        if gso_size:
+            context[GSO_SIZE : GSO_SIZE + 4] = gso_size.to_bytes(4, "little")
+            context[GSO_SEGS : GSO_SEGS + 4] = (-(-len(frame) // gso_size)).to_bytes(4, "little")
+        return bytes(context)
+
+    def outcomes(self) -> dict[str, int]:
+        """How often each outcome was counted, over all CPUs."""
+        values = dict(self.instance.map("outcomes").items())
+        return {
+            name: sum(memoryview(values[number.to_bytes(4, "little")]).cast("Q"))
+            for number, name in enumerate(self.outcome_names)
+        }
+
+    # --- next hops, which only the TC hook can look for
+
+    def know_hops(self) -> None:
+        """Write at every destination the next hop that the TC hook has found before, as fresh as can be."""
+        now = self.tick() or 1
+        for record, memory, base, values in self._destinations():
+            hop = self._hops.get(values["address"])
+            if hop:
+                values |= hop | {"checked": now}
+                record.struct.pack_into(memory, base, *(values[name] for name in record.names))
+
+    def _learn_hops(self) -> dict[bytes, dict[str, Any]]:
+        """What the TC hook writes at destinations with the addresses of the cast."""
+        hosts = [host for hosts in cast.NEIGHBOURS.values() for host in hosts]
+        for vip, l3, sources in (
+            (cast.VIP, cast.IP, [host.ip for host in hosts]),
+            (cast.VIP6, cast.IPv6, [host.ip6 for host in hosts]),
+        ):
+            service = f"[{vip}]:7" if ":" in vip else f"{vip}:7"
+            self.adm(f"-A -u {service} -s rr")
+            for address in sources:
+                self.adm(f"-a -u {service} -r {address} -g")
+            for port in range(len(sources)):
+                packet = l3(src=sources[0], dst=vip) / cast.UDP(sport=port + 1, dport=7)
+                self.run("tc", bytes(cast.sent_by(cast.CLIENT, packet)))
+        return {
+            values["address"]: {name: values[name] for name in HOP} for *_, values in self._destinations()
+        }
+
+    def tick(self) -> int:
+        """The data plane's clock."""
+        return self.director._run(0)
+
+    def _destinations(self) -> Iterator[tuple[Record, memoryview, int, dict[str, Any]]]:
+        """Every destination: its layout, its place in memory, and its fields by name."""
+        director, record = self.director, self.director._destination
+        for _, slot in list(director._services.items()):
+            for member in director._chain(int.from_bytes(slot, "little")):
+                memory, base = director._records.at(member)
+                yield (
+                    record,
+                    memory,
+                    base,
+                    dict(zip(record.names, record.unpack_from(memory, base), strict=True)),
+                )
+
+
+def _empty(map: Map) -> None:
+    for key in list(map.keys()):
+        map.delete(key)
+
+
+def _zero(map: Map) -> None:
+    info = map.info
+    if info.flags & F_MMAPABLE:
+        with MappedArray(map) as array:
+            array.memory[:] = bytes(len(array.memory))
+        return
+    keys = b"".join(i.to_bytes(4, "little") for i in range(info.max_entries))
+    map.update_many(keys, bytes(map.value_bytes * info.max_entries))
+
+
+def _digest(map: Map) -> str:
+    """Of everything in the map."""
+    digest = hashlib.sha256()
+    for key, value in sorted(map.items()):
+        digest.update(key + value)
+    return digest.hexdigest()
