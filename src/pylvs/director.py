@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from ipaddress import ip_address
 from typing import Any, Self
@@ -30,6 +30,7 @@ from pylvs.dataplane.kernel import Map, SyscallProgram, possible_cpus
 from pylvs.dataplane.records import Record, Records, Settings, Sums, swap16
 from pylvs.errors import (
     DaemonError,
+    DataPlaneError,
     DestinationExists,
     NoSuchDestination,
     NoSuchService,
@@ -63,6 +64,8 @@ TUNNELS = (TunnelType.IPIP, TunnelType.GUE, TunnelType.GRE)
 METHOD_NUMBERS = {method: number for number, method in enumerate(METHODS)}
 TUNNEL_NUMBERS = {tunnel: number for number, tunnel in enumerate(TUNNELS)}
 CHECKSUMS = {TunnelChecksum.NONE: 0, TunnelChecksum.CSUM: 1, TunnelChecksum.REMCSUM: 2}
+WORDS = {flag: word for word, flag in CHECKSUMS.items()}
+NOTHING = Counters()
 TRANSLATED = (ForwardingMethod.NAT, ForwardingMethod.FULLNAT)
 SCHEDULERS = (
     "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos", "none",
@@ -125,7 +128,17 @@ def _row(entry: tuple[Any, ...], real: bytes, entries: Entries, now: int, second
     left = (expires - now & 0xFFFFFFFF) // second
     if flags & TEMPLATE:
         ports = (0xFFFF, 0xFFFF) if flags & entries.invalid else (SWAP[vport], SWAP[rport])
-        return protocol, entries.state(entry), left if left < FAR else 0, client, 0, virtual, ports[0], real, ports[1]
+        return (
+            protocol,
+            entries.state(entry),
+            left if left < FAR else 0,
+            client,
+            0,
+            virtual,
+            ports[0],
+            real,
+            ports[1],
+        )
     name = STATES[protocol][state] if state < len(STATES[protocol]) else "ERR!"
     return protocol, name, left, client, SWAP[cport], virtual, SWAP[vport], real, SWAP[rport]
 
@@ -142,6 +155,10 @@ class Director:
         self.instance = Instance.here()
         self.address_type = Locality().address_type
         self._members: dict[int, tuple[int, dict[tuple[bytes, int], int]]] = {}
+        self._last: tuple[ServiceKey | None, int] = (
+            None,
+            0,
+        )  # the service of the last change, good under one lock
 
     def __enter__(self) -> Self:
         return self
@@ -157,6 +174,16 @@ class Director:
     def locked(self) -> Iterator[None]:
         """Keep every other command out while several changes are made. Each change alone does so by itself."""
         with self.instance.locked():
+            self._last = None, 0
+            yield
+
+    @contextmanager
+    def locked_once(self) -> Iterator[None]:
+        """The lock for one change; nothing of an earlier one is believed unless the lock was held all the time."""
+        if self.instance.is_locked:
+            yield
+            return
+        with self.locked():
             yield
 
     @contextmanager
@@ -216,10 +243,13 @@ class Director:
         return int(_SLOT.unpack_from(control.context, 16)[0])
 
     def _slot_of(self, key: ServiceKey) -> int:
+        if self._last[0] == key and self.instance.is_locked:
+            return self._last[1]
         raw = self._services.lookup(_pack_key(key)) if self.instance.loaded else None
         if raw is None:
             raise NoSuchService(f"no such service: {key}")
-        return int(_SLOT.unpack(raw)[0])
+        self._last = key, int(_SLOT.unpack(raw)[0])
+        return self._last[1]
 
     def _get(self, slot: int, record: Record) -> tuple[Any, ...]:
         return record.unpack_from(*self._records.at(slot))
@@ -315,7 +345,7 @@ class Director:
     def edit_service(self, service: VirtualService) -> None:
         """Change scheduler, flags and persistence of a service; connections stay. NoSuchService, NoSuchScheduler."""
         rules.check_key(service.key)
-        with self.instance.locked():
+        with self.locked_once():
             slot = self._slot_of(service.key)
             rules.check_service(service)
             memory, base = self._records.at(slot)
@@ -341,13 +371,14 @@ class Director:
 
     def delete_service(self, key: ServiceKey) -> None:
         """Delete a service with its destinations; their connections stay, as IPVS has it. NoSuchService."""
-        with self.instance.locked():
+        with self.locked_once():
             slot = self._slot_of(key)
             self._delete_service(_pack_key(key), slot)
             self._count_services(key, -1)
 
     def _delete_service(self, key: bytes, slot: int) -> None:
         self._services.delete(key)
+        self._last = None, 0
         now = self._run(NOW)
         for destination in list(self._chain(slot)):
             self._discard(key, destination, now)
@@ -370,7 +401,7 @@ class Director:
     def add_destination(self, key: ServiceKey, destination: Destination) -> None:
         """Add a destination; NoSuchService, DestinationExists, OutOfRange, Invalid. One that was deleted while its
         connections lived takes them over."""
-        with self.instance.locked():
+        with self.locked_once():
             service = self._slot_of(key)
             destination = self._checked(key, destination, new=True)
             members = self._destinations(service)
@@ -414,15 +445,17 @@ class Director:
             counts = (record[self._destination.place[name]] for name in ("active", "inactive", "persistent"))
             if not any(counts) and (now - deleted) & 0xFFFFFFFF > patience:
                 self._trash.delete(key)
+                self.settings["trashed"] -= 1
                 self._records.free(slot)
 
     def _revive(self, service: int, key: bytes) -> int:
         """Slot of the deleted destination of this name, 0 if there is none."""
-        raw = self._trash.lookup(key)
+        raw = self._trash.lookup(key) if self.settings["trashed"] else None
         if raw is None:
             return 0
         slot = int(_TRASHED.unpack(raw)[0])
         self._trash.delete(key)
+        self.settings["trashed"] -= 1
         if self._number(slot, self._destination, "service") != service:
             self._records.zero(slot)  # its service is another one now
         return slot
@@ -464,7 +497,9 @@ class Director:
         name = addresses.pack(destination.address), swap16(destination.port)
         fields = self._configured(destination, name) | {"service": service}
         flags = self._number(slot, record, "flags") | AVAILABLE
-        if not destination.upper_threshold or destination.upper_threshold > self._number(slot, record, "upper"):
+        if not destination.upper_threshold or destination.upper_threshold > self._number(
+            slot, record, "upper"
+        ):
             flags &= ~OVERLOAD
         if not new and not destination.weight:
             del fields["last_weight"]  # mh goes by the last one that was not 0
@@ -486,7 +521,7 @@ class Director:
 
     def edit_destination(self, key: ServiceKey, destination: Destination) -> None:
         """Change a destination; NoSuchService, NoSuchDestination, OutOfRange, Invalid."""
-        with self.instance.locked():
+        with self.locked_once():
             service = self._slot_of(key)
             destination = self._checked(key, destination, new=False)
             slot = self._member(service, destination)
@@ -502,7 +537,7 @@ class Director:
 
     def delete_destination(self, key: ServiceKey, destination: Destination) -> None:
         """Take a destination out of its service; its connections stay. NoSuchService, NoSuchDestination."""
-        with self.instance.locked():
+        with self.locked_once():
             service = self._slot_of(key)
             slot = self._member(service, destination)
             self._run(UNLINK, service, slot)
@@ -518,13 +553,16 @@ class Director:
         self._set_number(slot, self._destination, "flags", record[place["flags"]] & ~AVAILABLE)
         name = _TRASH_KEY.pack(key, record[place["address"]], record[place["port"]])
         self._trash.update(name, _TRASHED.pack(slot, now))
+        self.settings["trashed"] += 1
 
     # --- the whole table at once
 
     def replace(self, services: Sequence[ConfiguredService]) -> None:
         """Make the table be this. Everything is checked before anything is changed; then only what differs is touched,
         under one lock, new destinations before old ones go. A destination that goes keeps the connections it has."""
-        wanted = {service.key: (rules.normalize_service(service), list(members)) for service, members in services}
+        wanted = {
+            service.key: (rules.normalize_service(service), list(members)) for service, members in services
+        }
         for service, members in wanted.values():
             rules.check_service(service)
             for member in members:
@@ -546,7 +584,11 @@ class Director:
         elif present.service != service:
             self.edit_service(service)
         members = [rules.normalize_destination(service.key, member) for member in members]
-        old = {(m.destination.address, m.destination.port): m.destination for m in present.destinations} if present else {}
+        old = (
+            {(m.destination.address, m.destination.port): m.destination for m in present.destinations}
+            if present
+            else {}
+        )
         for member in members:
             name = member.address, member.port
             if name not in old:
@@ -569,21 +611,24 @@ class Director:
         """One service; NoSuchService."""
         return self._service_state(self._slot_of(key))
 
-    def services(self) -> Iterable[ServiceState]:
-        """Every service, in no order; destinations newest first, as in IPVS."""
+    def services(self, counted: bool = True) -> Iterable[ServiceState]:
+        """Every service, in no order; destinations newest first, as in IPVS. Not `counted`: counters and rates stay
+        zero, which is faster."""
         if not self.instance.loaded:
             return
         for _, slot in self._services.items():
-            yield self._service_state(int(_SLOT.unpack(slot)[0]))
+            yield self._service_state(int(_SLOT.unpack(slot)[0]), counted)
 
-    def _observed(self, slot: int) -> tuple[Counters, Counters]:
+    def _observed(self, slot: int, counted: bool = True) -> tuple[Counters, Counters]:
+        if not counted:
+            return NOTHING, NOTHING
         records = self._records
         return _since(records.counted(slot), records.base(slot)), _counters(records.rates(slot))
 
-    def _service_state(self, slot: int) -> ServiceState:
+    def _service_state(self, slot: int, counted: bool = True) -> ServiceState:
         service = self._service_from(self._get(slot, self._service))
-        destinations = tuple(self._destination_state(member) for member in self._chain(slot))
-        return ServiceState(service, destinations, *self._observed(slot))
+        destinations = tuple(self._destination_state(member, counted) for member in self._chain(slot))
+        return ServiceState(service, destinations, *self._observed(slot, counted))
 
     def _service_from(self, record: tuple[Any, ...]) -> VirtualService:
         values = dict(zip(self._service.names, record, strict=True))
@@ -591,7 +636,9 @@ class Director:
             key = ServiceKey(fwmark=values["fwmark"], family=values["family"])
         else:
             address = addresses.unpack(values["address"])
-            key = ServiceKey(Protocol(values["protocol"]), address, swap16(values["port"]), family=address.version)
+            key = ServiceKey(
+                Protocol(values["protocol"]), address, swap16(values["port"]), family=address.version
+            )
         mask = int.from_bytes(values["netmask"], "big")
         return VirtualService(
             key,
@@ -602,9 +649,9 @@ class Director:
             ENGINES[values["pe"]],
         )
 
-    def _destination_state(self, slot: int) -> DestinationState:
-        values = dict(zip(self._destination.names, self._get(slot, self._destination), strict=True))
-        checksum = next(word for word, flag in CHECKSUMS.items() if flag == values["tunnel_flags"])
+    def _destination_state(self, slot: int, counted: bool) -> DestinationState:
+        record = self._get(slot, self._destination)
+        values = dict(zip(self._destination.names, record, strict=True))
         destination = Destination(
             addresses.unpack(values["address"]),
             swap16(values["port"]),
@@ -612,11 +659,16 @@ class Director:
             values["weight"],
             values["upper"],
             values["lower"],
-            Tunnel(TUNNELS[values["tunnel"]], swap16(values["tunnel_port"]), checksum),
+            self._tunnel(values["tunnel"], values["tunnel_port"], values["tunnel_flags"]),
             self._local_addresses(values) if values["locals"] else (),
         )
         counts = values["active"], values["inactive"], values["persistent"]
-        return DestinationState(destination, *counts, *self._observed(slot))
+        return DestinationState(destination, *counts, *self._observed(slot, counted))
+
+    @staticmethod
+    @lru_cache
+    def _tunnel(kind: int, port: int, flags: int) -> Tunnel:
+        return Tunnel(TUNNELS[kind], swap16(port), WORDS[flags])
 
     def _local_addresses(self, values: dict[str, Any]) -> tuple[Address, ...]:
         table = self.instance.map("local_addresses")
@@ -694,6 +746,18 @@ class Director:
                 reals[slot] = self._get(slot, self._destination)[address]
             yield [_row(entry, reals[entry[6]], entries, now, second) for entry in chunk]
 
+    def connection_text(self) -> Iterator[bytes] | None:
+        """All of `connections` as the numeric rows of `-Lnc`, in blocks; None where the kernel cannot write them."""
+        if not self.instance.loaded:
+            return None
+        from pylvs.dataplane.listing import connection_text
+
+        maps = self.instance.map("connections"), self.instance.map("records")
+        try:
+            return connection_text(*maps, now=self._run(NOW), second=self.settings["second"])
+        except DataPlaneError:
+            return None
+
     # --- timeouts and daemons
 
     def timeouts(self) -> Timeouts:
@@ -733,7 +797,9 @@ class Director:
             running = {running.role for running in self.daemons()}
             rules.check_daemon(daemon, running, daemon.interface in interfaces, self._has_mixed_families())
             daemon = rules.normalize_daemon(daemon, _mtu(daemon.interface))
-            values = asdict(replace(daemon, group=None)) | {"group": str(daemon.group) if daemon.group else ""}
+            values = asdict(replace(daemon, group=None)) | {
+                "group": str(daemon.group) if daemon.group else ""
+            }
             self.instance.remember(f"sync-{daemon.role}", json.dumps(values))
 
     def _has_mixed_families(self) -> bool:

@@ -62,7 +62,11 @@ class Rule:
         return cls(mark, protocol, network, first, last)
 
     def __str__(self) -> str:
-        ports = str(self.first_port) if self.first_port == self.last_port else f"{self.first_port}-{self.last_port}"
+        ports = (
+            str(self.first_port)
+            if self.first_port == self.last_port
+            else f"{self.first_port}-{self.last_port}"
+        )
         dport = "" if (self.first_port, self.last_port) == (0, 65535) else f" --dport {ports}"
         return f"--mark {self.mark} --proto {NAMES[self.protocol]} --dst {self.network}{dport}"
 

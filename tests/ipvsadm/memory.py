@@ -50,7 +50,7 @@ class MemoryTable(Plan):
     def service(self, key: ServiceKey) -> ServiceState:
         return self._state(self.planned(key))
 
-    def services(self) -> Iterable[ServiceState]:
+    def services(self, counted: bool = True) -> Iterable[ServiceState]:
         return [self._state(planned) for planned in self.services_by_key.values()]
 
     def _state(self, planned: PlannedService) -> ServiceState:
@@ -64,6 +64,9 @@ class MemoryTable(Plan):
 
     def connection_rows(self) -> Iterator[Sequence[ConnectionRow]]:
         return iter([list(map(row_of, self.entries))])
+
+    def connection_text(self) -> None:
+        return None
 
     def replace(self, services: Sequence[ConfiguredService]) -> None:
         planned = Plan(self.address_type)

@@ -112,7 +112,8 @@ struct settings {
 	__u32 mark_rules;		/* first rule in use << 16 | how many: one word, changed at once */
 	__u32 icmp_rate;		/* errors a second, 0: no limit */
 	__u32 next_local;		/* allocator of `local_addresses`, used by Python only */
-	__u32 spare[3];
+	__u32 trashed;			/* how many destinations are in the trash, used by Python only */
+	__u32 spare[2];
 	__u32 tcp_timeout[STATES];	/* by tcp_state */
 	__u32 udp_timeout[STATES];
 	__u32 sctp_timeout[STATES];

@@ -65,7 +65,14 @@ class Instance:
 
     @property
     def loaded(self) -> bool:
+        if self._lock is not None and self._maps:  # nobody else can have removed it
+            return True
         return os.path.isdir(f"{self.folder}/live")
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._lock is not None
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -123,7 +123,7 @@ class Records:
 
     def allocate(self) -> int:
         """A free slot; the record in it is zero."""
-        slot = self.settings["free_record"]
+        slot: int = self.settings["free_record"]
         if slot:
             memory, base = self.at(slot)
             self.settings["free_record"] = int.from_bytes(memory[base : base + 4], "little")
@@ -153,7 +153,9 @@ class Records:
 
     def counted_by_cpu(self, slot: int) -> list[Sums]:
         """The same by CPU."""
-        raw = self.chunk(slot // self.chunk_size).counters.lookup((slot % self.chunk_size).to_bytes(4, "little"))
+        raw = self.chunk(slot // self.chunk_size).counters.lookup(
+            (slot % self.chunk_size).to_bytes(4, "little")
+        )
         assert raw is not None
         return _by_cpu(raw)
 
@@ -201,15 +203,24 @@ class Settings:
     """The one `struct settings`, as a mapping of its numbers."""
 
     def __init__(self, instance: Instance, layouts: Layouts) -> None:
-        self.layout = layouts["settings"]
+        self.fields = layouts["settings"].fields
         self.array = MappedArray(instance.map("settings"))
         self.memory = self.array.memory
+        self._words = {name: field.offset for name, field in self.fields.items() if not field.count}
 
     def __getitem__(self, name: str) -> Any:
-        return self.layout[name].unpack_from(self.memory)
+        if name in self._words:
+            return _WORD.unpack_from(self.memory, self._words[name])[0]
+        return self.fields[name].unpack_from(self.memory)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self.layout[name].pack_into(self.memory, 0, value)
+        if name in self._words:
+            _WORD.pack_into(self.memory, self._words[name], value)
+        else:
+            self.fields[name].pack_into(self.memory, 0, value)
 
     def close(self) -> None:
         self.array.close()
+
+
+_WORD = struct.Struct("=I")

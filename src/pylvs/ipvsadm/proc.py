@@ -67,7 +67,7 @@ def _groups(raw: bytes) -> str:
 
 def _services(table: Table) -> Iterator[str]:
     yield _SERVICES_TITLE
-    for state in table.services():
+    for state in table.services(counted=False):
         yield _service_line(state) + "".join(map(_destination_line, state.destinations))
 
 

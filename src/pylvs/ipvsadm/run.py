@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, TextIO
 
@@ -100,7 +101,7 @@ class Session:
         elif name == "list":
             self._list(command)
         elif name == "save":
-            states = self.table.services()
+            states = self.table.services(counted=False)
             rows = asjson.services(states, sort=True) if command.format.json else None
             self._write(rows or save_table(states, command.format.numeric))
         elif restoring:  # -R within -R would never end
@@ -117,7 +118,7 @@ class Session:
     # --- listings ---
 
     def _list_all(self) -> int:
-        self._write(listing.list_table(self.table.services(), Format()))
+        self._write(listing.list_table(self.table.services(counted=False), Format()))
         return 0
 
     def _list(self, command: Command) -> None:
@@ -136,7 +137,7 @@ class Session:
         elif command.key is not None:
             self._write(listing.list_service(self._one(command.key), layout))
         else:
-            self._write(listing.list_table(self.table.services(), layout))
+            self._write(listing.list_table(self.table.services(counted=layout.stats or layout.rate), layout))
 
     def _one(self, key: ServiceKey) -> ServiceState:
         try:
@@ -151,12 +152,17 @@ class Session:
             yield from asjson.connections(rows)
             return
         yield title(layout.persistent)
-        yield from list_connections(rows, layout.numeric)
+        text = self.table.connection_text() if layout.numeric and command.filter.everything() else None
+        if text is not None:
+            yield from map(bytes.decode, text)
+        else:
+            yield from list_connections(rows, layout.numeric)
 
     # --- restoring ---
 
     def _restore(self) -> int:
         status = 0
+        gc.disable()  # a hundred thousand commands leave no cycles behind, and collecting would look for them
         with self.table.locked():
             for words in command_lines(self._stdin):
                 status = self._process(words, restoring=True)
@@ -165,7 +171,7 @@ class Session:
     def _restore_atomically(self, command: Command) -> int:
         plan = self._plan()
         if command.dry_run:
-            self._write(differences(_configured(self.table.services()), plan.configured()))
+            self._write(differences(_configured(self.table.services(counted=False)), plan.configured()))
             return 0
         try:
             self.table.replace(plan.configured())
