@@ -607,8 +607,9 @@ class Link(Descriptor):
 
 
 def open_iterator(program: Program, over: Map) -> Descriptor:
-    """A file of what a SEC("iter/bpf_map_elem") program writes about each element of a map; reading runs it."""
+    """A file of what a SEC("iter/bpf_map_elem") program writes of a map's elements; reading runs it."""
     map_fd = ctypes.c_uint32(over.fd)
     attr = _IteratorLinkCreate(program.fd, 0, ATTACH_ITERATOR, 0, _address(map_fd), ctypes.sizeof(map_fd))
-    with Descriptor(_checked(Command.LINK_CREATE, attr, "cannot iterate over a map")) as link:
-        return Descriptor(_checked(Command.ITER_CREATE, _IteratorCreate(link.fd), "cannot iterate over a map"))
+    what = "cannot iterate over a map"
+    with Descriptor(_checked(Command.LINK_CREATE, attr, what)) as link:
+        return Descriptor(_checked(Command.ITER_CREATE, _IteratorCreate(link.fd), what))

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+/* The rows of `ipvsadm -Lnc`, written in the kernel: an iterator over the connection table, of which
+ * a million rows cost what they cost to print. Loaded for the length of a listing; it changes nothing. */
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "abi.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Set before loading. */
+volatile const __u32 now = 0;    /* ticks */
+volatile const __u32 second = 1; /* ticks */
+
+/* The director's maps, by reuse. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct connection_set);
+} connections SEC(".maps");
+
+struct records_chunk {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, CHUNK);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, RECORD_SIZE);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, CHUNKS);
+	__type(key, __u32);
+	__array(values, struct records_chunk);
+} records SEC(".maps");
+
+/* What the kernel gives an iterator over a map (its BTF has the same under these names). */
+struct bpf_iter_meta {
+	struct seq_file *seq;
+	__u64 session_id;
+	__u64 seq_num;
+} __attribute__((preserve_access_index));
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	void *map;
+	void *key;
+	void *value;
+};
+
+#define inline_always static __attribute__((always_inline)) inline
+
+enum { NAME = 16, FIRST_TAG = 2, FAR_TICKS = 1 << 30 };
+
+struct name {
+	char text[NAME - 1];
+	__u8 length;
+};
+
+/* By protocol; the last are a template's. A length of 0 is a state that there is not. */
+static const struct name states[4][STATES] = {{{"NONE", 4},
+					       {"ESTABLISHED", 11},
+					       {"SYN_SENT", 8},
+					       {"SYN_RECV", 8},
+					       {"FIN_WAIT", 8},
+					       {"TIME_WAIT", 9},
+					       {"CLOSE", 5},
+					       {"CLOSE_WAIT", 10},
+					       {"LAST_ACK", 8},
+					       {"LISTEN", 6},
+					       {"SYNACK", 6}},
+					      {{"UDP", 3}},
+					      {{"NONE", 4},
+					       {"INIT1", 5},
+					       {"INIT", 4},
+					       {"C-SENT", 6},
+					       {"C-REPLIED", 9},
+					       {"C-WAIT", 6},
+					       {"COOKIE", 6},
+					       {"C-ECHOED", 8},
+					       {"ESTABLISHED", 11},
+					       {"S-SENT", 6},
+					       {"S-RECEIVED", 10},
+					       {"S-ACK-SENT", 10},
+					       {"REJECTED", 8},
+					       {"CLOSED", 6}},
+					      {{"NONE", 4}, {"ASSURED", 7}}};
+
+static const struct name protocols[4] = {{"TCP", 3}, {"UDP", 3}, {"SCTP", 4}, {"IP", 2}};
+
+static __u32 protocol_index(__u8 protocol)
+{
+	switch (protocol) {
+	case PROTO_TCP:
+		return 0;
+	case PROTO_UDP:
+		return 1;
+	case PROTO_SCTP:
+		return 2;
+	}
+	return 3;
+}
+
+/* One row in the making. Each listing has an object, and so a line, of its own. `LINE` is a power of two, for
+ * the verifier; what is written in one go beyond it still fits. Global functions are verified once for all
+ * their calls, which keeps the number of paths small. */
+enum { LINE = 256, MORE = 64 };
+char line[LINE + MORE];
+struct addr scratch;
+
+inline_always __u32 put(__u32 at, char letter)
+{
+	line[at % LINE] = letter;
+	return at + 1;
+}
+
+__noinline __u32 put_number(__u32 at, __u32 number)
+{
+	if (number >= 10000)
+		at = put(at, '0' + number / 10000 % 10);
+	if (number >= 1000)
+		at = put(at, '0' + number / 1000 % 10);
+	if (number >= 100)
+		at = put(at, '0' + number / 100 % 10);
+	if (number >= 10)
+		at = put(at, '0' + number / 10 % 10);
+	return put(at, '0' + number % 10);
+}
+
+/* A name and blanks after it up to its column's width; at least one. */
+inline_always __u32 put_name(__u32 at, const struct name *name, __u32 width)
+{
+	__builtin_memcpy(line + at % LINE, name->text, NAME - 1);
+	__builtin_memset(line + (at + name->length) % LINE, ' ', NAME);
+	return at + (name->length < width ? width : name->length) + 1;
+}
+
+inline_always __u32 put_ipv4(__u32 at, __u32 address)
+{
+	at = put(put_number(at, address >> 24), '.');
+	at = put(put_number(at, address >> 16 & 255), '.');
+	at = put(put_number(at, address >> 8 & 255), '.');
+	return put_number(at, address & 255);
+}
+
+/* `10.0.0.1:80`, `[fd00::1]:80` */
+__noinline __u32 put_endpoint(__u32 at, __u64 high, __u64 low, __u32 port)
+{
+	if (!high && (__u32)low == bpf_htonl(0xffff)) {
+		at = put_ipv4(at, bpf_ntohl(low >> 32));
+	} else {
+		scratch.high = high;
+		scratch.low = low;
+		/* the helper counts the zero at the end too */
+		at += BPF_SNPRINTF(line + at % LINE, MORE, "[%pI6c]", &scratch) - 1;
+	}
+	return put_number(put(at, ':'), port);
+}
+
+/* The same in a column of ipvsadm's 18 letters. */
+__noinline __u32 put_column(__u32 at, __u64 high, __u64 low, __u32 port)
+{
+	__u32 end = put_endpoint(at, high, low, port), column = at + 18;
+
+	__builtin_memset(line + end % LINE, ' ', 24);
+	return (end > column ? end : column) + 1;
+}
+
+/* `14:59 `: six letters, more if the minutes take more. */
+__noinline __u32 put_expiry(__u32 at, __u32 left)
+{
+	__u32 minutes = left / 60, seconds = left % 60, end = at;
+
+	if (minutes < 10)
+		end = put(end, '0');
+	end = put(put_number(end, minutes), ':');
+	end = put(put(end, '0' + seconds / 10), '0' + seconds % 10);
+	__builtin_memset(line + end % LINE, ' ', 4);
+	return (end > at + 6 ? end : at + 6) + 1;
+}
+
+inline_always int real_address(struct addr *address, __u32 slot)
+{
+	__u32 chunk = slot / CHUNK, index = slot % CHUNK;
+	void *inner = bpf_map_lookup_elem(&records, &chunk);
+	struct destination *destination;
+
+	if (!inner)
+		return -1;
+	destination = bpf_map_lookup_elem(inner, &index);
+	if (!destination)
+		return -1;
+	*address = destination->address;
+	return 0;
+}
+
+/* Columns are those of ipvsadm: "%-3s %-6s %-11s %-18s %-18s %s". */
+static __noinline int print_row(struct seq_file *seq, struct connection *entry)
+{
+	__u32 ticks = entry->expires - now, left = ticks < FAR_TICKS ? ticks / second : 0;
+	__u32 index = protocol_index(entry->protocol), at = 0;
+	__u32 names = entry->flags & CONN_TEMPLATE ? 3 : index & 3;
+	__u32 invalid = entry->flags & CONN_INVALID;
+	struct addr server = {};
+
+	real_address(&server, entry->destination);
+	at = put_name(at, &protocols[index & 3], 3);
+	at = put_expiry(at, left);
+	at = put_name(at, &states[names & 3][entry->state & (STATES - 1)], 11);
+	at = put_column(at, entry->client.high, entry->client.low, bpf_ntohs(entry->cport));
+	at = put_column(at, entry->virtual.high, entry->virtual.low,
+			invalid ? 65535 : bpf_ntohs(entry->vport));
+	at = put_endpoint(at, server.high, server.low, invalid ? 65535 : bpf_ntohs(entry->rport));
+	at = put(at, '\n');
+	bpf_seq_write(seq, line, at % LINE);
+	return 0;
+}
+
+/* Alive: not over yet, or a template that is over but still controls connections. */
+static int is_listed(struct connection *entry)
+{
+	__u32 ticks = entry->expires - now;
+
+	if (entry->tag < FIRST_TAG)
+		return 0;
+	return (ticks && ticks < 1U << 31) || (entry->flags & CONN_TEMPLATE && entry->control);
+}
+
+/* The value is memory that may only be read at constant offsets: hence a copy, and the loop unrolled. */
+SEC("iter/bpf_map_elem")
+int list_connections(struct bpf_iter__bpf_map_elem *context)
+{
+	struct connection_set *set = context->value;
+	struct seq_file *seq = context->meta->seq;
+	struct connection entry;
+
+	if (!set)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < WAYS; i++) {
+		if (set->way[i].tag < FIRST_TAG)
+			continue;
+		entry = set->way[i];
+		if (is_listed(&entry))
+			print_row(seq, &entry);
+	}
+	return 0;
+}
