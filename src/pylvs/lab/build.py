@@ -223,9 +223,7 @@ def _locked(path: Path) -> int:
     deadline = time.monotonic() + LOCK_PATIENCE
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if _try_lock(descriptor) and netns.identity(path) == netns.identity(
-            Path(f"/proc/self/fd/{descriptor}")
-        ):
+        if _try_lock(descriptor) and netns.identity(path) == netns.identity(Path(f"/proc/self/fd/{descriptor}")):
             return descriptor
         os.close(descriptor)
         if time.monotonic() > deadline:

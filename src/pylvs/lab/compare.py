@@ -33,10 +33,7 @@ class Row:
 
 def compare(like: Options) -> list[Row]:
     """Build a lab of each method beside the one that is up, measure it, take it away."""
-    return [
-        _row(word, replace(like, name=like.name[:5] + word, method=method))
-        for word, method in METHODS.items()
-    ]
+    return [_row(word, replace(like, name=like.name[:5] + word, method=method)) for word, method in METHODS.items()]
 
 
 def _row(word: str, options: Options) -> Row:

@@ -69,8 +69,7 @@ def as_json(lab: Topology) -> dict[str, object]:
 
 def _machine_json(lab: Topology, machine: Machine, facts: Facts) -> dict[str, object]:
     ports = [
-        {"interface": p.interface, "segment": p.segment, "address": str(p.address), "mac": p.mac}
-        for p in machine.ports
+        {"interface": p.interface, "segment": p.segment, "address": str(p.address), "mac": p.mac} for p in machine.ports
     ]
     named = {"name": machine.name, "role": machine.role.value, "namespace": lab.namespace(machine.name)}
     return {**named, "ports": ports, **asdict(facts)}

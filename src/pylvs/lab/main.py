@@ -18,15 +18,11 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="up|run|compare|status|exec|down")
     for name, purpose in (("up", "build the lab"), ("run", "build it if need be, and run the experiment")):
         _build_options(_common(commands.add_parser(name, help=purpose)))
-    compares = commands.add_parser(
-        "compare", help="a small lab of each forwarding method, measured side by side"
-    )
+    compares = commands.add_parser("compare", help="a small lab of each forwarding method, measured side by side")
     _build_options(_common(compares), method=False)
     _common(commands.add_parser("status", help="a picture of the lab, with what is true of it now"))
     _common(commands.add_parser("down", help="take everything of the lab away"))
-    execute = commands.add_parser(
-        "exec", help="run a command on a machine: pylvs lab exec node01 pylvsadm -ln"
-    )
+    execute = commands.add_parser("exec", help="run a command on a machine: pylvs lab exec node01 pylvsadm -ln")
     execute.add_argument("--name", default="lab", help="which lab (default: lab)")
     execute.add_argument("machine")
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="CMD…")

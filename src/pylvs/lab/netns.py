@@ -71,8 +71,7 @@ def create_switch(namespace: str, segments: Sequence[str], keep: Sequence[int] =
 def plug(cable: Cable, keep: Sequence[int] = ()) -> None:
     """Connect a machine to a switch, by a pair made in the switch's namespace, never in our own."""
     lines = [
-        f"link add {cable.port} type veth peer name {cable.interface}"
-        f" address {cable.mac} netns {cable.namespace}",
+        f"link add {cable.port} type veth peer name {cable.interface} address {cable.mac} netns {cable.namespace}",
         f"link set {cable.port} master {cable.segment} up",
     ]
     with inside(cable.switch):

@@ -20,9 +20,7 @@ COMMANDS = ("ip", "ss", "sysctl", "ethtool")
 def check() -> None:
     """Raise the first thing that is missing, with what to do about it."""
     if os.geteuid():
-        raise NotPermitted(
-            "the lab makes network namespaces and loads BPF, so it needs root; type: sudo pylvs lab …"
-        )
+        raise NotPermitted("the lab makes network namespaces and loads BPF, so it needs root; type: sudo pylvs lab …")
     for name in COMMANDS:
         if not shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
             raise Unsupported(f"no command '{name}' on this machine; type: make setup")
@@ -36,9 +34,7 @@ def _check_bpf() -> None:
     attributes = (ctypes.c_uint32 * 32)(BPF_MAP_TYPE_ARRAY, 4, 4, 1)
     number = SYS_BPF.get(platform.machine())
     if number is None:
-        raise Unsupported(
-            f"pylvs does not know the bpf system call of {platform.machine()}; use x86_64 or aarch64"
-        )
+        raise Unsupported(f"pylvs does not know the bpf system call of {platform.machine()}; use x86_64 or aarch64")
     descriptor = libc.syscall(number, BPF_MAP_CREATE, ctypes.byref(attributes), ctypes.sizeof(attributes))
     if descriptor < 0:
         why = os.strerror(ctypes.get_errno())

@@ -125,9 +125,7 @@ def vip_owner(lab: Topology) -> Seen:
         why = f"{', '.join(others)} answered too; is the VIP hidden there (arp_ignore=1)?"
     else:
         why = ""
-    return Seen(
-        f"{len(macs)} answer, from {', '.join(cards.get(mac, mac) for mac in macs) or 'nobody'}", rows, why
-    )
+    return Seen(f"{len(macs)} answer, from {', '.join(cards.get(mac, mac) for mac in macs) or 'nobody'}", rows, why)
 
 
 def sockets(lab: Topology) -> Seen:
@@ -142,9 +140,7 @@ def sockets(lab: Topology) -> Seen:
         why = f"{lab.director.name} has a socket: {listed[lab.director.name][0]}"
     elif there < len(answers):
         why = f"{len(answers)} connections are open, but the real servers show {there}"
-    saw = (
-        f"{len(answers)} connections open: {len(listed[lab.director.name])} sockets on {lab.director.name}, "
-    )
+    saw = f"{len(answers)} connections open: {len(listed[lab.director.name])} sockets on {lab.director.name}, "
     return Seen(saw + f"{there} on the real servers", rows, why)
 
 
@@ -178,9 +174,7 @@ def _differences(lab: Topology, row: table.ConnectionRow, server: str) -> list[s
         "virtual service": (row.virtual, table.endpoint(lab.vip, lab.port)),
         "real server": (row.real, table.endpoint(server, lab.port)),
     }
-    found = [
-        f"{row.client}: {what} {is_} instead of {want}" for what, (is_, want) in should.items() if is_ != want
-    ]
+    found = [f"{row.client}: {what} {is_} instead of {want}" for what, (is_, want) in should.items() if is_ != want]
     minutes, _, seconds = row.expire.partition(":")
     if not (minutes.isdigit() and seconds.isdigit() and int(minutes) * 60 + int(seconds) > 0):
         found.append(f"{row.client}: expiry {row.expire}")
@@ -229,9 +223,7 @@ def _switch_bytes(lab: Topology) -> tuple[int, int]:
 def way_back(lab: Topology) -> Seen:
     """Replies bypass the director (DR, TUN), or all pass it (NAT, FULLNAT)."""
     share = measure(lab)
-    rows = tuple(
-        f"{count:>6} reply frames reached the client from {name}" for name, count in share.carriers.items()
-    )
+    rows = tuple(f"{count:>6} reply frames reached the client from {name}" for name, count in share.carriers.items())
     rows += (f"{share.per_byte:.3f} bytes through {lab.director.name} for each byte served",)
     through = share.carriers[lab.director.name]
     direct_frames = share.carriers.total() - through
@@ -261,9 +253,7 @@ def outer_header(lab: Topology) -> Seen:
         packets = [frame.packet for frame in capture.frames() if frame.packet.inner]
     wrapped = [p for p in packets if p.inner and p.inner.target == lab.vip and p.inner.dport == lab.port]
     reals = {machine.address for machine in lab.real_servers}
-    rows = tuple(
-        f"{p.source} > {p.target} [ {p.inner.source} > {p.inner.target} ]" for p in wrapped[:2] if p.inner
-    )
+    rows = tuple(f"{p.source} > {p.target} [ {p.inner.source} > {p.inner.target} ]" for p in wrapped[:2] if p.inner)
     why = "" if reals <= {p.target for p in wrapped} else "no tunnelled packet to each real server was seen"
     return Seen(f"{len(wrapped)} packets with an outer header passed the router", rows, why)
 
@@ -291,9 +281,7 @@ def spare_in_and_out(lab: Topology, watch: Watcher) -> Seen:
     if traffic.failures:
         why = f"{len(traffic.failures)} of {traffic.total} requests failed: {traffic.failures[0]}"
     saw = f"{traffic.total} requests, {len(traffic.failures)} failed"
-    return Seen(
-        saw, bars(lab, traffic.answers), why, {"requests": traffic.total, "failed": len(traffic.failures)}
-    )
+    return Seen(saw, bars(lab, traffic.answers), why, {"requests": traffic.total, "failed": len(traffic.failures)})
 
 
 def _do(lab: Topology, step: Step, watch: Watcher) -> Step:
@@ -337,9 +325,7 @@ def proofs(lab: Topology) -> Sequence[Proof]:
         Proof(_way_back_claim(lab), "tcpdump -e -i eth0 src port 80  # on the client", way_back),
     ]
     if lab.options.method is ForwardingMethod.TUN:
-        found.append(
-            Proof("an outer header on the way there", "tcpdump -i eth0 -v  # on the router", outer_header)
-        )
+        found.append(Proof("an outer header on the way there", "tcpdump -i eth0 -v  # on the router", outer_header))
     return found
 
 

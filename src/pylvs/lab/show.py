@@ -103,15 +103,15 @@ class Person:
     def comparison(self, rows: Sequence[Row]) -> None:
         from rich.table import Table
 
-        table = Table(
-            "method", "replies come from", "bytes through node01 per byte served", "because", box=None
-        )
+        through = "bytes through\nnode01 per\nbyte served"
+        table = Table("method", "replies\ncome from", through, "because", box=None, pad_edge=True)
+        for row in rows:
+            carried = "failed" if row.failed else f"{row.per_byte:.3f}"
+            table.add_row(row.method, "\n".join(row.carriers), carried, row.why)
+        self._console.print(table, soft_wrap=False)
         for row in rows:
             if row.failed:
-                table.add_row(row.method, "[red]failed[/]", "", row.failed)
-            else:
-                table.add_row(row.method, ", ".join(row.carriers), f"{row.per_byte:.3f}", row.why)
-        self._console.print(table, soft_wrap=False)
+                self._line((f"    failed: {row.method}: {row.failed}", "bold red"))
 
     def note(self, text: str) -> None:
         self._line((text, ""))

@@ -39,9 +39,7 @@ def folder(topology: Topology, machine: str = "") -> Path:
 
 def steps(topology: Topology) -> Iterator[Step]:
     """The whole build, in an order in which no machine is ever seen half-configured by another."""
-    yield Step(
-        SWITCH, f"a switch for {' and '.join(topology.segments)}, apart from this machine's own network", ""
-    )
+    yield Step(SWITCH, f"a switch for {' and '.join(topology.segments)}, apart from this machine's own network", "")
     for machine in topology.machines:
         yield from _machine(topology, machine)
     for machine in topology.servers:
@@ -50,13 +48,9 @@ def steps(topology: Topology) -> Iterator[Step]:
 
 
 def _machine(topology: Topology, machine: Machine) -> Iterator[Step]:
-    yield Step(
-        machine.name, f"a machine, the {machine.role.value}", f"hostnamectl set-hostname {machine.name}"
-    )
+    yield Step(machine.name, f"a machine, the {machine.role.value}", f"hostnamectl set-hostname {machine.name}")
     for port in machine.ports:
-        yield Step(
-            machine.name, f"its card {port.mac} on the switch", f"ip link set {port.interface} up", port=port
-        )
+        yield Step(machine.name, f"its card {port.mac} on the switch", f"ip link set {port.interface} up", port=port)
         yield command(
             machine.name, "its address", _add(port.address.ip, port.address.network.prefixlen, port.interface)
         )

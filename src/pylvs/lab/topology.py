@@ -92,9 +92,7 @@ class Topology:
         for machine in self.machines:
             if machine.name == name:
                 return machine
-        raise PylvsError(
-            f"no machine '{name}' in the lab; type one of: {', '.join(m.name for m in self.machines)}"
-        )
+        raise PylvsError(f"no machine '{name}' in the lab; type one of: {', '.join(m.name for m in self.machines)}")
 
     @property
     def client(self) -> Machine:
@@ -194,11 +192,7 @@ def _behind_router(ipv6: bool) -> tuple[tuple[str, ...], tuple[Machine, ...]]:
     near = Port("eth0", "front", machine_address(247, 254, ipv6))
     far = Port("eth1", "far", machine_address(248, 254, ipv6))
     way = ((str(far.address.network), near.address.ip),)
-    client = Machine(
-        "client", Role.CLIENT, (Port("eth0", "front", machine_address(247, 1, ipv6)),), routes=way
-    )
-    director = Machine(
-        "node01", Role.DIRECTOR, (Port("eth0", "front", machine_address(247, 134, ipv6)),), routes=way
-    )
+    client = Machine("client", Role.CLIENT, (Port("eth0", "front", machine_address(247, 1, ipv6)),), routes=way)
+    director = Machine("node01", Role.DIRECTOR, (Port("eth0", "front", machine_address(247, 134, ipv6)),), routes=way)
     router = Machine("router", Role.ROUTER, (near, far))
     return ("front", "far"), (client, director, router, *_servers(248, "far", ipv6, far.address.ip))
