@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
-from itertools import islice
 from ipaddress import ip_address
+from itertools import islice
 from typing import Any, Self
 
 from pylvs import rules
@@ -484,9 +484,7 @@ class Director:
             fields["local_first"], fields["locals"] = self._locals(destination)
         return fields
 
-    def _new_destination(
-        self, slot: int, service: int, destination: Destination, name: tuple[bytes, int]
-    ) -> None:
+    def _new_destination(self, slot: int, service: int, destination: Destination, name: tuple[bytes, int]) -> None:
         """Write a record that nobody has seen yet, in one go."""
         fields = self._configured(destination, name)
         self._destination.pack_into(*self._records.at(slot), service=service, flags=AVAILABLE, **fields)
@@ -497,9 +495,7 @@ class Director:
         name = addresses.pack(destination.address), swap16(destination.port)
         fields = self._configured(destination, name) | {"service": service}
         flags = self._number(slot, record, "flags") | AVAILABLE
-        if not destination.upper_threshold or destination.upper_threshold > self._number(
-            slot, record, "upper"
-        ):
+        if not destination.upper_threshold or destination.upper_threshold > self._number(slot, record, "upper"):
             flags &= ~OVERLOAD
         if not new and not destination.weight:
             del fields["last_weight"]  # mh goes by the last one that was not 0
@@ -560,9 +556,7 @@ class Director:
     def replace(self, services: Sequence[ConfiguredService]) -> None:
         """Make the table be this. Everything is checked before anything is changed; then only what differs is touched,
         under one lock, new destinations before old ones go. A destination that goes keeps the connections it has."""
-        wanted = {
-            service.key: (rules.normalize_service(service), list(members)) for service, members in services
-        }
+        wanted = {service.key: (rules.normalize_service(service), list(members)) for service, members in services}
         for service, members in wanted.values():
             rules.check_service(service)
             for member in members:
@@ -636,9 +630,7 @@ class Director:
             key = ServiceKey(fwmark=values["fwmark"], family=values["family"])
         else:
             address = addresses.unpack(values["address"])
-            key = ServiceKey(
-                Protocol(values["protocol"]), address, swap16(values["port"]), family=address.version
-            )
+            key = ServiceKey(Protocol(values["protocol"]), address, swap16(values["port"]), family=address.version)
         mask = int.from_bytes(values["netmask"], "big")
         return VirtualService(
             key,
@@ -715,9 +707,7 @@ class Director:
                 reals[slot] = addresses.unpack(self._get(slot, self._destination)[address])
             yield self._connection(entry, reals[slot], entries, ((entry[1] - now) & 0xFFFFFFFF) / second)
 
-    def _connection(
-        self, entry: tuple[Any, ...], real: Address, entries: Entries, expires: float
-    ) -> Connection:
+    def _connection(self, entry: tuple[Any, ...], real: Address, entries: Entries, expires: float) -> Connection:
         template, invalid = bool(entry[11] & entries.template), bool(entry[11] & entries.invalid)
         return Connection(
             Protocol(entry[10]),
@@ -747,7 +737,7 @@ class Director:
             yield [_row(entry, reals[entry[6]], entries, now, second) for entry in chunk]
 
     def connection_text(self) -> Iterator[bytes] | None:
-        """All of `connections` as the numeric rows of `-Lnc`, in blocks; None where the kernel cannot write them."""
+        """All of `connections` as numeric rows of `-Lnc`, in blocks; None where the kernel cannot write them."""
         if not self.instance.loaded:
             return None
         from pylvs.dataplane.listing import connection_text
@@ -797,9 +787,7 @@ class Director:
             running = {running.role for running in self.daemons()}
             rules.check_daemon(daemon, running, daemon.interface in interfaces, self._has_mixed_families())
             daemon = rules.normalize_daemon(daemon, _mtu(daemon.interface))
-            values = asdict(replace(daemon, group=None)) | {
-                "group": str(daemon.group) if daemon.group else ""
-            }
+            values = asdict(replace(daemon, group=None)) | {"group": str(daemon.group) if daemon.group else ""}
             self.instance.remember(f"sync-{daemon.role}", json.dumps(values))
 
     def _has_mixed_families(self) -> bool:

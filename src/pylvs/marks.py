@@ -62,11 +62,7 @@ class Rule:
         return cls(mark, protocol, network, first, last)
 
     def __str__(self) -> str:
-        ports = (
-            str(self.first_port)
-            if self.first_port == self.last_port
-            else f"{self.first_port}-{self.last_port}"
-        )
+        ports = str(self.first_port) if self.first_port == self.last_port else f"{self.first_port}-{self.last_port}"
         dport = "" if (self.first_port, self.last_port) == (0, 65535) else f" --dport {ports}"
         return f"--mark {self.mark} --proto {NAMES[self.protocol]} --dst {self.network}{dport}"
 
@@ -131,9 +127,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--proto", choices=PROTOCOLS, default="all")
         command.add_argument("--dst", required=True, metavar="ADDRESS[/PREFIX]")
         command.add_argument("--dport", metavar="PORTS", help="numbers and ranges, as 80,443,8000-8099")
-    commands.add_parser("list", help="the rules, the most specific first").add_argument(
-        "--json", action="store_true"
-    )
+    commands.add_parser("list", help="the rules, the most specific first").add_argument("--json", action="store_true")
     commands.add_parser("flush", help="mark nothing any more")
     return top
 

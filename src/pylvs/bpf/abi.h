@@ -10,8 +10,17 @@ struct addr {
 	__u64 low;
 };
 
-enum protocol { PROTO_NONE = 0, PROTO_ICMP = 1, PROTO_IPIP = 4, PROTO_TCP = 6, PROTO_UDP = 17, PROTO_IPV6 = 41,
-		PROTO_GRE = 47, PROTO_ICMPV6 = 58, PROTO_SCTP = 132 };
+enum protocol {
+	PROTO_NONE = 0,
+	PROTO_ICMP = 1,
+	PROTO_IPIP = 4,
+	PROTO_TCP = 6,
+	PROTO_UDP = 17,
+	PROTO_IPV6 = 41,
+	PROTO_GRE = 47,
+	PROTO_ICMPV6 = 58,
+	PROTO_SCTP = 132
+};
 
 enum method { METHOD_NAT = 0, METHOD_DR, METHOD_TUN, METHOD_FULLNAT };
 
@@ -19,18 +28,58 @@ enum tunnel { TUNNEL_IPIP = 0, TUNNEL_GUE, TUNNEL_GRE };
 
 enum tunnel_flag { TUNNEL_CSUM = 1, TUNNEL_REMCSUM = 2 };
 
-enum scheduler { SCHED_RR = 0, SCHED_WRR, SCHED_LC, SCHED_WLC, SCHED_LBLC, SCHED_LBLCR, SCHED_DH, SCHED_SH,
-		 SCHED_MH, SCHED_SED, SCHED_NQ, SCHED_FO, SCHED_OVF, SCHED_TWOS,
-		 SCHED_NONE };
+enum scheduler {
+	SCHED_RR = 0,
+	SCHED_WRR,
+	SCHED_LC,
+	SCHED_WLC,
+	SCHED_LBLC,
+	SCHED_LBLCR,
+	SCHED_DH,
+	SCHED_SH,
+	SCHED_MH,
+	SCHED_SED,
+	SCHED_NQ,
+	SCHED_FO,
+	SCHED_OVF,
+	SCHED_TWOS,
+	SCHED_NONE
+};
 
-enum tcp_state { TCP_NONE = 0, TCP_ESTABLISHED, TCP_SYN_SENT, TCP_SYN_RECV, TCP_FIN_WAIT, TCP_TIME_WAIT,
-		 TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_LISTEN, TCP_SYNACK, TCP_STATES };
+enum tcp_state {
+	TCP_NONE = 0,
+	TCP_ESTABLISHED,
+	TCP_SYN_SENT,
+	TCP_SYN_RECV,
+	TCP_FIN_WAIT,
+	TCP_TIME_WAIT,
+	TCP_CLOSE,
+	TCP_CLOSE_WAIT,
+	TCP_LAST_ACK,
+	TCP_LISTEN,
+	TCP_SYNACK,
+	TCP_STATES
+};
 
 enum udp_state { UDP_NORMAL = 0, UDP_STATES };
 
-enum sctp_state { SCTP_NONE = 0, SCTP_INIT1, SCTP_INIT, SCTP_COOKIE_SENT, SCTP_COOKIE_REPLIED, SCTP_COOKIE_WAIT,
-		  SCTP_COOKIE, SCTP_COOKIE_ECHOED, SCTP_ESTABLISHED, SCTP_SHUTDOWN_SENT, SCTP_SHUTDOWN_RECEIVED,
-		  SCTP_SHUTDOWN_ACK_SENT, SCTP_REJECTED, SCTP_CLOSED, SCTP_STATES };
+enum sctp_state {
+	SCTP_NONE = 0,
+	SCTP_INIT1,
+	SCTP_INIT,
+	SCTP_COOKIE_SENT,
+	SCTP_COOKIE_REPLIED,
+	SCTP_COOKIE_WAIT,
+	SCTP_COOKIE,
+	SCTP_COOKIE_ECHOED,
+	SCTP_ESTABLISHED,
+	SCTP_SHUTDOWN_SENT,
+	SCTP_SHUTDOWN_RECEIVED,
+	SCTP_SHUTDOWN_ACK_SENT,
+	SCTP_REJECTED,
+	SCTP_CLOSED,
+	SCTP_STATES
+};
 
 /* Room for the states of any protocol: a power of two, for the verifier. */
 enum states { STATES = 16 };
@@ -44,25 +93,25 @@ enum destination_flag { DEST_AVAILABLE = 1, DEST_OVERLOAD = 2 };
 
 enum connection_flag {
 	CONN_TEMPLATE = 1,
-	CONN_INACTIVE = 2,	/* counted as inactive at its destination */
-	CONN_NO_OUTPUT = 4,	/* replies do not pass the director */
-	CONN_INVALID = 8,	/* a template whose destination went: listed with port 65535, never found */
-	CONN_HASHED = 16,	/* chosen by consistent hash: losing the entry does not move the flow */
-	CONN_SECOND = 32,	/* its first set was full: it is in the second, and counted as an overflow of the first */
+	CONN_INACTIVE = 2,  /* counted as inactive at its destination */
+	CONN_NO_OUTPUT = 4, /* replies do not pass the director */
+	CONN_INVALID = 8,   /* a template whose destination went: listed with port 65535, never found */
+	CONN_HASHED = 16,   /* chosen by consistent hash: losing the entry does not move the flow */
+	CONN_SECOND = 32,   /* its first set was full: it is in the second, and counted as an overflow of the first */
 };
 
 /* What became of a packet. The names are what `pylvs status` prints; the groups say whether it is normal. */
 enum outcome {
 	/* passed to the host, untouched */
 	PASS_NOT_IP = 0,
-	PASS_NOT_OURS,		/* no virtual service, no connection */
-	PASS_NO_CONNECTION,	/* for a service, but it does not open a connection: the host answers RST */
-	PASS_MALFORMED,		/* the host's stack judges it */
-	PASS_LOCAL,		/* the destination is this host */
-	PASS_TO_TC,		/* XDP leaves it to the TC hook */
-	PASS_VLAN,		/* tagged: comes again on the VLAN's own interface */
-	PASS_TTL,		/* a reply at its last hop: the host answers */
-	PASS_BYPASS,		/* no destination, and cache_bypass: on to where it was going */
+	PASS_NOT_OURS,      /* no virtual service, no connection */
+	PASS_NO_CONNECTION, /* for a service, but it does not open a connection: the host answers RST */
+	PASS_MALFORMED,     /* the host's stack judges it */
+	PASS_LOCAL,         /* the destination is this host */
+	PASS_TO_TC,         /* XDP leaves it to the TC hook */
+	PASS_VLAN,          /* tagged: comes again on the VLAN's own interface */
+	PASS_TTL,           /* a reply at its last hop: the host answers */
+	PASS_BYPASS,        /* no destination, and cache_bypass: on to where it was going */
 	/* forwarded */
 	FORWARD_DR,
 	FORWARD_NAT,
@@ -72,32 +121,32 @@ enum outcome {
 	FORWARD_FULLNAT_REPLY,
 	FORWARD_ICMP,
 	FORWARD_FRAGMENT,
-	FORWARD_STATELESS,	/* the table is full here: by consistent hash, without an entry */
+	FORWARD_STATELESS, /* the table is full here: by consistent hash, without an entry */
 	/* answered by the director */
-	REFUSE_NO_DESTINATION,	/* ICMP port unreachable */
-	REFUSE_TTL,		/* ICMP time exceeded */
-	REFUSE_TOO_BIG,		/* ICMP fragmentation needed */
+	REFUSE_NO_DESTINATION, /* ICMP port unreachable */
+	REFUSE_TTL,            /* ICMP time exceeded */
+	REFUSE_TOO_BIG,        /* ICMP fragmentation needed */
 	/* dropped */
-	DROP_DESTINATION_GONE,	/* its destination was deleted while it lived */
+	DROP_DESTINATION_GONE, /* its destination was deleted while it lived */
 	DROP_NO_ROUTE,
-	DROP_ICMP_LIMIT,	/* would have been refused, but too many were */
-	DROP_FRAGMENT,		/* a later fragment without its first */
-	DROP_NO_ENTRY,		/* the table is full and the method needs an entry */
-	DROP_NO_PORT,		/* FULLNAT: all local ports are taken */
-	DROP_ERROR,		/* a helper failed */
-	DROP_TUNNEL,		/* tunnelled to the VIP */
+	DROP_ICMP_LIMIT, /* would have been refused, but too many were */
+	DROP_FRAGMENT,   /* a later fragment without its first */
+	DROP_NO_ENTRY,   /* the table is full and the method needs an entry */
+	DROP_NO_PORT,    /* FULLNAT: all local ports are taken */
+	DROP_ERROR,      /* a helper failed */
+	DROP_TUNNEL,     /* tunnelled to the VIP */
 	OUTCOMES,
 };
 
 /* The one record of settings, written by Python. Times in ticks. */
 struct settings {
-	__u32 services;			/* 0: nothing is for us, as in IPVS */
+	__u32 services; /* 0: nothing is for us, as in IPVS */
 	__u32 fwmark_services;
 	__u32 port_zero_services;
-	__u32 free_record;		/* allocator of records, used by Python only */
+	__u32 free_record; /* allocator of records, used by Python only */
 	__u32 next_record;
-	__u32 second;			/* ticks a second */
-	__u32 table_pressed;		/* tick of the last overflow of a set, 0: never */
+	__u32 second;        /* ticks a second */
+	__u32 table_pressed; /* tick of the last overflow of a set, 0: never */
 	__u32 conn_reuse_mode;
 	__u32 expire_nodest_conn;
 	__u32 expire_quiescent_template;
@@ -109,12 +158,12 @@ struct settings {
 	__u32 cache_bypass;
 	__u32 schedule_icmp;
 	__u32 clamp_mss;
-	__u32 mark_rules;		/* first rule in use << 16 | how many: one word, changed at once */
-	__u32 icmp_rate;		/* errors a second, 0: no limit */
-	__u32 next_local;		/* allocator of `local_addresses`, used by Python only */
-	__u32 trashed;			/* how many destinations are in the trash, used by Python only */
+	__u32 mark_rules; /* first rule in use << 16 | how many: one word, changed at once */
+	__u32 icmp_rate;  /* errors a second, 0: no limit */
+	__u32 next_local; /* allocator of `local_addresses`, used by Python only */
+	__u32 trashed;    /* how many destinations are in the trash, used by Python only */
 	__u32 spare[2];
-	__u32 tcp_timeout[STATES];	/* by tcp_state */
+	__u32 tcp_timeout[STATES]; /* by tcp_state */
 	__u32 udp_timeout[STATES];
 	__u32 sctp_timeout[STATES];
 };
@@ -126,10 +175,10 @@ struct filter {
 };
 
 struct service_key {
-	struct addr address;		/* zero for a firewall mark */
+	struct addr address; /* zero for a firewall mark */
 	__be16 port;
 	__u8 protocol;
-	__u8 family;			/* 4 or 6 */
+	__u8 family; /* 4 or 6 */
 	__u32 fwmark;
 };
 
@@ -137,29 +186,29 @@ struct service_key {
 enum record_size { CHUNK = 8192, CHUNKS = 128, RECORD_SIZE = 128 };
 
 struct service {
-	__u32 first;			/* slot of the newest destination */
+	__u32 first; /* slot of the newest destination */
 	__u32 destinations;
 	__u32 scheduler;
 	__u32 flags;
 	struct addr address;
 	struct addr netmask;
 	__u32 fwmark;
-	__u32 timeout;			/* of persistence, ticks */
+	__u32 timeout; /* of persistence, ticks */
 	__be16 port;
 	__u8 protocol;
 	__u8 family;
-	__u32 timeout_seconds;		/* the same, as it was given */
-	__u64 cursor;			/* rr, wrr: slot << 32 | current weight; one word, so that it moves at once */
-	__u32 max_weight;		/* wrr */
-	__u32 gcd;			/* wrr */
-	__u32 generation;		/* changes with every change of the destinations */
-	__u32 table_size;		/* sh, dh, mh: slots in the lookup table, 0: none */
-	__u32 pe;			/* persistence engine: 1 sip (as recorded by the command; never consulted) */
+	__u32 timeout_seconds; /* the same, as it was given */
+	__u64 cursor;          /* rr, wrr: slot << 32 | current weight; one word, so that it moves at once */
+	__u32 max_weight;      /* wrr */
+	__u32 gcd;             /* wrr */
+	__u32 generation;      /* changes with every change of the destinations */
+	__u32 table_size;      /* sh, dh, mh: slots in the lookup table, 0: none */
+	__u32 pe;              /* persistence engine: 1 sip (as recorded by the command; never consulted) */
 	__u32 spare[9];
 };
 
 struct destination {
-	__u32 next;			/* slot of the next older destination of the service */
+	__u32 next; /* slot of the next older destination of the service */
 	__u32 service;
 	__s32 weight;
 	__u32 flags;
@@ -173,39 +222,39 @@ struct destination {
 	__u8 tunnel;
 	struct addr address;
 	/* next hop, refreshed by the TC hook at least once a second */
-	__u32 checked;			/* tick, 0: never */
-	__u32 ifindex;			/* 0: not known */
-	__u8 neighbour[6];		/* all zero: not resolved yet */
+	__u32 checked;     /* tick, 0: never */
+	__u32 ifindex;     /* 0: not known */
+	__u8 neighbour[6]; /* all zero: not resolved yet */
 	__u8 own[6];
-	__u16 mtu;			/* of the path, 0: not known */
+	__u16 mtu; /* of the path, 0: not known */
 	__be16 tunnel_port;
 	struct addr gateway;
-	struct addr source;		/* TUN: the outer header's */
+	struct addr source; /* TUN: the outer header's */
 	__u8 tunnel_flags;
-	__u8 local;			/* the route says that it is this host */
+	__u8 local; /* the route says that it is this host */
 	__u8 family;
-	__u8 locals;			/* FULLNAT: how many local addresses */
-	__u32 next_port;		/* FULLNAT: where to look for a free port */
-	__u32 local_first;		/* FULLNAT: index of the first in `local_addresses` */
-	__s32 last_weight;		/* the last that was not 0, or the first: what mh goes by */
+	__u8 locals;       /* FULLNAT: how many local addresses */
+	__u32 next_port;   /* FULLNAT: where to look for a free port */
+	__u32 local_first; /* FULLNAT: index of the first in `local_addresses` */
+	__s32 last_weight; /* the last that was not 0, or the first: what mh goes by */
 };
 
 struct connection {
-	__u32 tag;			/* hash of client and port; 0 free, 1 being changed */
-	__u32 expires;			/* tick */
+	__u32 tag;     /* hash of client and port; 0 free, 1 being changed */
+	__u32 expires; /* tick */
 	struct addr client;
 	struct addr virtual;
 	__be16 cport;
 	__be16 vport;
-	__u32 destination;		/* slot */
-	__u32 control;			/* number of its template, 0 none; in a template: how many it controls */
+	__u32 destination; /* slot */
+	__u32 control;     /* number of its template, 0 none; in a template: how many it controls */
 	__be16 rport;
 	__u8 state;
 	__u8 protocol;
 	__u8 flags;
 	__u8 method;
-	__be16 lport;			/* FULLNAT; in a template: 0 */
-	__u32 timeout;			/* of a template, ticks; FULLNAT: index of the local address */
+	__be16 lport;  /* FULLNAT; in a template: 0 */
+	__u32 timeout; /* of a template, ticks; FULLNAT: index of the local address */
 };
 
 enum set_size { WAYS = 8 };
@@ -225,7 +274,7 @@ struct counters {
 struct estimate {
 	struct counters last;
 	struct counters average;
-	struct counters base;		/* what was counted when the counters were last zeroed */
+	struct counters base; /* what was counted when the counters were last zeroed */
 };
 
 /* The argument of the `control` programs. */
@@ -235,7 +284,7 @@ struct control_args {
 	__u32 service;
 	__u32 destination;
 	__s32 result;
-	__u32 now;			/* out: tick */
+	__u32 now; /* out: tick */
 };
 
 /* `pylvs mark`: packets like this have this firewall mark. The most specific rules come first. */
@@ -243,10 +292,10 @@ enum mark_size { MARK_RULES = 1024 }; /* twice as many as there can be: the new 
 struct mark_rule {
 	struct addr address;
 	struct addr mask;
-	__u16 first_port;		/* host order */
+	__u16 first_port; /* host order */
 	__u16 last_port;
 	__u32 mark;
-	__u8 protocol;			/* 0: any */
+	__u8 protocol; /* 0: any */
 	__u8 spare[7];
 };
 

@@ -17,15 +17,15 @@ inline_always __u16 checksum_fold(__u64 sum)
 /* What replacing one 16-bit word by another adds to a sum. */
 inline_always __u64 checksum_delta(__be16 old, __be16 new)
 {
-	return (__u16)~old + (__u64)new;
+	return (__u16)~old + (__u64) new;
 }
 
 inline_always __u64 checksum_delta_addr(const struct addr *old, const struct addr *new)
 {
-	__u64 sum = (__u32)~(__u32)old->low + (__u64)(__u32)~(__u32)(old->low >> 32);
+	__u64 sum = (__u32) ~(__u32)old->low + (__u64)(__u32) ~(__u32)(old->low >> 32);
 
-	sum += (__u32)~(__u32)old->high + (__u64)(__u32)~(__u32)(old->high >> 32);
-	return sum + (__u32)new->low + (new->low >> 32) + (__u32)new->high + (new->high >> 32);
+	sum += (__u32) ~(__u32)old->high + (__u64)(__u32) ~(__u32)(old->high >> 32);
+	return sum + (__u32) new->low + (new->low >> 32) + (__u32) new->high + (new->high >> 32);
 }
 
 /* The checksum field after `delta` was added to what it covers. */
@@ -36,10 +36,8 @@ inline_always __u16 checksum_update(__u16 check, __u64 delta)
 
 /* x^(8 * 2^k) mod the CRC32c polynomial, bit-reflected, for k = 0 to 15: what 2^k zero bytes do to a remainder. */
 static const __u32 crc32c_zeros[16] = {
-	0x00800000, 0x00008000, 0x82f63b78, 0x6ea2d55c,
-	0x18b8ea18, 0x510ac59a, 0xb82be955, 0xb8fdb1e7,
-	0x88e56f72, 0x74c360a4, 0xe4172b16, 0x0d65762a,
-	0x35d73a62, 0x28461564, 0xbf455269, 0xe2ea32dc,
+	0x00800000, 0x00008000, 0x82f63b78, 0x6ea2d55c, 0x18b8ea18, 0x510ac59a, 0xb82be955, 0xb8fdb1e7,
+	0x88e56f72, 0x74c360a4, 0xe4172b16, 0x0d65762a, 0x35d73a62, 0x28461564, 0xbf455269, 0xe2ea32dc,
 };
 
 /* All ones if the bit is set; opaque to clang, which would make it a branch, and the verifier try both sides 32 times. */

@@ -94,8 +94,9 @@ inline_always void overload_off(struct destination *destination)
 
 	if (!(destination->flags & DEST_OVERLOAD))
 		return;
-	if (destination->lower ? total < destination->lower :
-	    destination->upper ? total * 4 < destination->upper * 3 : 1)
+	if (destination->lower   ? total < destination->lower
+	    : destination->upper ? total * 4 < destination->upper * 3
+				 : 1)
 		__sync_fetch_and_and(&destination->flags, ~DEST_OVERLOAD);
 }
 
@@ -235,8 +236,8 @@ __attribute__((noinline)) __u32 connection_find_second(struct flow *flow)
 /* The number + 1 of the connection whose client (or, `reply`, whose NAT server) sent this packet; 0: none. */
 inline_always __u32 connection_find(struct flow *flow, int reply, struct connection **found)
 {
-	__u64 hash = reply ? hash_client(&flow->daddr, flow->dport, flow->protocol) :
-			     hash_client(&flow->saddr, flow->sport, flow->protocol);
+	__u64 hash = reply ? hash_client(&flow->daddr, flow->dport, flow->protocol)
+			   : hash_client(&flow->saddr, flow->sport, flow->protocol);
 	__u32 tag = tag_of_hash(hash), number;
 
 	if (!reply) {
@@ -292,8 +293,8 @@ __attribute__((noinline)) __u32 connection_claim(__u32 set_number, __u32 tag, __
 				return set_number * WAYS + way + 1;
 			continue;
 		}
-		if (connection_expired(connection, now) ? !(connection->flags & CONN_TEMPLATE && connection->control) :
-							  evict && may_evict(connection, now, setting->second))
+		if (connection_expired(connection, now) ? !(connection->flags & CONN_TEMPLATE && connection->control)
+							: evict && may_evict(connection, now, setting->second))
 			victim = way;
 	}
 	if (victim < WAYS) {

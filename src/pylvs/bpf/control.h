@@ -38,13 +38,14 @@ static long survey_visit(__u32 index, void *context)
 	if (destination->weight > survey->max_weight)
 		survey->max_weight = destination->weight;
 	if (destination->weight > 0)
-		survey->gcd = survey->gcd ? greatest_common_divisor(destination->weight, survey->gcd) :
-					    destination->weight;
+		survey->gcd =
+			survey->gcd ? greatest_common_divisor(destination->weight, survey->gcd) : destination->weight;
 	if (destination->last_weight > survey->max_last_weight)
 		survey->max_last_weight = destination->last_weight;
 	if (destination->last_weight > 0)
-		survey->gcd_of_last = survey->gcd_of_last ?
-			greatest_common_divisor(destination->last_weight, survey->gcd_of_last) : destination->last_weight;
+		survey->gcd_of_last = survey->gcd_of_last
+					      ? greatest_common_divisor(destination->last_weight, survey->gcd_of_last)
+					      : destination->last_weight;
 	return !survey->slot;
 }
 
@@ -69,7 +70,7 @@ struct dealing {
 	struct buckets *buckets;
 	__u32 first;
 	__u32 slot;
-	__s32 given;			/* buckets in a row that `slot` has */
+	__s32 given; /* buckets in a row that `slot` has */
 	__u32 by_weight;
 };
 
@@ -176,7 +177,8 @@ inline_always __u32 highest_bit(__u32 value)
 }
 
 /* mh: fills the table anew. Weights are divided by their greatest common divisor and cut to six bits, as in the kernel. */
-inline_always void maglev_changed(struct service *service, __u32 slot, struct workbench *bench, const struct survey *survey)
+inline_always void maglev_changed(struct service *service, __u32 slot, struct workbench *bench,
+				  const struct survey *survey)
 {
 	struct permuting permuting = {.bench = bench, .slot = service->first, .gcd = survey->gcd_of_last};
 

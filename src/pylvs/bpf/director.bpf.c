@@ -78,10 +78,8 @@ inline_always enum outcome forward_by(struct packet *packet, struct choice *choi
 		if (packet->flow->flags & FLOW_ICMP_ERROR)
 			return nat_forward_error(packet, destination, choice->rport, hop);
 		return nat_forward(packet, destination, choice->rport, hop);
-	case METHOD_TUN:
-		return tun_forward(packet, destination, hop);
-	case METHOD_FULLNAT:
-		return connection ? fullnat_forward(packet, destination, connection, hop) : DROP_NO_ENTRY;
+	case METHOD_TUN: return tun_forward(packet, destination, hop);
+	case METHOD_FULLNAT: return connection ? fullnat_forward(packet, destination, connection, hop) : DROP_NO_ENTRY;
 	}
 	return DROP_ERROR;
 }
@@ -245,7 +243,8 @@ inline_always enum outcome direct_request(struct packet *packet, struct settings
 }
 
 /* FULLNAT: the reply's destination becomes the client again. */
-inline_always void translate_back(struct translation *change, const struct flow *flow, const struct connection *connection)
+inline_always void translate_back(struct translation *change, const struct flow *flow,
+				  const struct connection *connection)
 {
 	change->end = END_DESTINATION;
 	change->old = flow->daddr;
@@ -353,8 +352,8 @@ inline_always enum outcome direct(struct packet *packet, struct settings *settin
 		return outcome;
 	if (!is_balanced(flow))
 		return PASS_NOT_OURS;
-	may_be_request = setting->fwmark_services || flow->flags & FLOW_ICMP_ERROR ||
-			 filter_has(&flow->daddr, FILTER_VIP);
+	may_be_request =
+		setting->fwmark_services || flow->flags & FLOW_ICMP_ERROR || filter_has(&flow->daddr, FILTER_VIP);
 	may_be_reply = flow->flags & FLOW_ICMP_ERROR || filter_has(&flow->saddr, FILTER_RIP);
 	if (!may_be_request && !may_be_reply)
 		return PASS_NOT_OURS;

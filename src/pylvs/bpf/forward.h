@@ -97,8 +97,7 @@ inline_always int set_macs(struct packet *packet, const __u8 neighbour[6], const
 inline_always enum outcome send_to_destination(struct packet *packet, struct destination *destination, enum hop hop,
 					       enum outcome outcome)
 {
-	if (!is_zero_mac(destination->neighbour) &&
-	    set_macs(packet, destination->neighbour, destination->own))
+	if (!is_zero_mac(destination->neighbour) && set_macs(packet, destination->neighbour, destination->own))
 		return DROP_ERROR;
 	if (hop == HOP_READY)
 		packet_redirect(packet, destination->ifindex);
@@ -169,7 +168,6 @@ inline_always enum outcome send_to_client(struct packet *packet, struct desk *de
 {
 	const struct route *route = &desk->route;
 
-
 	if (!is_zero_mac(route->neighbour) && set_macs(packet, route->neighbour, route->own))
 		return DROP_ERROR;
 	if (hop == HOP_READY)
@@ -187,7 +185,8 @@ inline_always int decrement_ttl(struct packet *packet, __u32 l3)
 
 		if (!ip)
 			return -1;
-		ip->check = checksum_update(ip->check, checksum_delta(bpf_htons(ip->ttl << 8), bpf_htons((ip->ttl - 1) << 8)));
+		ip->check = checksum_update(ip->check,
+					    checksum_delta(bpf_htons(ip->ttl << 8), bpf_htons((ip->ttl - 1) << 8)));
 		ip->ttl--;
 	} else {
 		struct ipv6hdr *ip = packet_at(packet, l3, sizeof(*ip));
@@ -206,8 +205,9 @@ inline_always __u32 wire_length(struct packet *packet)
 	struct flow *flow = packet->flow;
 
 	if (packet->hook == HOOK_TC && skb->gso_size)
-		return flow->l4 - flow->l3 + 60 + skb->gso_size < flow->length ? flow->l4 - flow->l3 + 20 + skb->gso_size :
-										   flow->length;
+		return flow->l4 - flow->l3 + 60 + skb->gso_size < flow->length
+			       ? flow->l4 - flow->l3 + 20 + skb->gso_size
+			       : flow->length;
 	return flow->length;
 }
 

@@ -39,7 +39,8 @@ inline_always int icmp_allowed(struct settings *setting, __u32 now)
 		return 1;
 	more = (__u64)(now - bucket->tick) * setting->icmp_rate / (setting->second ?: 1);
 	if (more) {
-		bucket->tokens = bucket->tokens + more > setting->icmp_rate ? setting->icmp_rate : bucket->tokens + more;
+		bucket->tokens =
+			bucket->tokens + more > setting->icmp_rate ? setting->icmp_rate : bucket->tokens + more;
 		bucket->tick = now;
 	}
 	if (!bucket->tokens)
@@ -86,7 +87,8 @@ inline_always int write_refusal_v4(struct packet *packet, const struct refusal *
 	ip->protocol = PROTO_ICMP;
 	ip->saddr = addr_v4(&flow->daddr);
 	ip->daddr = addr_v4(&flow->saddr);
-	ip->check = ~checksum_fold(((__u32 *)ip)[0] + (__u64)((__u32 *)ip)[1] + ((__u32 *)ip)[2] + ip->saddr + ip->daddr);
+	ip->check =
+		~checksum_fold(((__u32 *)ip)[0] + (__u64)((__u32 *)ip)[1] + ((__u32 *)ip)[2] + ip->saddr + ip->daddr);
 	icmp->type = refusal->type;
 	icmp->code = refusal->code;
 	icmp->word[1] = bpf_htons(refusal->mtu);
@@ -146,8 +148,8 @@ inline_always enum outcome refuse(struct packet *packet, struct settings *settin
 	if (!eth)
 		return DROP_ERROR;
 	*eth = swapped;
-	if (flow->family == 4 ? write_refusal_v4(packet, refusal, quoted, sum) :
-				write_refusal_v6(packet, refusal, quoted, sum))
+	if (flow->family == 4 ? write_refusal_v4(packet, refusal, quoted, sum)
+			      : write_refusal_v6(packet, refusal, quoted, sum))
 		return DROP_ERROR;
 	packet_redirect(packet, skb->ifindex);
 	return outcome;
@@ -199,7 +201,8 @@ inline_always int quoted_flow(struct packet *packet, struct flow *quoted)
 		return -1;
 	quoted->sport = ports->dest;
 	quoted->dport = ports->source;
-	return quoted->protocol == PROTO_TCP || quoted->protocol == PROTO_UDP || quoted->protocol == PROTO_SCTP ? 0 : -1;
+	return quoted->protocol == PROTO_TCP || quoted->protocol == PROTO_UDP || quoted->protocol == PROTO_SCTP ? 0
+														: -1;
 }
 
 /* Rewrites the address and port that the quoted packet has at one end. In IPv4 the quoted header's checksum makes up for

@@ -6,14 +6,14 @@
 #include "abi.h"
 
 #define inline_always static __attribute__((always_inline)) inline
-#define likely(x) __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
+#define likely(x)     __builtin_expect(!!(x), 1)
+#define unlikely(x)   __builtin_expect(!!(x), 0)
 
 /* Set before loading. */
-volatile const __u32 set_mask = 0;	/* number of connection sets - 1 */
-volatile const __u32 tick_shift = 0;	/* jiffies >> tick_shift = ticks */
+volatile const __u32 set_mask = 0;   /* number of connection sets - 1 */
+volatile const __u32 tick_shift = 0; /* jiffies >> tick_shift = ticks */
 volatile const struct abi abi = {};
-volatile const __u64 hash_seed = 0;	/* secret: nobody outside can aim at one set */
+volatile const __u64 hash_seed = 0; /* secret: nobody outside can aim at one set */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -115,7 +115,7 @@ struct buckets {
 	__u32 slot[BUCKETS];
 };
 struct maglev {
-	__u32 slot[MAGLEV + 3];		/* a power of two, for the verifier */
+	__u32 slot[MAGLEV + 3]; /* a power of two, for the verifier */
 };
 
 struct {
@@ -143,7 +143,7 @@ struct trash_key {
 };
 struct trashed {
 	__u32 slot;
-	__u32 tick;			/* when it was deleted */
+	__u32 tick; /* when it was deleted */
 };
 
 struct {
@@ -163,7 +163,7 @@ struct permutation {
 };
 enum { PERMUTATIONS = 1024, BPF_MAX_STEPS = 1 << 23 };
 struct workbench {
-	__u32 who;			/* whose turn it is; here and not on the stack, where the verifier would count along */
+	__u32 who; /* whose turn it is; here and not on the stack, where the verifier would count along */
 	__u32 count;
 	__u32 filled;
 	__u32 turn;
@@ -189,7 +189,7 @@ struct cached_key {
 struct cached {
 	__u32 slot[CACHED_MAX];
 	__u32 count;
-	__u32 changed;			/* tick */
+	__u32 changed; /* tick */
 };
 
 struct {
@@ -277,9 +277,9 @@ struct {
 enum { TICKS_KEPT = 4 };
 struct clock {
 	struct bpf_timer timer;
-	__u32 next_set;			/* the sweep goes on here */
-	__u32 last_estimate;		/* tick */
-	__u32 next_record;		/* the estimator goes on here */
+	__u32 next_set;      /* the sweep goes on here */
+	__u32 last_estimate; /* tick */
+	__u32 next_record;   /* the estimator goes on here */
 	__u32 running;
 };
 

@@ -17,8 +17,16 @@ enum hook { HOOK_XDP, HOOK_TC };
 
 enum fragment_kind { FRAGMENT_NONE, FRAGMENT_FIRST, FRAGMENT_LATER };
 
-enum flow_flag { FLOW_SYN = 1, FLOW_FIN = 2, FLOW_RST = 4, FLOW_ACK = 8, FLOW_OPENS = 16, FLOW_DF = 32,
-		 FLOW_ICMP_ERROR = 64, FLOW_HAS_OPTIONS = 128 };
+enum flow_flag {
+	FLOW_SYN = 1,
+	FLOW_FIN = 2,
+	FLOW_RST = 4,
+	FLOW_ACK = 8,
+	FLOW_OPENS = 16,
+	FLOW_DF = 32,
+	FLOW_ICMP_ERROR = 64,
+	FLOW_HAS_OPTIONS = 128
+};
 
 /* What a packet says, as numbers: the slow functions get this, never the packet. */
 struct flow {
@@ -26,24 +34,24 @@ struct flow {
 	struct addr daddr;
 	__be16 sport;
 	__be16 dport;
-	__u16 l3;			/* offset of the IP header from the start of the frame */
-	__u16 l4;			/* and of the transport header */
-	__u32 length;			/* bytes of the IP packet */
-	__u32 now;			/* tick */
+	__u16 l3;     /* offset of the IP header from the start of the frame */
+	__u16 l4;     /* and of the transport header */
+	__u32 length; /* bytes of the IP packet */
+	__u32 now;    /* tick */
 	__u32 mark;
-	__u32 id;			/* of a fragment */
+	__u32 id; /* of a fragment */
 	__u8 protocol;
-	__u8 family;			/* 4 or 6 */
+	__u8 family; /* 4 or 6 */
 	__u8 flags;
-	__u8 event;			/* what the state machine is told: tcp_event or sctp_event */
+	__u8 event; /* what the state machine is told: tcp_event or sctp_event */
 	__u8 fragment;
 	__u8 ttl;
 	__u8 tos;
-	__u8 inner_l3;			/* ICMP error: offset of the quoted header from l4 */
-	__u32 set;			/* of the connection table */
+	__u8 inner_l3; /* ICMP error: offset of the quoted header from l4 */
+	__u32 set;     /* of the connection table */
 	__u32 tag;
-	__u32 mtu;			/* with REFUSE_TOO_BIG: what would have fitted */
-	__s32 verdict;			/* where the packet was sent, if it was */
+	__u32 mtu;     /* with REFUSE_TOO_BIG: what would have fitted */
+	__s32 verdict; /* where the packet was sent, if it was */
 };
 
 enum end { END_SOURCE, END_DESTINATION };
@@ -97,7 +105,7 @@ struct icmp_header {
 	__u8 type;
 	__u8 code;
 	__u16 check;
-	__be16 word[2];			/* IPv4: unused and MTU; IPv6: both are the MTU */
+	__be16 word[2]; /* IPv4: unused and MTU; IPv6: both are the MTU */
 };
 
 struct ports {
@@ -122,13 +130,11 @@ struct sctp_header {
 
 /* A word of the context, read in one instruction: the verifier lets nobody read through `ctx + 76`, which clang
  * likes to keep in a register. */
-#define context_word(ctx, type, member)                                                             \
-	({                                                                                          \
-		long word;                                                                          \
-		asm volatile("%0 = *(u32 *)(%1 + %2)"                                               \
-			     : "=r"(word)                                                           \
-			     : "r"(ctx), "i"(__builtin_offsetof(type, member)));                    \
-		(void *)word;                                                                       \
+#define context_word(ctx, type, member)                                                                                \
+	({                                                                                                             \
+		long word;                                                                                             \
+		asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(word) : "r"(ctx), "i"(__builtin_offsetof(type, member))); \
+		(void *)word;                                                                                          \
 	})
 
 /* `size` bytes at `offset`, or nothing. */
@@ -200,15 +206,26 @@ inline_always int parse_tcp(struct packet *packet)
 	return 0;
 }
 
-enum sctp_event { SCTP_DATA, SCTP_EVENT_INIT, SCTP_EVENT_INIT_ACK, SCTP_COOKIE_ECHO, SCTP_COOKIE_ACK, SCTP_SHUTDOWN,
-		  SCTP_SHUTDOWN_ACK, SCTP_SHUTDOWN_COMPLETE, SCTP_ERROR, SCTP_ABORT, SCTP_EVENTS };
+enum sctp_event {
+	SCTP_DATA,
+	SCTP_EVENT_INIT,
+	SCTP_EVENT_INIT_ACK,
+	SCTP_COOKIE_ECHO,
+	SCTP_COOKIE_ACK,
+	SCTP_SHUTDOWN,
+	SCTP_SHUTDOWN_ACK,
+	SCTP_SHUTDOWN_COMPLETE,
+	SCTP_ERROR,
+	SCTP_ABORT,
+	SCTP_EVENTS
+};
 
 /* RFC 9260, section 3.2: chunk types 0 to 14. Not 16 long: clang 14 would put it in a section that BTF misses. */
 enum { SCTP_CHUNKS = 24 };
 static const __u8 sctp_event_of_chunk[SCTP_CHUNKS] = {
-	SCTP_DATA, SCTP_EVENT_INIT, SCTP_EVENT_INIT_ACK, SCTP_DATA, SCTP_DATA, SCTP_DATA, SCTP_ABORT, SCTP_SHUTDOWN,
-	SCTP_SHUTDOWN_ACK, SCTP_ERROR, SCTP_COOKIE_ECHO, SCTP_COOKIE_ACK, SCTP_DATA, SCTP_DATA, SCTP_SHUTDOWN_COMPLETE,
-	SCTP_DATA };
+	SCTP_DATA,  SCTP_EVENT_INIT, SCTP_EVENT_INIT_ACK,    SCTP_DATA,  SCTP_DATA,        SCTP_DATA,
+	SCTP_ABORT, SCTP_SHUTDOWN,   SCTP_SHUTDOWN_ACK,      SCTP_ERROR, SCTP_COOKIE_ECHO, SCTP_COOKIE_ACK,
+	SCTP_DATA,  SCTP_DATA,       SCTP_SHUTDOWN_COMPLETE, SCTP_DATA};
 
 inline_always int parse_sctp(struct packet *packet)
 {
@@ -270,17 +287,11 @@ inline_always int parse_transport(struct packet *packet)
 	if (flow->fragment == FRAGMENT_LATER)
 		return 0;
 	switch (flow->protocol) {
-	case PROTO_TCP:
-		return parse_tcp(packet);
-	case PROTO_UDP:
-		flow->flags |= FLOW_OPENS;
-		return parse_ports(packet);
-	case PROTO_SCTP:
-		return parse_sctp(packet);
-	case PROTO_ICMP:
-		return flow->family == 4 ? parse_icmp(packet) : 0;
-	case PROTO_ICMPV6:
-		return flow->family == 6 ? parse_icmpv6(packet) : 0;
+	case PROTO_TCP: return parse_tcp(packet);
+	case PROTO_UDP: flow->flags |= FLOW_OPENS; return parse_ports(packet);
+	case PROTO_SCTP: return parse_sctp(packet);
+	case PROTO_ICMP: return flow->family == 4 ? parse_icmp(packet) : 0;
+	case PROTO_ICMPV6: return flow->family == 6 ? parse_icmpv6(packet) : 0;
 	}
 	return 0;
 }
@@ -314,7 +325,7 @@ inline_always int parse_ipv4(struct packet *packet)
 struct extension {
 	__u8 next;
 	__u8 length;
-	__be16 offset;			/* of a fragment header */
+	__be16 offset; /* of a fragment header */
 	__be32 id;
 };
 

@@ -24,11 +24,11 @@
 /* Where a packet goes: a destination, and the entry if there is one. */
 struct choice {
 	__u32 destination;
-	__u32 number;			/* of the connection + 1; 0: this packet only */
+	__u32 number; /* of the connection + 1; 0: this packet only */
 	__be16 rport;
 	__u8 method;
-	__u8 stateless;			/* there was no room for an entry */
-	__u32 outcome;			/* why there is no destination */
+	__u8 stateless; /* there was no room for an entry */
+	__u32 outcome;  /* why there is no destination */
 };
 
 /* Slot of the destination that the service's scheduler picks, 0: none. */
@@ -40,34 +40,20 @@ __attribute__((noinline)) __u32 schedule(struct flow *flow, __u32 slot)
 	if (!service || !flow || !setting)
 		return 0;
 	switch (service->scheduler) {
-	case SCHED_RR:
-		return rr_schedule(service);
-	case SCHED_WRR:
-		return wrr_schedule(service);
-	case SCHED_LC:
-		return lc_schedule(service);
-	case SCHED_WLC:
-		return wlc_schedule(service);
-	case SCHED_LBLC:
-		return lblc_schedule(service, slot, flow);
-	case SCHED_LBLCR:
-		return lblcr_schedule(service, slot, flow, setting->second);
-	case SCHED_DH:
-		return dh_schedule(service, slot, flow);
-	case SCHED_SH:
-		return sh_schedule(service, slot, flow);
-	case SCHED_MH:
-		return mh_schedule(service, slot, flow);
-	case SCHED_SED:
-		return sed_schedule(service);
-	case SCHED_NQ:
-		return nq_schedule(service);
-	case SCHED_FO:
-		return fo_schedule(service);
-	case SCHED_OVF:
-		return ovf_schedule(service);
-	case SCHED_TWOS:
-		return twos_schedule(service);
+	case SCHED_RR: return rr_schedule(service);
+	case SCHED_WRR: return wrr_schedule(service);
+	case SCHED_LC: return lc_schedule(service);
+	case SCHED_WLC: return wlc_schedule(service);
+	case SCHED_LBLC: return lblc_schedule(service, slot, flow);
+	case SCHED_LBLCR: return lblcr_schedule(service, slot, flow, setting->second);
+	case SCHED_DH: return dh_schedule(service, slot, flow);
+	case SCHED_SH: return sh_schedule(service, slot, flow);
+	case SCHED_MH: return mh_schedule(service, slot, flow);
+	case SCHED_SED: return sed_schedule(service);
+	case SCHED_NQ: return nq_schedule(service);
+	case SCHED_FO: return fo_schedule(service);
+	case SCHED_OVF: return ovf_schedule(service);
+	case SCHED_TWOS: return twos_schedule(service);
 	}
 	return 0;
 }
@@ -109,8 +95,8 @@ static long rendezvous_visit(__u32 index, void *context)
 	rendezvous->slot = destination->next;
 	if (destination->weight <= 0)
 		return !rendezvous->slot;
-	hash = (rendezvous->client ^ destination->address.low ^ destination->address.high * MIX_2 ^
-		destination->port) * MIX_1;
+	hash = (rendezvous->client ^ destination->address.low ^ destination->address.high * MIX_2 ^ destination->port) *
+	       MIX_1;
 	hash = (hash ^ hash >> 32) * MIX_2;
 	/* Weighted rendezvous hashing: the least -log(random) / weight wins. */
 	score = (minus_log2(hash >> 32) << 24) / (__u32)destination->weight;
@@ -146,8 +132,8 @@ inline_always int table_is_pressed(struct settings *setting, __u32 now)
 /* A template for clients of this network, claimed and published: its number + 1, or 0. */
 inline_always __u32 template_new(struct connection *template, struct settings *setting, __u32 now)
 {
-	__u64 hash = hash_second(hash_client(&template->client, 0, template->protocol), &template->virtual,
-				 template->vport);
+	__u64 hash =
+		hash_second(hash_client(&template->client, 0, template->protocol), &template->virtual, template->vport);
 	__u32 tag = tag_of_hash(hash);
 	__u32 number = connection_claim(hash & set_mask, tag, now, 1);
 	struct destination *destination = destination_get(template->destination);

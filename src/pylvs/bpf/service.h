@@ -40,7 +40,8 @@ static long marking_visit(__u32 index, void *context)
 
 	if (!rule)
 		return 1;
-	if ((daddr->low & rule->mask.low) != rule->address.low || (daddr->high & rule->mask.high) != rule->address.high ||
+	if ((daddr->low & rule->mask.low) != rule->address.low ||
+	    (daddr->high & rule->mask.high) != rule->address.high ||
 	    (rule->protocol && rule->protocol != marking->flow->protocol) || port < rule->first_port ||
 	    port > rule->last_port)
 		return 0;

@@ -52,27 +52,45 @@ inline_always __u8 tcp_transition(__u8 state, __u8 event, enum direction directi
 /* SCTP's columns: none, init1, init, cookie sent, cookie replied, cookie wait, cookie, cookie echoed, established,
  * shutdown sent, shutdown received, shutdown ack sent, rejected, closed; a letter is the column's, from a. */
 static const char sctp_next[3][SCTP_EVENTS][STATES] = {
-	[FROM_CLIENT] = {
-		[SCTP_DATA] = "ibcdefghijklmn", [SCTP_EVENT_INIT] = "bccdefghijklcc",
-		[SCTP_EVENT_INIT_ACK] = "fffdegghijklmn", [SCTP_COOKIE_ECHO] = "ecceefghijklmn",
-		[SCTP_COOKIE_ACK] = "ibcdefgiijklmn", [SCTP_SHUTDOWN] = "kbcdefghkjklmn",
-		[SCTP_SHUTDOWN_ACK] = "nccdefghinknmn", [SCTP_SHUTDOWN_COMPLETE] = "nnndefghijknmn",
-		[SCTP_ERROR] = "nbcdefgnijklmn", [SCTP_ABORT] = "nnnnnmnnnnnnnn",
-	},
-	[FROM_SERVER] = {
-		[SCTP_DATA] = "ibcdefghijklmn", [SCTP_EVENT_INIT] = "ffffffffifffff",
-		[SCTP_EVENT_INIT_ACK] = "ddddefghijklmn", [SCTP_COOKIE_ECHO] = "hhhhhhhhijklmn",
-		[SCTP_COOKIE_ACK] = "iiiiiiiiijklmn", [SCTP_SHUTDOWN] = "jjjjjjjjjjklmn",
-		[SCTP_SHUTDOWN_ACK] = "lllllfghilllmn", [SCTP_SHUTDOWN_COMPLETE] = "nbcdefghijklmn",
-		[SCTP_ERROR] = "nnnnnfghijklmn", [SCTP_ABORT] = "nmnnnnnnnnnnnn",
-	},
-	[CLIENT_ONLY] = {
-		[SCTP_DATA] = "ibcdeighijklmn", [SCTP_EVENT_INIT] = "bcccccghijklcc",
-		[SCTP_EVENT_INIT_ACK] = "hhhhhhghijklmn", [SCTP_COOKIE_ECHO] = "iiiiiighijklmn",
-		[SCTP_COOKIE_ACK] = "ibciifiiijklmn", [SCTP_SHUTDOWN] = "kbcdefghkjklmn",
-		[SCTP_SHUTDOWN_ACK] = "nccdefghnnknmn", [SCTP_SHUTDOWN_COMPLETE] = "nnnnnfghijnnmn",
-		[SCTP_ERROR] = "nbcdefghijklmn", [SCTP_ABORT] = "nnnnnmnnnnnnnn",
-	},
+	[FROM_CLIENT] =
+		{
+			[SCTP_DATA] = "ibcdefghijklmn",
+			[SCTP_EVENT_INIT] = "bccdefghijklcc",
+			[SCTP_EVENT_INIT_ACK] = "fffdegghijklmn",
+			[SCTP_COOKIE_ECHO] = "ecceefghijklmn",
+			[SCTP_COOKIE_ACK] = "ibcdefgiijklmn",
+			[SCTP_SHUTDOWN] = "kbcdefghkjklmn",
+			[SCTP_SHUTDOWN_ACK] = "nccdefghinknmn",
+			[SCTP_SHUTDOWN_COMPLETE] = "nnndefghijknmn",
+			[SCTP_ERROR] = "nbcdefgnijklmn",
+			[SCTP_ABORT] = "nnnnnmnnnnnnnn",
+		},
+	[FROM_SERVER] =
+		{
+			[SCTP_DATA] = "ibcdefghijklmn",
+			[SCTP_EVENT_INIT] = "ffffffffifffff",
+			[SCTP_EVENT_INIT_ACK] = "ddddefghijklmn",
+			[SCTP_COOKIE_ECHO] = "hhhhhhhhijklmn",
+			[SCTP_COOKIE_ACK] = "iiiiiiiiijklmn",
+			[SCTP_SHUTDOWN] = "jjjjjjjjjjklmn",
+			[SCTP_SHUTDOWN_ACK] = "lllllfghilllmn",
+			[SCTP_SHUTDOWN_COMPLETE] = "nbcdefghijklmn",
+			[SCTP_ERROR] = "nnnnnfghijklmn",
+			[SCTP_ABORT] = "nmnnnnnnnnnnnn",
+		},
+	[CLIENT_ONLY] =
+		{
+			[SCTP_DATA] = "ibcdeighijklmn",
+			[SCTP_EVENT_INIT] = "bcccccghijklcc",
+			[SCTP_EVENT_INIT_ACK] = "hhhhhhghijklmn",
+			[SCTP_COOKIE_ECHO] = "iiiiiighijklmn",
+			[SCTP_COOKIE_ACK] = "ibciifiiijklmn",
+			[SCTP_SHUTDOWN] = "kbcdefghkjklmn",
+			[SCTP_SHUTDOWN_ACK] = "nccdefghnnknmn",
+			[SCTP_SHUTDOWN_COMPLETE] = "nnnnnfghijnnmn",
+			[SCTP_ERROR] = "nbcdefghijklmn",
+			[SCTP_ABORT] = "nnnnnmnnnnnnnn",
+		},
 };
 
 inline_always __u8 sctp_transition(__u8 state, __u8 event, enum direction direction)

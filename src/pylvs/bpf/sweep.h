@@ -25,8 +25,7 @@ inline_always __u32 sweep_set(struct connection_set *set, const struct sweep *sw
 
 		if (connection->tag < TAG_FIRST)
 			continue;
-		if (connection_expired(connection, sweep->now) &&
-		    connection_end(connection, sweep->now, sweep->second))
+		if (connection_expired(connection, sweep->now) && connection_end(connection, sweep->now, sweep->second))
 			continue;
 		if (!soonest || tick_before(connection->expires, soonest))
 			soonest = connection->expires ?: 1;
@@ -62,7 +61,7 @@ static long sweep_visit(__u32 index, void *context)
 }
 
 struct estimating {
-	struct clock *clock;		/* its next_record is the slot; here the verifier would count along */
+	struct clock *clock; /* its next_record is the slot; here the verifier would count along */
 	struct counters sum;
 };
 

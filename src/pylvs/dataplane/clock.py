@@ -22,7 +22,7 @@ class Clock(NamedTuple):
 
 
 def rate_of(jiffies: int, uptime: float) -> int:
-    """HZ of a kernel that counted so many jiffies in so many seconds; it starts 5 minutes before the wrap of 32 bits."""
+    """HZ of a kernel that counted so many jiffies in so many seconds, starting 5 minutes before the wrap of 32 bits."""
     return min(RATES, key=lambda rate: abs(jiffies - (WRAP - 300 * rate) - uptime * rate) / rate)
 
 

@@ -96,16 +96,16 @@ class Records:
         if number not in self._chunks:
             inner = [outer.inner(number) for outer in self._outer]
             records, counters, estimates = inner
-            assert records is not None and counters is not None and estimates is not None
+            assert records is not None
+            assert counters is not None
+            assert estimates is not None
             self._chunks[number] = Chunk(MappedArray(records), counters, MappedArray(estimates))
         return self._chunks[number]
 
     def make_chunk(self, number: int) -> None:
         """A new chunk, all zero."""
         if number >= self.chunks_max:
-            raise TableFull(
-                f"the table has no room for more than {self.chunks_max * self.chunk_size} records"
-            )
+            raise TableFull(f"the table has no room for more than {self.chunks_max * self.chunk_size} records")
         array, per_cpu, size = MapType.ARRAY, MapType.PERCPU_ARRAY, self.chunk_size
         made = (
             Map.create(array, 4, self.record_size, size, F_MMAPABLE, "records_chunk"),
@@ -153,9 +153,7 @@ class Records:
 
     def counted_by_cpu(self, slot: int) -> list[Sums]:
         """The same by CPU."""
-        raw = self.chunk(slot // self.chunk_size).counters.lookup(
-            (slot % self.chunk_size).to_bytes(4, "little")
-        )
+        raw = self.chunk(slot // self.chunk_size).counters.lookup((slot % self.chunk_size).to_bytes(4, "little"))
         assert raw is not None
         return _by_cpu(raw)
 
@@ -179,7 +177,7 @@ class Records:
         return Sums(*((v + 0x1FF) >> 10 for v in values[:3]), *((v + 0xF) >> 5 for v in values[3:]))
 
     def zero(self, slot: int) -> None:
-        """Counters and rates of the record start again from zero. The per-CPU counters go on: they are the data plane's."""
+        """Counters and rates of the record start again from zero; the per-CPU counters, the data plane's, go on."""
         memory, start = self.estimate_at(slot)
         now = self.counted(slot)
         _FIVE.pack_into(memory, start + self.estimate.offset("last"), *now)

@@ -88,8 +88,8 @@ inline_always int translate_transport(struct packet *packet, const struct transl
 		return 0;
 	if (flow->protocol == PROTO_SCTP)
 		return translate_sctp(packet, change);
-	if (packet->hook == HOOK_TC ? checksum_in_skb(packet, offset, change, udp) :
-				      checksum_in_frame(packet, offset, change, udp))
+	if (packet->hook == HOOK_TC ? checksum_in_skb(packet, offset, change, udp)
+				    : checksum_in_frame(packet, offset, change, udp))
 		return -1;
 	return set_port(packet, flow->l4, change);
 }
@@ -121,7 +121,8 @@ inline_always void translate_from(struct translation *change, const struct flow 
 	change->new_port = sport;
 }
 
-inline_always enum outcome nat_forward(struct packet *packet, struct destination *destination, __be16 rport, enum hop hop)
+inline_always enum outcome nat_forward(struct packet *packet, struct destination *destination, __be16 rport,
+				       enum hop hop)
 {
 	struct desk *desk = desk_get();
 

@@ -61,7 +61,8 @@ inline_always long make_room(struct packet *packet, struct destination *destinat
 	return 0;
 }
 
-inline_always __u64 sum_of_pseudo_header(const struct addr *saddr, const struct addr *daddr, __u8 protocol, __u32 length)
+inline_always __u64 sum_of_pseudo_header(const struct addr *saddr, const struct addr *daddr, __u8 protocol,
+					 __u32 length)
 {
 	__u64 sum = bpf_htons(protocol) + (__u64)bpf_htons(length);
 
@@ -86,14 +87,14 @@ inline_always int inner_sum(struct packet *packet, __u64 *sum)
 
 		if (!ip || flow->l4 - flow->l3 != sizeof(*ip))
 			return -1;
-		*sum += *(__u32 *)ip + (__u64)ip->payload_len + (__u16)*(__u16 *)&ip->nexthdr;
+		*sum += *(__u32 *)ip + (__u64)ip->payload_len + (__u16) * (__u16 *)&ip->nexthdr;
 		*sum += sum_of_pseudo_header(&flow->saddr, &flow->daddr, 0, 0);
 	}
 	return 0;
 }
 
-inline_always int write_gue(struct packet *packet, struct destination *destination, __u32 offset, __u32 length, __u8 inner,
-			    const __u64 *sum)
+inline_always int write_gue(struct packet *packet, struct destination *destination, __u32 offset, __u32 length,
+			    __u8 inner, const __u64 *sum)
 {
 	struct udphdr *udp = packet_at(packet, offset, sizeof(*udp) + sizeof(struct gue_header));
 	struct gue_header *gue = (void *)(udp + 1);
@@ -158,7 +159,8 @@ inline_always int write_outer_v4(struct packet *packet, struct destination *dest
 	ip->check = 0;
 	ip->saddr = addr_v4(&destination->source);
 	ip->daddr = addr_v4(&destination->address);
-	ip->check = ~checksum_fold(((__u32 *)ip)[0] + (__u64)((__u32 *)ip)[1] + ((__u32 *)ip)[2] + ip->saddr + ip->daddr);
+	ip->check =
+		~checksum_fold(((__u32 *)ip)[0] + (__u64)((__u32 *)ip)[1] + ((__u32 *)ip)[2] + ip->saddr + ip->daddr);
 	return 0;
 }
 
@@ -199,8 +201,8 @@ inline_always int write_outer(struct packet *packet, struct destination *destina
 		if (write_gre(packet, destination, flow->l3 + ip_size, inner, sum))
 			return -1;
 	}
-	return destination->family == 4 ? write_outer_v4(packet, destination, length, protocol) :
-					  write_outer_v6(packet, destination, length, protocol);
+	return destination->family == 4 ? write_outer_v4(packet, destination, length, protocol)
+					: write_outer_v6(packet, destination, length, protocol);
 }
 
 inline_always enum outcome tun_forward(struct packet *packet, struct destination *destination, enum hop hop)

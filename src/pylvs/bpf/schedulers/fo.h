@@ -9,7 +9,7 @@ struct heaviest {
 	__u32 slot;
 	__u32 best;
 	__s32 weight;
-	__u32 spill;			/* ovf: leave out those with more active connections than weight */
+	__u32 spill; /* ovf: leave out those with more active connections than weight */
 };
 
 static long heaviest_visit(__u32 index, void *context)

@@ -11,9 +11,9 @@ enum { LBLCR_EXPIRATION = 24 * 60 * 60 };
 struct members {
 	struct cached *cached;
 	__u32 service;
-	__u32 most;			/* look for the most loaded instead */
-	__u32 best;			/* slot */
-	__u32 place;			/* of it in the set */
+	__u32 most;  /* look for the most loaded instead */
+	__u32 best;  /* slot */
+	__u32 place; /* of it in the set */
 	__s64 load;
 	__s64 weight;
 };
@@ -33,8 +33,8 @@ static long members_visit(__u32 index, void *context)
 		return 0;
 	load = connection_overhead(destination);
 	weight = destination->weight;
-	if (members->best && members->most ? members->load * weight >= load * members->weight :
-	    members->best && members->load * weight <= load * members->weight)
+	if (members->best && members->most ? members->load * weight >= load * members->weight
+					   : members->best && members->load * weight <= load * members->weight)
 		return 0;
 	members->best = slot;
 	members->place = place;

@@ -6,7 +6,7 @@
 #include "common.h"
 
 struct round {
-	__u32 slot;			/* to look at next, 0: start again at the newest */
+	__u32 slot; /* to look at next, 0: start again at the newest */
 	__u32 first;
 	__u32 best;
 };

@@ -9,8 +9,8 @@
 struct fallback {
 	struct buckets *buckets;
 	struct maglev *maglev;
-	__u32 hash;			/* of the client, what the bucket is made of */
-	__u32 first;			/* the bucket that cannot be used */
+	__u32 hash;  /* of the client, what the bucket is made of */
+	__u32 first; /* the bucket that cannot be used */
 	__u32 best;
 };
 

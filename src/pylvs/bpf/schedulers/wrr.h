@@ -7,9 +7,9 @@
 #include "common.h"
 
 struct wrr {
-	__u32 slot;			/* to look at next, 0: this round is over */
+	__u32 slot; /* to look at next, 0: this round is over */
 	__u32 first;
-	__u32 stop;			/* the last round ends here */
+	__u32 stop; /* the last round ends here */
 	__s32 current;
 	__s32 gcd;
 	__s32 max;
@@ -65,8 +65,11 @@ inline_always __u32 wrr_schedule(struct service *service)
 {
 	for (int attempt = 0; attempt < 4; attempt++) {
 		__u64 old = *(volatile __u64 *)&service->cursor, new;
-		struct wrr wrr = {.first = service->first, .last = old >> 32, .current = (__u32)old,
-				  .gcd = service->gcd, .max = service->max_weight};
+		struct wrr wrr = {.first = service->first,
+				  .last = old >> 32,
+				  .current = (__u32)old,
+				  .gcd = service->gcd,
+				  .max = service->max_weight};
 		struct destination *last = destination_get(wrr.last);
 
 		if (wrr.max <= 0 || wrr.gcd <= 0 || !wrr.first)
