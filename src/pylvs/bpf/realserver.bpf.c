@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
+/* The far end of a tunnel, on a real server whose kernel has no tunnel device. A packet's way:
+ *	outer header -> for this host? -> what does it carry (IPIP, GUE, GRE)? -> is the inner packet for a
+ *VIP that was joined? -> take the outer headers off -> the local stack What is not ours, or not whole, passes
+ *untouched; each packet is counted under one name. The outer checksums of GUE and GRE are not read: the inner
+ *packet's own are checked by the stack. */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/udp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define inline_always static __attribute__((always_inline)) inline
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+enum hook { HOOK_XDP, HOOK_TC };
+
+/* IPv4 is mapped (::ffff:a.b.c.d), as in abi.h. */
+struct addr {
+	__u64 high;
+	__u64 low;
+};
+
+/* What became of a packet; the names are what `pylvs realserver status` prints. */
+enum far_outcome {
+	FAR_PASS_OTHER = 0,  /* not a tunnel */
+	FAR_PASS_NOT_HERE,   /* a tunnel that goes on to another host */
+	FAR_PASS_NOT_JOINED, /* carries a packet for an address that was not joined */
+	FAR_PASS_FRAGMENT,   /* a piece of a tunnelled packet: too big for the way */
+	FAR_PASS_OPTION,     /* GRE with key or sequence, GUE with flags: nothing IPVS sends */
+	FAR_PASS_MALFORMED,
+	FAR_PASS_REFUSED, /* the kernel would not take the outer header off */
+	FAR_IPIP,
+	FAR_GUE,
+	FAR_GRE,
+	FAR_DROP_ECN, /* congestion was marked on a packet that cannot say so: RFC 6040 drops it */
+	FAR_OUTCOMES,
+};
+
+struct far_settings {
+	__be16 gue_port;
+	__u16 spare[3];
+};
+
+struct far_abi {
+	enum far_outcome outcome;
+	struct far_settings settings;
+};
+volatile const struct far_abi far_abi = {};
+
+/* Of `inject`: set before loading. */
+volatile const __u32 inject_mark = 0;
+volatile const __u32 inject_interface = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct addr);
+	__type(value, __u64); /* packets unwrapped for this VIP */
+} joined SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct far_settings);
+} far_settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FAR_OUTCOMES);
+	__type(key, __u32);
+	__type(value, __u64);
+} far_outcomes SEC(".maps");
+
+struct packet {
+	void *ctx;
+	enum hook hook;
+	__u32 inner;        /* offset of the inner packet from the start of the frame */
+	__u8 protocol;      /* of what comes next: IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_UDP, IPPROTO_GRE */
+	__u8 outer_version; /* 4 or 6 */
+	__u8 inner_version;
+	__u8 outer_ecn;
+	enum far_outcome kind;
+};
+
+struct gue_header {
+	__u8 variant_and_length;
+	__u8 protocol;
+	__be16 flags;
+};
+
+struct gre_header {
+	__be16 flags;
+	__be16 protocol;
+};
+
+/* A word of the context, read in one instruction, as in packet.h. */
+#define context_word(ctx, type, member)                                                                                \
+	({                                                                                                             \
+		long word;                                                                                             \
+		asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(word) : "r"(ctx), "i"(__builtin_offsetof(type, member))); \
+		(void *)word;                                                                                          \
+	})
+
+/* `size` bytes at `offset`, or nothing: the only place that checks bounds. */
+inline_always void *packet_at(struct packet *packet, __u32 offset, __u32 size)
+{
+	void *data, *end;
+
+	if (packet->hook == HOOK_XDP) {
+		data = context_word(packet->ctx, struct xdp_md, data);
+		end = context_word(packet->ctx, struct xdp_md, data_end);
+	} else {
+		data = context_word(packet->ctx, struct __sk_buff, data);
+		end = context_word(packet->ctx, struct __sk_buff, data_end);
+	}
+	asm volatile("" : "+r"(offset));
+	data += offset & 0x1ff;
+	return data + size <= end ? data : 0;
+}
+
+inline_always __u32 packet_length(struct packet *packet)
+{
+	if (packet->hook == HOOK_TC)
+		return ((struct __sk_buff *)packet->ctx)->len;
+	return (long)context_word(packet->ctx, struct xdp_md, data_end) -
+	       (long)context_word(packet->ctx, struct xdp_md, data);
+}
+
+inline_always void addr_from_v4(struct addr *addr, __be32 v4)
+{
+	addr->high = 0;
+	addr->low = (__u64)v4 << 32 | 0xffff0000ULL;
+}
+
+/* The outer addresses, and where its header ends. FAR_OUTCOMES: go on. */
+inline_always enum far_outcome outer_v4(struct packet *packet, struct bpf_fib_lookup *route)
+{
+	struct iphdr *ip = packet_at(packet, sizeof(struct ethhdr), sizeof(*ip));
+
+	if (!ip || ip->version != 4 || ip->ihl < 5)
+		return FAR_PASS_OTHER;
+	packet->protocol = ip->protocol;
+	packet->outer_ecn = ip->tos & 3;
+	packet->inner = sizeof(struct ethhdr) + ip->ihl * 4;
+	route->family = 2; /* AF_INET */
+	route->ipv4_src = ip->saddr;
+	route->ipv4_dst = ip->daddr;
+	return ip->frag_off & bpf_htons(0x3fff) ? FAR_PASS_FRAGMENT : FAR_OUTCOMES;
+}
+
+inline_always enum far_outcome outer_v6(struct packet *packet, struct bpf_fib_lookup *route)
+{
+	struct ipv6hdr *ip = packet_at(packet, sizeof(struct ethhdr), sizeof(*ip));
+	__u8 *options;
+
+	if (!ip || ip->version != 6)
+		return FAR_PASS_OTHER;
+	packet->protocol = ip->nexthdr;
+	packet->outer_ecn = ip->flow_lbl[0] >> 4 & 3;
+	packet->inner = sizeof(struct ethhdr) + sizeof(*ip);
+	route->family = 10; /* AF_INET6 */
+	__builtin_memcpy(route->ipv6_src, &ip->saddr, sizeof(ip->saddr));
+	__builtin_memcpy(route->ipv6_dst, &ip->daddr, sizeof(ip->daddr));
+	if (packet->protocol == IPPROTO_DSTOPTS) { /* Linux's own tunnels send one: the encapsulation limit */
+		options = packet_at(packet, packet->inner, 8);
+		if (!options)
+			return FAR_PASS_MALFORMED;
+		packet->protocol = options[0];
+		packet->inner += (options[1] & 7) * 8 + 8;
+	}
+	return packet->protocol == IPPROTO_FRAGMENT ? FAR_PASS_FRAGMENT : FAR_OUTCOMES;
+}
+
+/* GUE, variant 0 without options, or variant 1, which is the IP packet itself. */
+inline_always enum far_outcome gue(struct packet *packet, const struct far_settings *settings)
+{
+	struct udphdr *udp = packet_at(packet, packet->inner, sizeof(*udp) + sizeof(struct gue_header));
+	struct gue_header *gue = (void *)(udp + 1);
+	__u8 variant;
+
+	if (!udp || udp->dest != settings->gue_port)
+		return FAR_PASS_OTHER;
+	packet->kind = FAR_GUE;
+	packet->inner += sizeof(*udp);
+	variant = gue->variant_and_length >> 4;
+	if (variant == 4 || variant == 6) {
+		packet->protocol = variant == 4 ? IPPROTO_IPIP : IPPROTO_IPV6;
+		return FAR_OUTCOMES;
+	}
+	if (gue->variant_and_length || gue->flags)
+		return FAR_PASS_OPTION;
+	packet->inner += sizeof(*gue);
+	packet->protocol = gue->protocol;
+	return FAR_OUTCOMES;
+}
+
+inline_always enum far_outcome gre(struct packet *packet)
+{
+	struct gre_header *gre = packet_at(packet, packet->inner, sizeof(*gre));
+
+	if (!gre)
+		return FAR_PASS_MALFORMED;
+	if (gre->flags & ~bpf_htons(0x8000))
+		return FAR_PASS_OPTION;
+	packet->kind = FAR_GRE;
+	packet->inner += gre->flags ? 8 : 4;
+	packet->protocol = gre->protocol == bpf_htons(ETH_P_IP)     ? IPPROTO_IPIP
+			   : gre->protocol == bpf_htons(ETH_P_IPV6) ? IPPROTO_IPV6
+								    : IPPROTO_NONE;
+	return packet->protocol == IPPROTO_NONE ? FAR_PASS_NOT_JOINED : FAR_OUTCOMES;
+}
+
+/* The header between the two IP headers, if there is one. */
+inline_always enum far_outcome carried(struct packet *packet, const struct far_settings *settings)
+{
+	packet->kind = FAR_IPIP;
+	if (packet->protocol == IPPROTO_UDP)
+		return gue(packet, settings);
+	if (packet->protocol == IPPROTO_GRE)
+		return gre(packet);
+	if (packet->protocol == IPPROTO_IPIP || packet->protocol == IPPROTO_IPV6)
+		return FAR_OUTCOMES;
+	return FAR_PASS_OTHER;
+}
+
+/* Congestion marked on the outer header (RFC 6040, section 4.2): `ecn` is the inner packet's, 0 cannot carry
+ * it. */
+inline_always enum far_outcome congestion(struct packet *packet, __u8 ecn)
+{
+	return packet->outer_ecn == 3 && !ecn ? FAR_DROP_ECN : packet->kind;
+}
+
+inline_always enum far_outcome inner_v4(struct packet *packet)
+{
+	struct iphdr *ip = packet_at(packet, packet->inner, sizeof(*ip));
+	struct addr vip;
+	__u64 *count;
+	__u32 check;
+
+	if (!ip || ip->version != 4 || ip->ihl < 5 || bpf_ntohs(ip->tot_len) < ip->ihl * 4)
+		return FAR_PASS_MALFORMED;
+	if (bpf_ntohs(ip->tot_len) > packet_length(packet) - packet->inner)
+		return FAR_PASS_MALFORMED;
+	addr_from_v4(&vip, ip->daddr);
+	count = bpf_map_lookup_elem(&joined, &vip);
+	if (!count)
+		return FAR_PASS_NOT_JOINED;
+	__sync_fetch_and_add(count, 1);
+	packet->inner_version = 4;
+	if (packet->outer_ecn == 3 && (ip->tos & 3) && (ip->tos & 3) != 3) {
+		check = ip->check + bpf_htons(0xffff - (3 - (ip->tos & 3))); /* the sum grows by what is set */
+		ip->check = check + (check >> 16);
+		ip->tos |= 3;
+		return packet->kind;
+	}
+	return congestion(packet, ip->tos & 3);
+}
+
+inline_always enum far_outcome inner_v6(struct packet *packet)
+{
+	struct ipv6hdr *ip = packet_at(packet, packet->inner, sizeof(*ip));
+	struct addr vip;
+	__u64 *count;
+	__u8 ecn;
+
+	if (!ip || ip->version != 6)
+		return FAR_PASS_MALFORMED;
+	if (bpf_ntohs(ip->payload_len) + sizeof(*ip) > packet_length(packet) - packet->inner)
+		return FAR_PASS_MALFORMED;
+	__builtin_memcpy(&vip, &ip->daddr, sizeof(vip));
+	count = bpf_map_lookup_elem(&joined, &vip);
+	if (!count)
+		return FAR_PASS_NOT_JOINED;
+	__sync_fetch_and_add(count, 1);
+	packet->inner_version = 6;
+	ecn = ip->flow_lbl[0] >> 4 & 3;
+	if (packet->outer_ecn == 3 && ecn)
+		ip->flow_lbl[0] |= 0x30;
+	return congestion(packet, ecn);
+}
+
+/* Whether the outer packet would be sent on: only a host that forwards has such an answer. */
+inline_always int goes_on(struct packet *packet, struct bpf_fib_lookup *route)
+{
+	long found;
+
+	if (packet->hook == HOOK_TC) {
+		struct __sk_buff *skb = packet->ctx;
+
+		if (skb->pkt_type) /* not PACKET_HOST */
+			return 1;
+		route->ifindex = skb->ingress_ifindex;
+	} else {
+		route->ifindex = ((struct xdp_md *)packet->ctx)->ingress_ifindex;
+	}
+	found = bpf_fib_lookup(packet->ctx, route, sizeof(*route), 0);
+	return found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH ||
+	       found == BPF_FIB_LKUP_RET_FRAG_NEEDED;
+}
+
+/* linux/bpf.h has these since 6.3; without them the kernel takes off headers of one family only. */
+enum { DECAP_L3_IPV4 = 1 << 7, DECAP_L3_IPV6 = 1 << 8 };
+
+/* FIXED_GSO: the segments' size is that of the inner packet's data, which does not change. */
+inline_always long take_off_tc(struct packet *packet, __s32 room)
+{
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
+
+	if (packet->inner_version != packet->outer_version)
+		flags |= packet->inner_version == 4 ? DECAP_L3_IPV4 : DECAP_L3_IPV6;
+	return bpf_skb_adjust_room(packet->ctx, -room, BPF_ADJ_ROOM_MAC, flags);
+}
+
+inline_always long take_off_xdp(struct packet *packet, __s32 room)
+{
+	struct ethhdr *old = packet_at(packet, 0, sizeof(*old)), *eth, copy;
+
+	if (!old)
+		return -1;
+	copy = *old;
+	if (bpf_xdp_adjust_head(packet->ctx, room))
+		return -1;
+	eth = packet_at(packet, 0, sizeof(*eth));
+	if (!eth)
+		return -1;
+	*eth = copy;
+	return 0;
+}
+
+inline_always enum far_outcome take_off(struct packet *packet)
+{
+	__s32 room = packet->inner - sizeof(struct ethhdr);
+	struct ethhdr *eth;
+
+	if (packet->hook == HOOK_TC ? take_off_tc(packet, room) : take_off_xdp(packet, room))
+		return FAR_PASS_REFUSED;
+	eth = packet_at(packet, 0, sizeof(*eth));
+	if (eth)
+		eth->h_proto = packet->inner_version == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+	return packet->kind;
+}
+
+inline_always enum far_outcome outer(struct packet *packet, struct bpf_fib_lookup *route)
+{
+	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth));
+
+	if (!eth)
+		return FAR_PASS_OTHER;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		packet->outer_version = 4;
+		return outer_v4(packet, route);
+	}
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		packet->outer_version = 6;
+		return outer_v6(packet, route);
+	}
+	return FAR_PASS_OTHER;
+}
+
+/* A fragment is worth a name of its own only if it is a tunnel's. */
+inline_always enum far_outcome only_tunnels(struct packet *packet, enum far_outcome outcome)
+{
+	if (outcome != FAR_PASS_FRAGMENT || packet->protocol == IPPROTO_IPIP || packet->protocol == IPPROTO_IPV6 ||
+	    packet->protocol == IPPROTO_GRE)
+		return outcome;
+	return FAR_PASS_OTHER;
+}
+
+inline_always enum far_outcome unwrap(struct packet *packet)
+{
+	struct far_settings *settings;
+	struct bpf_fib_lookup route;
+	enum far_outcome outcome;
+	__u32 zero = 0;
+
+	settings = bpf_map_lookup_elem(&far_settings, &zero);
+	if (!settings)
+		return FAR_PASS_OTHER;
+	__builtin_memset(&route, 0, sizeof(route));
+	outcome = outer(packet, &route);
+	if (outcome != FAR_OUTCOMES)
+		return only_tunnels(packet, outcome);
+	outcome = carried(packet, settings);
+	if (outcome != FAR_OUTCOMES)
+		return outcome;
+	if (packet->protocol != IPPROTO_IPIP && packet->protocol != IPPROTO_IPV6)
+		return FAR_PASS_NOT_JOINED;
+	if (goes_on(packet, &route))
+		return FAR_PASS_NOT_HERE;
+	outcome = packet->protocol == IPPROTO_IPIP ? inner_v4(packet) : inner_v6(packet);
+	return outcome == packet->kind ? take_off(packet) : outcome;
+}
+
+/* The one way out. */
+inline_always int leave(struct packet *packet, enum far_outcome outcome)
+{
+	__u32 index = outcome;
+	__u64 *count = bpf_map_lookup_elem(&far_outcomes, &index);
+
+	if (count)
+		(*count)++;
+	if (outcome == FAR_DROP_ECN)
+		return packet->hook == HOOK_XDP ? XDP_DROP : TC_ACT_SHOT;
+	return packet->hook == HOOK_XDP ? XDP_PASS : TC_ACT_UNSPEC;
+}
+
+enum { HEADERS = 160 }; /* bytes that are looked at: Ethernet, IPv6 with options, UDP, GUE, IPv6 */
+
+SEC("tc")
+int far_end_tc(struct __sk_buff *skb)
+{
+	struct packet packet = {.ctx = skb, .hook = HOOK_TC};
+	__u32 linear = skb->data_end - skb->data;
+
+	if (linear < HEADERS && linear < skb->len)
+		bpf_skb_pull_data(skb, skb->len < HEADERS ? skb->len : HEADERS);
+	return leave(&packet, unwrap(&packet));
+}
+
+SEC("xdp")
+int far_end_xdp(struct xdp_md *ctx)
+{
+	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP};
+
+	return leave(&packet, unwrap(&packet));
+}
+
+/* `pylvs realserver check`: a frame sent on lo with our mark arrives as if it had come by the interface. */
+SEC("tc")
+int inject(struct __sk_buff *skb)
+{
+	if (!inject_mark || skb->mark != inject_mark)
+		return TC_ACT_UNSPEC;
+	return bpf_redirect(inject_interface, BPF_F_INGRESS);
+}
