@@ -73,7 +73,7 @@ SCHEDULERS = (
 ENGINES = ("", "sip")
 AVAILABLE = 1
 OVERLOAD = 2
-NOW, LINK, UNLINK, CHANGED, RESCHEDULE = range(5)
+NOW, LINK, UNLINK, CHANGED, RESCHEDULE, END = range(6)
 DESTINATIONS_MAX = 1024
 LOCALS_MAX = 4096
 TRASH_SECONDS = 1  # a packet that is on its way to a deleted destination is through by then
@@ -541,6 +541,14 @@ class Director:
             members = self._destinations(service)
             del members[addresses.pack(destination.address), swap16(destination.port)]
             self._changed(service, members)
+
+    def end_connections(self, key: ServiceKey, destination: Destination) -> int:
+        """End every connection of a destination, for a client to see as a reset; how many there were. NoSuchService,
+        NoSuchDestination."""
+        with self.locked_once():
+            service = self._slot_of(key)
+            self._run(END, service, self._member(service, destination))
+            return int(struct.unpack_from("=i", self._control.context, 12)[0])
 
     def _discard(self, key: bytes, slot: int, now: int) -> None:
         """To the trash with a destination that is in no list any more."""

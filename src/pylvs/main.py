@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "detach": ("pylvs.attach", "take the data plane off interfaces"),
     "status": ("pylvs.attach", "where the data plane is, and in which mode"),
     "outcomes": ("pylvs.outcomes", "what became of the packets, by name"),
+    "drain": ("pylvs.drain", "let a destination's connections end before it goes"),
     "set": ("pylvs.tuning", "change a knob of net.ipv4.vs.*"),
     "get": ("pylvs.tuning", "show the knobs of net.ipv4.vs.*"),
     "mark": ("pylvs.marks", "firewall marks for the data plane"),

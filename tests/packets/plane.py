@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The data plane in a network namespace of its own, where frames are only ever handed to it by BPF_PROG_TEST_RUN.
+"""The data plane in a network namespace of its own, where BPF_PROG_TEST_RUN alone hands it frames.
 
 Loading takes the verifier half a second, so one process loads once and empties every map between two tests
 (`Plane.wipe`); test_harness.py proves that an emptied data plane is as good as a new one.
@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pylvs.dataplane.attach import forward_on_loopback
+from pylvs.dataplane.attach import Attacher
 from pylvs.dataplane.clock import clock
+from pylvs.dataplane.entries import Entries, Entry
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import F_MMAPABLE, OF_MAPS, Map, MapType, Program, skb_context, xdp_context
 from pylvs.dataplane.mapped import MappedArray
@@ -56,16 +57,18 @@ class Unattached(Director):
     """The real table, on no interface."""
 
     def _attach(self) -> None:
-        forward_on_loopback()
+        Attacher(self.instance).attach([])
 
 
 class Network:
-    """A network namespace that nothing but this process's descriptor holds: the director's side of `cast`."""
+    """A network namespace with the director's side of `cast`; it goes when this process ends, however it ends."""
 
     def __init__(self) -> None:
         with _back_home():
             _checked(_libc.unshare(CLONE_NEWNET))
             self.fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+            # Somebody who lives there: else its data plane would count as left behind and be cleared away.
+            self.dweller = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
             self._build()
 
     def _build(self) -> None:
@@ -79,12 +82,7 @@ class Network:
                 f"addr add {side.ip6}/64 dev {name} nodad",
             )
             for host in cast.NEIGHBOURS[name]:
-                _ip(
-                    *(
-                        f"neigh add {a} lladdr {host.mac} dev {name} nud permanent"
-                        for a in (host.ip, host.ip6)
-                    )
-                )
+                _ip(*(f"neigh add {a} lladdr {host.mac} dev {name} nud permanent" for a in (host.ip, host.ip6)))
         for vip in cast.VIPS:
             _ip(f"addr add {vip}/{32 if '.' in vip else 128} dev eth0")
 
@@ -96,6 +94,7 @@ class Network:
             yield
 
     def close(self) -> None:
+        self.dweller.communicate()
         os.close(self.fd)
 
 
@@ -125,10 +124,8 @@ class Plane:
         self.instance = Instance.here()
         with self.instance.locked():
             create(self.instance, Path(OBJECT), entries=1 << TABLE_BITS)
-        forward_on_loopback()
-        self.programs: dict[str, Program] = {
-            hook: self.instance.program(f"director_{hook}") for hook in HOOKS
-        }
+        Attacher(self.instance).attach([])
+        self.programs: dict[str, Program] = {hook: self.instance.program(f"director_{hook}") for hook in HOOKS}
         self.outcome_names = list(self.instance.layouts.enum("outcome"))[:-1]  # the last one is their number
         self.index = {name: socket.if_nametoindex(name) for name in cast.DIRECTOR}
         self._fresh()
@@ -147,9 +144,7 @@ class Plane:
 
     def wipe(self) -> None:
         """As it was when it was new."""
-        _zero(
-            self.instance.map("connections")
-        )  # first: the sweep then finds no entry that speaks of a record
+        _zero(self.instance.map("connections"))  # first: the sweep then finds no entry that speaks of a record
         for map in self._maps():
             if map.info.type not in OF_MAPS:
                 _zero(map) if map.info.type in ARRAYS else _empty(map)
@@ -188,11 +183,14 @@ class Plane:
         rows = [line.split() for line in self.adm("-L -n -c").splitlines()[2:]]
         return sorted(" ".join([row[0], *row[2:]]) for row in rows)
 
+    def entries(self) -> list[Entry]:
+        """The live entries of the connection table, as they are."""
+        table = Entries(self.instance, self.instance.layouts)
+        return [Entry(*entry) for entry in table.raw(self.tick())]
+
     # --- packets
 
-    def run(
-        self, hook: str, frame: bytes, *, interface: str = "eth0", mark: int = 0, gso_size: int = 0
-    ) -> Result:
+    def run(self, hook: str, frame: bytes, *, interface: str = "eth0", mark: int = 0, gso_size: int = 0) -> Result:
         """Hand one frame to a hook, once."""
         before = self.outcomes()
         ctx = self._context(hook, frame, self.index[interface], mark, gso_size)
@@ -245,9 +243,7 @@ class Plane:
             for port in range(len(sources)):
                 packet = l3(src=sources[0], dst=vip) / cast.UDP(sport=port + 1, dport=7)
                 self.run("tc", bytes(cast.sent_by(cast.CLIENT, packet)))
-        return {
-            values["address"]: {name: values[name] for name in HOP} for *_, values in self._destinations()
-        }
+        return {values["address"]: {name: values[name] for name in HOP} for *_, values in self._destinations()}
 
     def tick(self) -> int:
         """The data plane's clock."""

@@ -16,7 +16,7 @@ import pytest
 
 from pylvs.attach import UsageError, run
 from pylvs.dataplane import namespaces
-from pylvs.dataplane.attach import Attacher, Mode, forward_on_loopback, mode_of, refusal, wants_xdp
+from pylvs.dataplane.attach import Attacher, Mode, prepare_loopback, mode_of, refusal, wants_xdp
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.interfaces import Interface, driver, interfaces
 from pylvs.errors import DataPlaneError
@@ -243,8 +243,8 @@ def test_an_interface_that_comes_back_is_attached_again(instance: Instance) -> N
 @needs_root
 def test_loopback_alone_forwards(network: None) -> None:
     """The route lookup of the data plane needs it, and the host must forward nothing by it."""
-    forward_on_loopback()
-    forward_on_loopback()
+    prepare_loopback()
+    prepare_loopback()
     for family in ("ipv4", "ipv6"):
         found = {name: _forwarding(family, name) for name in ("lo", "eth0", "all")}
         assert found == {"lo": "1", "eth0": "0", "all": "0"}

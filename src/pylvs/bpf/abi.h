@@ -278,7 +278,7 @@ struct estimate {
 };
 
 /* The argument of the `control` programs. */
-enum control { CONTROL_NOW = 0, CONTROL_LINK, CONTROL_UNLINK, CONTROL_CHANGED, CONTROL_RESCHEDULE };
+enum control { CONTROL_NOW = 0, CONTROL_LINK, CONTROL_UNLINK, CONTROL_CHANGED, CONTROL_RESCHEDULE, CONTROL_END };
 struct control_args {
 	__u32 operation;
 	__u32 service;

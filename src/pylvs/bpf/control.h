@@ -269,6 +269,42 @@ inline_always void unlink_destination(struct service *service, struct destinatio
 		service->cursor = (__u64)before << 32;
 }
 
+struct ending {
+	__u32 destination;
+	__u32 now;
+	__u32 second;
+	__u32 ended;
+};
+
+static long end_visit(__u32 number, void *context)
+{
+	struct ending *ending = context;
+	struct connection_set *set = set_get(number);
+
+	if (!set)
+		return 1;
+	for (int way = 0; way < WAYS; way++) {
+		struct connection *connection = &set->way[way];
+
+		if (connection->tag >= TAG_FIRST && connection->destination == ending->destination)
+			ending->ended += connection_end(connection, ending->now, ending->second);
+	}
+	return 0;
+}
+
+/* Ends every connection of a destination: the next packet of each has none, and the host answers it with RST. */
+inline_always __u32 end_connections(__u32 destination, __u32 now)
+{
+	struct settings *setting = settings_get();
+	struct ending ending = {.destination = destination, .now = now};
+
+	if (!setting)
+		return 0;
+	ending.second = setting->second;
+	bpf_loop(set_mask + 1, end_visit, &ending, 0);
+	return ending.ended;
+}
+
 SEC("syscall")
 int control(struct control_args *args)
 {
@@ -283,6 +319,10 @@ int control(struct control_args *args)
 		link_destination(service, destination, args->destination);
 	if (args->operation == CONTROL_UNLINK && destination)
 		unlink_destination(service, destination, args->destination);
+	if (args->operation == CONTROL_END) {
+		args->result = end_connections(args->destination, args->now);
+		return 0;
+	}
 	if (args->operation != CONTROL_NOW)
 		scheduler_changed(service, args->service, args->operation == CONTROL_RESCHEDULE);
 	args->result = 0;

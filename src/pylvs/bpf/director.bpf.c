@@ -59,6 +59,8 @@ inline_always enum outcome admit(struct packet *packet, struct destination *dest
 	if (unlikely(flow->ttl <= 1))
 		return REFUSE_TTL;
 	flow->mtu = mtu_towards(destination, method);
+	if (unlikely(!setting->pmtu_disc) && method == METHOD_TUN && flow->family == 4)
+		flow->flags &= ~FLOW_DF; /* the outer header's, by which the packet may be cut */
 	if (unlikely(wire_length(packet) > flow->mtu) && flow->flags & FLOW_DF && setting->pmtu_disc)
 		return decrement_ttl(packet, flow->l3) ? DROP_ERROR : REFUSE_TOO_BIG; /* the kernel quotes it so */
 	return OUTCOMES;

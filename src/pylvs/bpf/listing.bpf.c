@@ -56,6 +56,7 @@ struct bpf_iter__bpf_map_elem {
 
 #define inline_always static __attribute__((always_inline)) inline
 
+enum { GROUPS = 8 }; /* of an IPv6 address */
 enum { NAME = 16, FIRST_TAG = 2, FAR_TICKS = 1 << 30 };
 
 struct name {
@@ -97,12 +98,9 @@ static const struct name protocols[4] = {{"TCP", 3}, {"UDP", 3}, {"SCTP", 4}, {"
 static __u32 protocol_index(__u8 protocol)
 {
 	switch (protocol) {
-	case PROTO_TCP:
-		return 0;
-	case PROTO_UDP:
-		return 1;
-	case PROTO_SCTP:
-		return 2;
+	case PROTO_TCP: return 0;
+	case PROTO_UDP: return 1;
+	case PROTO_SCTP: return 2;
 	}
 	return 3;
 }
@@ -112,7 +110,6 @@ static __u32 protocol_index(__u8 protocol)
  * their calls, which keeps the number of paths small. */
 enum { LINE = 256, MORE = 64 };
 char line[LINE + MORE];
-struct addr scratch;
 
 inline_always __u32 put(__u32 at, char letter)
 {
@@ -149,16 +146,75 @@ inline_always __u32 put_ipv4(__u32 at, __u32 address)
 	return put_number(at, address & 255);
 }
 
+inline_always char hexadecimal(__u32 digit)
+{
+	return digit < 10 ? '0' + digit : 'a' + digit - 10;
+}
+
+__noinline __u32 put_group(__u32 at, __u32 group)
+{
+	if (group >= 0x1000)
+		at = put(at, hexadecimal(group >> 12 & 15));
+	if (group >= 0x100)
+		at = put(at, hexadecimal(group >> 8 & 15));
+	if (group >= 0x10)
+		at = put(at, hexadecimal(group >> 4 & 15));
+	return put(at, hexadecimal(group & 15));
+}
+
+/* The longest run of two zero groups or more, the first of several: its first group, and in the upper half
+ * the group after it. `zeros` has a bit for each group. */
+__noinline __u32 longest_run(__u32 zeros)
+{
+	for (__u32 length = GROUPS; length >= 2; length--)
+		for (__u32 first = 0; first + length <= GROUPS; first++) {
+			__u32 run = ((1 << length) - 1) << first;
+
+			if ((zeros & run) == run)
+				return first | (first + length) << 16;
+		}
+	return GROUPS | GROUPS << 16;
+}
+
+inline_always __u32 group_of(__u64 high, __u64 low, __u32 i)
+{
+	return (i < 4 ? high : low) >> (48 - i % 4 * 16) & 0xffff;
+}
+
+/* As inet_ntop(3) writes it, so ::1.2.3.4 with a dotted end. */
+__noinline __u32 put_ipv6(__u32 at, __u64 high, __u64 low)
+{
+	__u32 zeros = 0, run, from, to;
+
+	high = bpf_be64_to_cpu(high);
+	low = bpf_be64_to_cpu(low);
+	for (__u32 i = 0; i < GROUPS; i++)
+		zeros |= (group_of(high, low, i) == 0) << i;
+	run = longest_run(zeros);
+	from = run & 0xffff;
+	to = run >> 16;
+	for (__u32 i = 0; i < GROUPS; i++) {
+		if (i >= from && i < to) {
+			if (i == from)
+				at = put(at, ':');
+			continue;
+		}
+		if (i)
+			at = put(at, ':');
+		if (i == 6 && from == 0 && to == 6)
+			return put_ipv4(at, low);
+		at = put_group(at, group_of(high, low, i));
+	}
+	return from < to && to == GROUPS ? put(at, ':') : at;
+}
+
 /* `10.0.0.1:80`, `[fd00::1]:80` */
 __noinline __u32 put_endpoint(__u32 at, __u64 high, __u64 low, __u32 port)
 {
 	if (!high && (__u32)low == bpf_htonl(0xffff)) {
 		at = put_ipv4(at, bpf_ntohl(low >> 32));
 	} else {
-		scratch.high = high;
-		scratch.low = low;
-		/* the helper counts the zero at the end too */
-		at += BPF_SNPRINTF(line + at % LINE, MORE, "[%pI6c]", &scratch) - 1;
+		at = put(put_ipv6(put(at, '['), high, low), ']');
 	}
 	return put_number(put(at, ':'), port);
 }
@@ -214,8 +270,7 @@ static __noinline int print_row(struct seq_file *seq, struct connection *entry)
 	at = put_expiry(at, left);
 	at = put_name(at, &states[names & 3][entry->state & (STATES - 1)], 11);
 	at = put_column(at, entry->client.high, entry->client.low, bpf_ntohs(entry->cport));
-	at = put_column(at, entry->virtual.high, entry->virtual.low,
-			invalid ? 65535 : bpf_ntohs(entry->vport));
+	at = put_column(at, entry->virtual.high, entry->virtual.low, invalid ? 65535 : bpf_ntohs(entry->vport));
 	at = put_endpoint(at, server.high, server.low, invalid ? 65535 : bpf_ntohs(entry->rport));
 	at = put(at, '\n');
 	bpf_seq_write(seq, line, at % LINE);

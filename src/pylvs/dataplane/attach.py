@@ -110,7 +110,7 @@ class Attacher:
 
     def attach(self, wanted: Iterable[Interface]) -> list[Attachment]:
         """Attach on these interfaces in the mode that was chosen; what is attached already stays."""
-        forward_on_loopback()
+        prepare_loopback()
         with self.instance.locked():
             mode = mode_of(self.instance)
             return [self._attach(interface, mode) for interface in wanted]
@@ -243,14 +243,22 @@ class Attacher:
             self.instance.remove()
 
 
-def forward_on_loopback() -> None:
-    """Switch on `net.*.conf.lo.forwarding` in the caller's network namespace.
+LOOPBACK_SETTINGS = (
+    # `bpf_fib_lookup` for a route out of the host, asked as from lo, answers FWD_DISABLED otherwise
+    "ipv4/conf/lo/forwarding",
+    "ipv6/conf/lo/forwarding",
+    # tunnelled packets that have to be fragmented go through the host's own forwarding, from lo
+    "ipv4/conf/lo/accept_local",
+)
 
-    `bpf_fib_lookup` for a route out of the host, asked as from lo, answers FWD_DISABLED otherwise; on lo
-    alone it makes the host forward nothing.
+
+def prepare_loopback() -> None:
+    """Switch on, in the caller's network namespace, what the data plane asks of lo.
+
+    Nothing but the host itself sends by lo, so it forwards nothing for others by this.
     """
-    for family in ("ipv4", "ipv6"):
-        path = f"/proc/sys/net/{family}/conf/lo/forwarding"
+    for name in LOOPBACK_SETTINGS:
+        path = f"/proc/sys/net/{name}"
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -205,11 +205,23 @@ inline_always int write_outer(struct packet *packet, struct destination *destina
 					: write_outer_v6(packet, destination, length, protocol);
 }
 
+/* Too big for the way and allowed to be cut: the kernel forwards and fragments it, as a packet that came in by lo. */
+inline_always enum outcome send_in_fragments(struct packet *packet)
+{
+	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth));
+
+	if (!eth || packet->hook == HOOK_XDP)
+		return DROP_ERROR;
+	__builtin_memset(eth->h_dest, 0, ETH_ALEN); /* lo's own address */
+	packet->flow->verdict = bpf_redirect(LOOPBACK, BPF_F_INGRESS);
+	return FORWARD_TUN;
+}
+
 inline_always enum outcome tun_forward(struct packet *packet, struct destination *destination, enum hop hop)
 {
 	__u64 sum = 0;
 	int wants_sum = destination->tunnel_flags & TUNNEL_CSUM && destination->tunnel != TUNNEL_IPIP;
-	int has_sum = wants_sum && !inner_sum(packet, &sum);
+	int has_sum = wants_sum && !inner_sum(packet, &sum), cut;
 
 	if (wants_sum && !has_sum && destination->tunnel == TUNNEL_GRE)
 		return DROP_ERROR; /* its header would have to be another one */
@@ -217,9 +229,14 @@ inline_always enum outcome tun_forward(struct packet *packet, struct destination
 		return DROP_ERROR;
 	if (has_sum && packet->flow->family == 6)
 		sum += checksum_delta(bpf_htons(packet->flow->ttl), bpf_htons(packet->flow->ttl - 1));
+	cut = packet->flow->family == 4 && destination->family == 4 && packet->flow->length > packet->flow->mtu &&
+	      wire_length(packet) > packet->flow->mtu;
+	packet->flow->ttl += cut; /* the kernel takes one off again */
 	if (make_room(packet, destination, tunnel_overhead(destination)) ||
 	    write_outer(packet, destination, has_sum ? &sum : 0))
 		return DROP_ERROR;
+	if (cut)
+		return send_in_fragments(packet);
 	return send_to_destination(packet, destination, hop, FORWARD_TUN);
 }
 
