@@ -89,9 +89,7 @@ class MemoryTable(Plan):
 
     def set_timeouts(self, timeouts: Timeouts) -> None:
         old = self._timeouts
-        self._timeouts = Timeouts(
-            timeouts.tcp or old.tcp, timeouts.tcp_fin or old.tcp_fin, timeouts.udp or old.udp
-        )
+        self._timeouts = Timeouts(timeouts.tcp or old.tcp, timeouts.tcp_fin or old.tcp_fin, timeouts.udp or old.udp)
 
     def totals(self) -> tuple[Counters, Counters]:
         return Counters(), Counters()

@@ -8,9 +8,8 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from memory import MemoryTable
-
 from pylvs.model import Destination, ServiceKey, SyncDaemon, Timeouts, VirtualService
+from tests.ipvsadm.memory import MemoryTable
 
 Change = list[Any]
 

@@ -7,12 +7,11 @@ import io
 import shlex
 from dataclasses import dataclass, field
 
-from memory import MemoryTable
-
 from pylvs.errors import NotPermitted
 from pylvs.ipvsadm import proc
 from pylvs.ipvsadm.run import Session
 from pylvs.model import Table
+from tests.ipvsadm.memory import MemoryTable
 
 PROC_MODES = "".join(f"444 /proc/net/{name}\n" for name in sorted(proc.FILES))
 

@@ -90,7 +90,4 @@ def destinations(draw: st.DrawFn, key: ServiceKey) -> Destination:
 def tables(draw: st.DrawFn) -> list[tuple[VirtualService, list[Destination]]]:
     chosen = draw(st.lists(services(), max_size=6, unique_by=lambda service: service.key))
     unique = lambda there: (there.address, there.port)  # noqa: E731
-    return [
-        (service, draw(st.lists(destinations(service.key), max_size=5, unique_by=unique)))
-        for service in chosen
-    ]
+    return [(service, draw(st.lists(destinations(service.key), max_size=5, unique_by=unique))) for service in chosen]

@@ -90,8 +90,6 @@ def test_the_grammar_is_whole() -> None:
 def test_bash_completes(typed: list[str], offered: set[str]) -> None:
     """What bash would offer after these words."""
     words = " ".join(f"'{word}'" for word in typed)
-    ask = (
-        f"COMP_WORDS=({words}); COMP_CWORD={len(typed) - 1}; _pylvsadm; printf '%s\\n' \"${{COMPREPLY[@]}}\""
-    )
+    ask = f"COMP_WORDS=({words}); COMP_CWORD={len(typed) - 1}; _pylvsadm; printf '%s\\n' \"${{COMPREPLY[@]}}\""
     answer = subprocess.run(["bash", "-c", f"{bash()}\n{ask}"], capture_output=True, text=True, check=True)
     assert set(answer.stdout.split()) == offered

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorder import Recorder
 
 from pylvs.ipvsadm.run import Session
+from tests.ipvsadm.recorder import Recorder
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "parsed.json").read_text())
 

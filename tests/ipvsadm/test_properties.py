@@ -7,12 +7,12 @@ import io
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from memory import MemoryTable, snapshot
-from strategies import tables
 
 from pylvs.ipvsadm.grammar import COMMANDS, OPTIONS
 from pylvs.ipvsadm.run import Session
 from pylvs.model import Destination, VirtualService
+from tests.ipvsadm.memory import MemoryTable, snapshot
+from tests.ipvsadm.strategies import tables
 
 Configured = list[tuple[VirtualService, list[Destination]]]
 STATUSES = {0, 1, 2, 255}
@@ -58,9 +58,7 @@ BAD_LINES = [b"-A -t 1.2.3.4:80 -s nosuch", b"-L", b"nonsense", b"-a -t 1.2.3.4:
 
 
 @given(tables(), st.integers(0, 10), st.sampled_from(BAD_LINES))
-def test_atomic_restore_with_a_bad_line_changes_nothing(
-    configured: Configured, place: int, bad: bytes
-) -> None:
+def test_atomic_restore_with_a_bad_line_changes_nothing(configured: Configured, place: int, bad: bytes) -> None:
     """One line on standard error names the bad one's number."""
     table, wanted = filled([]), filled(configured)
     run(table, "-A", "-t", "10.0.0.1:80")

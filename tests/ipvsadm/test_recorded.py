@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shell import Shell
+
+from tests.ipvsadm.shell import Shell
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "cli.json").read_text())
 
