@@ -8,6 +8,7 @@ REAL_1 .. REAL_3 (DR)
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -70,19 +71,18 @@ def sent_to(host: Host, packet: Packet) -> Packet:
 
 
 def names(text: str) -> str:
-    """Names of the cast in a command line become addresses: `-t VIP:80 -r REAL_1`."""
-    for name in sorted(ADDRESSES, key=len, reverse=True):
-        text = text.replace(name, ADDRESSES[name])
-    return text
+    """Names of the cast in a line become addresses: `-t VIP:80 -r REAL_1`."""
+    return _NAME.sub(lambda match: ADDRESSES[match[0]], text)
 
 
 ADDRESSES = {
     **{name: host.ip for name, host in globals().items() if isinstance(host, Host)},
     **{f"{name}_6": f"[{host.ip6}]" for name, host in globals().items() if isinstance(host, Host)},
+    "VIP": VIP,
     "NAT_VIP": NAT_VIP,
     "TUN_VIP": TUN_VIP,
-    "VIP": VIP,
-    "NAT_VIP_6": f"[{NAT_VIP6}]",
-    "TUN_VIP_6": f"[{TUN_VIP6}]",
-    "VIP_6": f"[{VIP6}]",
+    "VIP_6": VIP6,
+    "NAT_VIP_6": NAT_VIP6,
+    "TUN_VIP_6": TUN_VIP6,
 }
+_NAME = re.compile("|".join(sorted(ADDRESSES, key=len, reverse=True)))

@@ -11,12 +11,14 @@ import ctypes
 import hashlib
 import io
 import os
+import re
 import shlex
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +181,8 @@ class Plane:
         return [" ".join(line.split()) for line in self.adm("-L -n").splitlines()[3:]]
 
     def connections(self) -> list[str]:
-        """The rows of `pylvsadm -L -n -c` without their expiry, sorted."""
-        rows = [line.split() for line in self.adm("-L -n -c").splitlines()[2:]]
+        """The rows of `pylvsadm -L -n -c` without their expiry, IPv6 abbreviated, sorted."""
+        rows = [short(line).split() for line in self.adm("-L -n -c").splitlines()[2:]]
         return sorted(" ".join([row[0], *row[2:]]) for row in rows)
 
     def entries(self) -> list[Entry]:
@@ -261,6 +263,11 @@ class Plane:
                     base,
                     dict(zip(record.names, record.unpack_from(memory, base), strict=True)),
                 )
+
+
+def short(line: str) -> str:
+    """The line with its IPv6 addresses abbreviated."""
+    return re.sub(r"\[([0-9a-f:]+)\]", lambda match: f"[{ip_address(match[1])}]", line)
 
 
 def _empty(map: Map) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A test is a row: a sentence, a table, frames in, and what comes out: verdict, outcome and the whole frame.
 
-The same rows go through both hooks. At XDP a frame that the hook passes goes on to TC, as on a machine, and the row says
-with `xdp` what XDP itself made of it where that is not the end of the matter.
+The same rows go through both hooks. At XDP a frame that the hook passes goes on to TC, as on a machine, and the row
+says with `xdp` what XDP itself made of it where that is not the end of the matter.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TO_TC = "PASS_TO_TC"
 class Step:
     """One frame in, and what becomes of it. `arrives` None: it is dropped, or passed as it came.
 
-    `free` names what is not to be foretold in `arrives`: "id" of the outer IPv4 header, "sport" of a tunnel's UDP header.
+    `free` names what is not to be foretold in `arrives`: "id" of the outer IPv4 header, "sport" of a tunnel's UDP.
     """
 
     sends: Packet
@@ -39,8 +39,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Row:
-    """`listing` and `connections` are what `pylvsadm -L -n` and `-L -n -c` say at the end (None: not looked at); `totals`
-    the same for connections, packets in and out, bytes in and out."""
+    """`listing` and `connections` are what `pylvsadm -L -n` and `-L -n -c` say at the end (None: not looked at),
+    `totals` the counters: connections, packets in and out, bytes in and out."""
 
     sentence: str
     table: Sequence[str]
@@ -108,16 +108,18 @@ def check(step: Step, outcome: str, frame: bytes, result: Result) -> None:
 
 
 def _expected(step: Step, frame: bytes) -> bytes:
-    """The frame that should come, what is free in it taken from the one that came; its checksums must follow."""
+    """The frame that should come; what is free in it is taken from the one that came, and its checksums follow."""
     packet = step.arrives
     if not step.free or packet is None:
         return bytes(packet)
     found, packet = Ether(frame), packet.copy()
     if "id" in step.free:
-        assert IP in found and found[IP].id
+        assert IP in found
+        assert found[IP].id
         packet[IP].id = found[IP].id
     if "sport" in step.free:
-        assert UDP in found and found[UDP].sport >= 0xC000
+        assert UDP in found
+        assert found[UDP].sport >= 0xC000
         packet[UDP].sport = found[UDP].sport
     return bytes(packet)
 
@@ -161,9 +163,7 @@ def ip(src: str, dst: str, **fields: Any) -> Packet:
 
 
 def tcp(sport: int, dport: int, flags: str = "A", data: int = 0) -> Packet:
-    return TCP(sport=sport, dport=dport, flags=flags, seq=1000, ack=2000 if "A" in flags else 0) / payload(
-        data
-    )
+    return TCP(sport=sport, dport=dport, flags=flags, seq=1000, ack=2000 if "A" in flags else 0) / payload(data)
 
 
 def udp(sport: int, dport: int, data: int = 5, **fields: Any) -> Packet:
