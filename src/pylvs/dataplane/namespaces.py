@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SO_NETNS_COOKIE = 71
@@ -41,27 +41,33 @@ def _reachable() -> Iterator[str]:
 
 def live_cookies() -> set[int]:
     """Cookies of every namespace reachable from here; entered one after another by a thread made for it."""
-    found: dict[tuple[int, int], str] = {}
+    found: dict[tuple[int, int], int] = {}
     for path in _reachable():
-        try:
-            status = os.stat(path)
-        except OSError:
-            continue
-        found.setdefault((status.st_dev, status.st_ino), path)
+        _hold(path, found)
     cookies: set[int] = set()
-    visitor = threading.Thread(target=_visit, args=(list(found.values()), cookies))
+    visitor = threading.Thread(target=_visit, args=(found.values(), cookies))
     visitor.start()
     visitor.join()
     return cookies
 
 
-def _visit(paths: list[str], cookies: set[int]) -> None:
+def _hold(path: str, found: dict[tuple[int, int], int]) -> None:
+    """Open the namespace at once: a moment later that process may have ended, or moved to another one."""
+    try:
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) in found:
+            return
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    status = os.fstat(fd)
+    if found.setdefault((status.st_dev, status.st_ino), fd) != fd:
+        os.close(fd)
+
+
+def _visit(namespaces: Iterable[int], cookies: set[int]) -> None:
     cookies.add(cookie())
-    for path in paths:
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue
+    for fd in namespaces:
         if _libc.setns(fd, CLONE_NEWNET) == 0:
             cookies.add(cookie())
         os.close(fd)
