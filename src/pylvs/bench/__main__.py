@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`python -m pylvs.bench`."""
+
+from __future__ import annotations
+
+import sys
+
+from pylvs.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(["bench", *sys.argv[1:]]))

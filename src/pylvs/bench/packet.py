@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ns a packet, by test runs of many flows: every row beside its references, round by round."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+from pylvs.bench.frames import ACK, SYN, frame
+from pylvs.bench.generator import Flows, Generator
+from pylvs.bench.stage import Stage, number
+from pylvs.dataplane.open import OBJECT
+from pylvs.model import (
+    ConfiguredService,
+    Destination,
+    ForwardingMethod,
+    Protocol,
+    ServiceKey,
+    VirtualService,
+)
+
+ENTRIES = 1 << 21  # twice a million flows, rounded up: for our table and for the reference maps
+BIG_ENTRIES = 1 << 24
+SIZES = (1, 1_000, 100_000, 1_000_000)
+BIG = 10_000_000
+ROUNDS = 7
+PARTS = 5  # runs of a sample
+RUN_NS = 8e6  # of CPU time in each run
+REPEAT = (5_000, 400_000)
+NEW = 8_000  # new connections a run: few enough to leave the table almost empty
+TRIES = 5
+SHARE = 0.95  # of the packets that must take the way that is measured; at ten million some sets overflow
+MEASURE = "xdp"
+
+VIP, VIP6, ELSEWHERE = "198.18.0.1", "2001:db8::1:1", "198.18.9.9"
+CLIENTS, CLIENTS6 = number("10.0.0.0"), number("2001:db8::2:0")
+REAL, REAL6, LOCAL = "172.16.0.1", "2001:db8::1:2", "172.31.0.0"
+LOCALS = 32
+
+SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos")
+CROWDS = (10, 100, 1024)
+
+
+@dataclass
+class Row:
+    """One line of the result: what is run, how it must end, and the samples of each round, in ns."""
+
+    name: str
+    hook: str
+    count: int
+    generator: Generator
+    target: int
+    flows: Flows
+    packet: bytes
+    stage: Stage | None = None
+    outcome: str = ""
+    service: tuple[int, int] = (6, 80)
+    fresh: bool = False  # new connections: an empty table before each run
+    start: int | None = None  # flows one after another, from this number on
+    repeat: int = 0
+    samples: list[float] = field(default_factory=list)
+    shares: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def new(self) -> bool:
+        return self.start is not None
+
+    @property
+    def key(self) -> str:
+        return f"{self.name} · {self.hook} · {self.count}"
+
+
+class Wrong(AssertionError):
+    """The packets did not go the way that is measured."""
+
+
+class Bench:
+    """Rows and their rounds."""
+
+    def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
+        self.say = say
+        self.rows: list[Row] = []
+        self._cold = mmap.mmap(-1, 64 << 20)
+        self._patch = b"\1" * (64 << 20)
+
+    def run(self, rounds: int) -> None:
+        """All rows, `rounds` times, each beside an empty run of the same kind."""
+        for round in range(rounds + 1):
+            self.say(f"round {round} of {rounds}")
+            for row in self.rows:
+                sample = self._sample(row, round)
+                if round:  # the first one finds out how long things take
+                    row.samples.append(sample)
+
+    def _sample(self, row: Row, round: int) -> float:
+        row.repeat = row.repeat or (NEW if row.new else REPEAT[0])
+        for attempt in range(TRIES):
+            if (sample := self._run(row, round * TRIES + attempt)) is not None:
+                return sample
+        raise Wrong(f"{row.key}: the packets went other ways: {row.shares}")
+
+    def _run(self, row: Row, seed: int) -> float | None:
+        """One sample; None if the packets went other ways, as when a next hop grew old meanwhile.
+
+        Both the run and the empty run are the quickest of several, taken in turns: whatever else this machine does
+        can only add to them.
+        """
+        self._prepare(row)
+        row.generator.plan(row.flows, row.count, len(row.packet), row.start)
+        row.generator.seed(seed)
+        with row.stage.inside() if row.stage else nullcontext():
+            if not row.new:
+                row.generator.run(row.hook, row.target, row.packet, min(2 * row.count, 100_000))
+            before = row.stage.outcomes() if row.stage else []
+            empty = row.generator.reference("empty")
+            times = [[row.generator.run(row.hook, target, row.packet, row.repeat) for target in (row.target, empty)] for _ in range(PARTS)]
+            after = row.stage.outcomes() if row.stage else []
+        if not self._as_expected(row, before, after):
+            return None
+        total, nothing = (min(column) for column in zip(*times, strict=True))
+        if row.start is not None and not row.fresh:
+            row.start += 2 * PARTS * row.repeat
+        if not row.new:
+            row.repeat = int(min(max(RUN_NS / total, REPEAT[0]), REPEAT[1]))
+        return total - nothing
+
+    def _prepare(self, row: Row) -> None:
+        stage = row.stage
+        if stage is None:
+            return
+        if row.fresh:
+            stage.forget(*row.service)
+            self._cold.seek(0)
+            self._cold.write(self._patch)  # what was just zeroed is not to be found in the caches
+        if row.flows.replies:
+            stage.forget_routes()
+        stage.prime(*row.service)
+
+    def _as_expected(self, row: Row, before: list[int], after: list[int]) -> bool:
+        if row.stage is None:
+            if row.generator.misses > row.repeat * PARTS / 100:
+                raise Wrong(f"{row.key}: {row.generator.misses} lookups found nothing")
+            return True
+        counts = [b - a for a, b in zip(before, after, strict=True)]
+        total = sum(counts)
+        row.shares = {
+            name: count / total for name, count in zip(row.stage.outcome_names, counts, strict=True) if count
+        }
+        return row.shares.get(row.outcome, 0) >= SHARE
+
+
+def service(
+    port: int, method: ForwardingMethod, scheduler: str = "rr", destinations: int = 1,
+    protocol: Protocol = Protocol.TCP, vip: str = VIP, real: str = REAL,
+) -> ConfiguredService:  # fmt: skip
+    """A virtual service and its destinations, whose addresses follow one another."""
+    first = ip_address(real)
+    pool = tuple(ip_address(LOCAL) + i for i in range(LOCALS)) if method is ForwardingMethod.FULLNAT else ()
+    members = [
+        Destination(first + i, port, method, weight=1 + i % 3, local_addresses=pool) for i in range(destinations)
+    ]
+    key = ServiceKey(protocol, ip_address(vip), port, family=first.version)
+    return VirtualService(key, scheduler, netmask=128 if first.version == 6 else 0xFFFFFFFF), members
+
+
+@dataclass(frozen=True)
+class Path_:
+    """A way of an established connection: its service, its flows, and how its packets end."""
+
+    name: str
+    kind: str
+    flows: Flows
+    outcome: str
+    protocol: int = 6
+    hooks: tuple[str, ...] = ("xdp", "tc")
+    sizes: tuple[int, ...] = SIZES
+
+
+TO_VIP = Flows(CLIENTS, number(VIP), 80)
+TO_VIP6 = Flows(CLIENTS6, number(VIP6), 80, family=6)
+FROM_REAL = Flows(CLIENTS, number(REAL), 80, replies=True)
+SHARED = {"address": (6, 0xFFFFFFFF), "port": (0, 63)}  # 64 flows of each client's
+FULLNAT_BACK = Flows(number(LOCAL), number(REAL), 80, replies=True, client_port=1024, address=(0, 31), port=(5, 0xFFFF))
+
+PATHS = (
+    Path_("not for us", "dr", TO_VIP._replace(server=number(ELSEWHERE)), "PASS_NOT_OURS"),
+    Path_("DR", "dr", TO_VIP, "FORWARD_DR"),
+    Path_("DR, UDP", "udp", TO_VIP, "FORWARD_DR", 17),
+    Path_("DR, IPv6", "v6", TO_VIP6, "FORWARD_DR"),
+    Path_("NAT in", "nat", TO_VIP, "FORWARD_NAT"),
+    Path_("NAT back", "nat", FROM_REAL, "FORWARD_NAT_REPLY"),
+    Path_("NAT back, 64 flows a client", "nat-shared", FROM_REAL._replace(**SHARED), "FORWARD_NAT_REPLY"),
+    # The kernel does not let a packet be tunnelled twice, and a test run at TC has but one packet.
+    Path_("TUN", "tun", TO_VIP, "FORWARD_TUN", hooks=("xdp",)),
+    Path_("FULLNAT in", "fullnat", TO_VIP, "FORWARD_FULLNAT"),
+    Path_("FULLNAT back", "fullnat", FULLNAT_BACK, "FORWARD_FULLNAT_REPLY"),
+)
+
+KINDS = {
+    "dr": (service(80, ForwardingMethod.DR), TO_VIP, None),
+    "udp": (service(80, ForwardingMethod.DR, protocol=Protocol.UDP), TO_VIP, None),
+    "v6": (service(80, ForwardingMethod.DR, vip=VIP6, real=REAL6), TO_VIP6, None),
+    "nat": (service(80, ForwardingMethod.NAT), TO_VIP, FROM_REAL),
+    "nat-shared": (service(80, ForwardingMethod.NAT), TO_VIP._replace(**SHARED), FROM_REAL._replace(**SHARED)),
+    "tun": (service(80, ForwardingMethod.TUN), TO_VIP, None),
+    "fullnat": (service(80, ForwardingMethod.FULLNAT), TO_VIP, FULLNAT_BACK),
+}
+
+
+def build(
+    stack: ExitStack, generator: Generator, kind: str, count: int, entries: int, object_path: Path = OBJECT
+) -> Stage:
+    """A director with `count` established connections of one kind."""
+    configured, flows, replies = KINDS[kind]
+    stage = stack.enter_context(Stage(kind, entries, [configured], object_path))
+    stage.join(generator)
+    stage.establish(flows, count, 17 if kind == "udp" else 6, replies)
+    return stage
+
+
+def references(generator: Generator, sizes: Sequence[int]) -> Iterator[Row]:
+    """The rows that others are ratios to."""
+    packet = frame()
+    for hook in ("xdp", "tc"):
+        yield Row("parse and swap MACs", hook, 1, generator, generator.reference("swap"), TO_VIP, packet)
+    yield Row("adjust_head, twice", "xdp", 1, generator, generator.reference("grow"), TO_VIP, packet)
+    for kind in ("hash", "lru"):
+        target = generator.reference(f"{kind}_hit")
+        for count in sizes:
+            yield Row(f"kernel {kind} map hit", "xdp", count, generator, target, TO_VIP, packet)
+
+
+def established(generator: Generator, stages: dict[str, Stage], paths: Sequence[Path_] = PATHS) -> Iterator[Row]:
+    """One row for each way, hook and number of flows."""
+    for path in paths:
+        for hook in path.hooks:
+            for count in path.sizes:
+                stage = stages[path.kind]
+                packet = frame(path.flows.family, path.protocol, ACK)
+                place = (path.protocol, 80)
+                yield Row(path.name, hook, count, stage.generator, stage.target, path.flows, packet, stage, path.outcome, place)
+
+
+def port_of(scheduler: str, destinations: int) -> int:
+    return 1000 + SCHEDULERS.index(scheduler) * len(CROWDS) + CROWDS.index(destinations)
+
+
+def crowded() -> list[ConfiguredService]:
+    """A service for each scheduler and each number of destinations."""
+    return [
+        service(port_of(scheduler, crowd), ForwardingMethod.DR, scheduler, crowd)
+        for scheduler in SCHEDULERS
+        for crowd in CROWDS
+    ]
+
+
+def new_connections(stage: Stage) -> Iterator[Row]:
+    """The first packet of a flow, for each scheduler."""
+    for crowd in CROWDS:
+        for scheduler in SCHEDULERS:
+            port = port_of(scheduler, crowd)
+            flows = Flows(CLIENTS, number(VIP), port)
+            for hook in ("xdp", "tc") if scheduler in ("rr", "wlc") and crowd == 10 else ("xdp",):
+                yield Row(
+                    f"new, {scheduler}", hook, crowd, stage.generator, stage.target, flows, frame(flags=SYN), stage,
+                    "FORWARD_DR", (6, port), fresh=True, start=0,
+                )  # fmt: skip
