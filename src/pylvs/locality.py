@@ -41,7 +41,12 @@ def _routes(section: str) -> Iterator[tuple[tuple[int, int], AddressType]]:
             return
 
 
-def look_up(routes: Routes | None, address: IPv4Address) -> AddressType:
+def lengths_of(routes: Routes) -> list[int]:
+    """The lengths of prefixes that there are, longest first."""
+    return sorted({length for length, _ in routes}, reverse=True)
+
+
+def look_up(routes: Routes | None, lengths: list[int], address: IPv4Address) -> AddressType:
     """By the longest prefix, as the kernel's inet_addr_type(): without a table all is broadcast."""
     general = address_type(address)
     if general is not AddressType.UNICAST:
@@ -49,7 +54,7 @@ def look_up(routes: Routes | None, address: IPv4Address) -> AddressType:
     if routes is None:
         return AddressType.BROADCAST
     number = int(address)
-    for length in sorted({length for length, _ in routes}, reverse=True):
+    for length in lengths:
         found = routes.get((length, number >> 32 - length << 32 - length))
         if found is not None:
             return found
@@ -67,6 +72,10 @@ class Locality:
         return parse_local_table((self._root / "fib_trie").read_text())
 
     @cached_property
+    def _lengths(self) -> list[int]:
+        return lengths_of(self._routes or {})
+
+    @cached_property
     def _own_ipv6(self) -> frozenset[IPv6Address]:
         try:
             lines = (self._root / "if_inet6").read_text().splitlines()
@@ -77,5 +86,5 @@ class Locality:
     def address_type(self, address: Address) -> AddressType:
         """For `rules.check_destination(…, types=…)`."""
         if isinstance(address, IPv4Address):
-            return look_up(self._routes, address)
+            return look_up(self._routes, self._lengths, address)
         return AddressType.LOCAL if address in self._own_ipv6 else address_type(address)

@@ -62,9 +62,10 @@ def address_type(address: Address) -> AddressType:
     """The type of an address as far as it can be told without a routing table: none is local."""
     if isinstance(address, IPv6Address):
         return _ipv6_type(address)
-    if address.packed[0] == 0 or int(address) == 0xFFFFFFFF:
+    number = int(address)
+    if number >> 24 == 0 or number == 0xFFFFFFFF:
         return AddressType.BROADCAST
-    return AddressType.MULTICAST if address.is_multicast else AddressType.UNICAST
+    return AddressType.MULTICAST if number >> 28 == 0xE else AddressType.UNICAST
 
 
 def _ipv6_type(address: IPv6Address) -> AddressType:
@@ -179,9 +180,7 @@ def normalize_daemon(daemon: SyncDaemon, mtu: int) -> SyncDaemon:
     length = longest - headers
     if daemon.max_length:
         length = min(max(daemon.max_length, 1024 if backup else 1), 65535 - headers)
-    return replace(
-        daemon, group=group, port=daemon.port or SYNC_PORT, ttl=daemon.ttl or SYNC_TTL, max_length=length
-    )
+    return replace(daemon, group=group, port=daemon.port or SYNC_PORT, ttl=daemon.ttl or SYNC_TTL, max_length=length)
 
 
 def check_daemon(daemon: SyncDaemon, running: set[str], interface_exists: bool, mixed_families: bool) -> None:

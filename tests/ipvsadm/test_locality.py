@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pylvs.locality import Locality, look_up, parse_local_table
+from pylvs.locality import Locality, lengths_of, look_up, parse_local_table
 from pylvs.rules import AddressType
 
 # lo is up, with 10.0.0.1/24
@@ -44,13 +44,15 @@ Local:
 def test_types(address: str, kind: AddressType) -> None:
     """The longest prefix decides."""
     other = "Main:\n  |-- 192.0.2.1\n    /32 link BROADCAST\n"
-    assert look_up(parse_local_table(other + TRIE), IPv4Address(address)) is kind
+    routes = parse_local_table(other + TRIE)
+    assert routes is not None
+    assert look_up(routes, lengths_of(routes), IPv4Address(address)) is kind
 
 
 def test_without_a_table_all_is_broadcast() -> None:
     """A namespace whose lo was never up."""
     assert parse_local_table("") is None
-    assert look_up(None, IPv4Address("192.0.2.1")) is AddressType.BROADCAST
+    assert look_up(None, [], IPv4Address("192.0.2.1")) is AddressType.BROADCAST
 
 
 def test_own_link_local_address_is_local(tmp_path: Path) -> None:

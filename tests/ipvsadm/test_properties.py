@@ -9,6 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pylvs.ipvsadm.grammar import COMMANDS, OPTIONS
+from pylvs.ipvsadm.parse import parse
+from pylvs.ipvsadm.quick import quick_command
 from pylvs.ipvsadm.run import Session
 from pylvs.model import Destination, VirtualService
 from tests.ipvsadm.memory import MemoryTable, snapshot
@@ -42,6 +44,22 @@ def test_save_and_restore_is_the_same_table(configured: Configured) -> None:
     after = MemoryTable()
     assert run(after, "-R", stdin=text.encode()) == (0, "", "")
     assert as_sets(after) == as_sets(before)
+
+
+@given(tables())
+def test_the_quick_way_is_the_parsers_way(configured: Configured) -> None:
+    """Of every saved line that it takes."""
+    for line in run(filled(configured), "-S", "-n")[1].splitlines(keepends=True):
+        quick = quick_command(line.encode())
+        assert quick in (None, parse("ipvsadm", line.split()))
+
+
+def test_the_quick_way_takes_what_it_is_for() -> None:
+    """And nothing that could mean something else."""
+    words = ["-a", "-t", "10.0.0.1:80", "-r", "10.0.0.2:8080", "-g", "-w", "3"]
+    assert quick_command(f"{' '.join(words)}\n".encode()) == parse("ipvsadm", words)
+    for other in ("-a -t 10.0.0.1:80 -r 10.0.0.2:65536 -m -w 1", "-a -t 10.0.0.1:80 -r 10.0.0.2:80 -m -w 1 -x 9"):
+        assert quick_command(f"{other}\n".encode()) is None
 
 
 @given(tables(), tables())

@@ -14,6 +14,7 @@ from pylvs.ipvsadm.listing import scheduler_flags
 from pylvs.ipvsadm.ordering import sort_destinations, sort_services
 from pylvs.model import (
     ConnectionRow,
+    Counters,
     DestinationState,
     ForwardingMethod,
     ServiceFlag,
@@ -89,9 +90,19 @@ def _service(state: ServiceState, sort: bool) -> Object:
         "netmask": _netmask(service) if persistent else None,
         "persistence_engine": service.persistence_engine or None,
         "one_packet": bool(service.flags & ServiceFlag.ONE_PACKET),
-        "stats": asdict(state.counters),
-        "rate": asdict(state.rate),
+        "stats": _counters(state.counters),
+        "rate": _counters(state.rate),
         "destinations": list(map(_destination, destinations)),
+    }
+
+
+def _counters(counted: Counters) -> Object:
+    return {
+        "connections": counted.connections,
+        "in_packets": counted.in_packets,
+        "out_packets": counted.out_packets,
+        "in_bytes": counted.in_bytes,
+        "out_bytes": counted.out_bytes,
     }
 
 
@@ -114,8 +125,8 @@ def _destination(state: DestinationState) -> Object:
         "active_connections": state.active,
         "inactive_connections": state.inactive,
         "persistent_connections": state.persistent,
-        "stats": asdict(state.counters),
-        "rate": asdict(state.rate),
+        "stats": _counters(state.counters),
+        "rate": _counters(state.rate),
     }
 
 

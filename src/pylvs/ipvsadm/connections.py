@@ -96,9 +96,7 @@ def _predicate(only: Filter) -> Callable[[ConnectionRow], bool]:
     if only.destination is not None:
         tests.append(_endpoint_test(7, *only.destination))
     if only.client is not None:
-        tests.append(
-            _prefix_test(packed(only.client.network_address), only.client.prefixlen, only.client.version)
-        )
+        tests.append(_prefix_test(packed(only.client.network_address), only.client.prefixlen, only.client.version))
     return lambda row: all(test(row) for test in tests)
 
 
@@ -136,7 +134,7 @@ def _numeric_formatter() -> Callable[[Sequence[ConnectionRow]], str]:
     """A closure over what it remembers: few heads, VIPs and real servers are shared by many rows."""
     heads: dict[tuple[int, str, int], str] = {}
     ends: dict[tuple[bytes, int], str] = {}
-    mapped, ntoa = MAPPED, inet_ntoa
+    prefix, ntoa = MAPPED, inet_ntoa
 
     def end(raw: bytes, port: int) -> str:
         if len(ends) > _REMEMBERED:
@@ -153,10 +151,8 @@ def _numeric_formatter() -> Callable[[Sequence[ConnectionRow]], str]:
     def format_chunk(chunk: Sequence[ConnectionRow]) -> str:
         lines = []
         for protocol, state, expires, client, cport, virtual, vport, real, rport in chunk:
-            if client[:12] == mapped:
-                source = f"{ntoa(client[12:])}:{cport}"
-            else:
-                source = _numeric_endpoint(client, cport)
+            mapped = client[:12] == prefix
+            source = f"{ntoa(client[12:])}:{cport}" if mapped else _numeric_endpoint(client, cport)
             first = heads.get((protocol, state, expires)) or head(protocol, state, expires)
             second = ends.get((virtual, vport)) or end(virtual, vport)
             third = ends.get((real, rport)) or end(real, rport)

@@ -24,9 +24,7 @@ def run(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     directory = Path(options.dir)
     try:
-        lines = list(
-            uninstall(directory) if options.undo else install(directory, programs(), force=options.force)
-        )
+        lines = list(uninstall(directory) if options.undo else install(directory, programs(), force=options.force))
     except (InstallError, OSError) as error:
         print(f"pylvs: {error}", file=sys.stderr)
         return 1
@@ -56,9 +54,7 @@ def install(directory: Path, source: Path, *, force: bool = False) -> Iterator[s
         raise InstallError(f"no directory {directory}; type: mkdir -p {directory}")
     taken = [directory / name for name in NAMES if _is_foreign(directory / name)]
     if taken and not force:
-        raise InstallError(
-            f"{taken[0]} is there and is not pylvs's; --force moves it to {taken[0].name}{_BACKUP}"
-        )
+        raise InstallError(f"{taken[0]} is there and is not pylvs's; --force moves it to {taken[0].name}{_BACKUP}")
     for path in taken:
         path.rename(_backup(path))
         yield f"{path} moved to {_backup(path)}"

@@ -43,9 +43,7 @@ _TITLES = {
 
 def view(layout: Format) -> str:
     """Which of the listings a format asks for; ipvsadm lets the first of several win."""
-    chosen = (
-        name for name in ("stats", "rate", "thresholds", "persistent", "tunnels") if getattr(layout, name)
-    )
+    chosen = (name for name in ("stats", "rate", "thresholds", "persistent", "tunnels") if getattr(layout, name))
     return next(chosen, "plain")
 
 

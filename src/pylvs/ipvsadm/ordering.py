@@ -47,14 +47,11 @@ def _sort(items: Iterable[Item], words: Callable[[Item], Words]) -> list[Item]:
 def _has_order(keys: list[Words]) -> bool:
     """Do all words lie within half of the range of a word, so that a difference's sign is the order?"""
     return (
-        all(max(column) - min(column) < _HALF for column in zip(*keys, strict=False))
-        and len(set(map(len, keys))) < 2
+        all(max(column) - min(column) < _HALF for column in zip(*keys, strict=False)) and len(set(map(len, keys))) < 2
     )
 
 
-def _merge_sort(
-    keyed: list[tuple[Words, Item]], compare: Callable[[Words, Words], int]
-) -> list[tuple[Words, Item]]:
+def _merge_sort(keyed: list[tuple[Words, Item]], compare: Callable[[Words, Words], int]) -> list[tuple[Words, Item]]:
     """glibc's qsort: halves (the smaller first), merged with a preference for the first half."""
     if len(keyed) < 2:
         return keyed

@@ -603,9 +603,7 @@ def _daemon(draft: Draft) -> SyncDaemon:
     interface = draft.interface
     if draft.command == "start-daemon" and not interface:
         interface = DEFAULT_INTERFACE
-    return SyncDaemon(
-        draft.role, interface, draft.sync_id, draft.max_length, draft.group, draft.group_port, draft.ttl
-    )
+    return SyncDaemon(draft.role, interface, draft.sync_id, draft.max_length, draft.group, draft.group_port, draft.ttl)
 
 
 def _list_command(draft: Draft) -> Command:

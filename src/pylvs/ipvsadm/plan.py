@@ -80,9 +80,7 @@ class Plan:
         try:
             return self.services_by_key[key]
         except KeyError:
-            raise NoSuchService(
-                f"no service {service_option(key, numeric=True)}: add it first, with -A"
-            ) from None
+            raise NoSuchService(f"no service {service_option(key, numeric=True)}: add it first, with -A") from None
 
     def _place(self, planned: PlannedService, destination: Destination) -> DestinationKey:
         place = destination.address, destination.port

@@ -103,9 +103,7 @@ def _destination_line(state: DestinationState) -> str:
 def _hex_row(row: ConnectionRow) -> str:
     """Protocol, the three endpoints, the state: what both files of connections begin with."""
     protocol, state, _, client, cport, virtual, vport, real, rport = row
-    ends = " ".join(
-        f"{_raw(raw)} {port:04X}" for raw, port in ((client, cport), (virtual, vport), (real, rport))
-    )
+    ends = " ".join(f"{_raw(raw)} {port:04X}" for raw, port in ((client, cport), (virtual, vport), (real, rport)))
     return f"{PROTOCOL_NAMES.get(protocol, '?'):<3} {ends} {state:<11}"
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, TextIO
 
@@ -14,6 +13,7 @@ from pylvs.ipvsadm.command import Command, Format, Misused, Stop
 from pylvs.ipvsadm.connections import filtered, list_connections, rows_of, title
 from pylvs.ipvsadm.parse import parse, try_help
 from pylvs.ipvsadm.plan import Plan, differences
+from pylvs.ipvsadm.quick import quick_command
 from pylvs.ipvsadm.restore import command_lines
 from pylvs.ipvsadm.save import save_table
 from pylvs.ipvsadm.usage import usage, version
@@ -21,6 +21,7 @@ from pylvs.model import ConfiguredService, ServiceKey, ServiceState, Table
 
 TableFactory = Callable[[], Table]
 
+_BLOCK = 1 << 16
 REFUSED = 255  # the table says no, or popt does
 _NOT_ROOT = (
     "Can't initialize ipvs: Permission denied (you must be root)\n"
@@ -41,9 +42,7 @@ _SHAPING = (
 class Session:
     """One run of the program: its name, its streams, its table (opened when it is first needed)."""
 
-    def __init__(
-        self, program: str, open_table: TableFactory, stdin: BinaryIO, stdout: TextIO, stderr: TextIO
-    ) -> None:
+    def __init__(self, program: str, open_table: TableFactory, stdin: BinaryIO, stdout: TextIO, stderr: TextIO) -> None:
         self.program = program
         self._open_table = open_table
         self._table: Table | None = None
@@ -85,6 +84,9 @@ class Session:
         except Misused as error:
             self._complain(str(error))
             return REFUSED
+        return self._perform(command, restoring=restoring)
+
+    def _perform(self, command: Command, *, restoring: bool) -> int:
         try:
             return self._execute(command, restoring)
         except TableError as error:
@@ -162,10 +164,18 @@ class Session:
 
     def _restore(self) -> int:
         status = 0
-        gc.disable()  # a hundred thousand commands leave no cycles behind, and collecting would look for them
-        with self.table.locked():
-            for words in command_lines(self._stdin):
-                status = self._process(words, restoring=True)
+        for lines in _arriving(self._stdin):
+            with self.table.locked():  # many lines under one lock, but none while waiting for more
+                for line in lines:
+                    status = self._restore_line(line, status)
+        return status
+
+    def _restore_line(self, line: bytes, status: int) -> int:
+        command = quick_command(line)
+        if command is not None:
+            return self._perform(command, restoring=True)
+        for words in command_lines((line,)):
+            status = self._process(words, restoring=True)
         return status
 
     def _restore_atomically(self, command: Command) -> int:
@@ -183,20 +193,32 @@ class Session:
         """What the input makes of an empty table; the first bad line stops the program."""
         plan = Plan(getattr(self.table, "address_type", rules.address_type))
         for number, line in enumerate(self._stdin, 1):
-            for words in command_lines((line,)):
-                if words[0][:1] != "#":
-                    self._plan_line(plan, words, number)
+            command = quick_command(line)
+            words = [] if command else next(command_lines((line,)), [])
+            if command or (words and words[0][:1] != "#"):
+                self._plan_line(plan, command, words, number)
         return plan
 
-    def _plan_line(self, plan: Plan, words: Sequence[str], number: int) -> None:
+    def _plan_line(self, plan: Plan, command: Command | None, words: Sequence[str], number: int) -> None:
         try:
-            command = parse(self.program, words)
+            command = command or parse(self.program, words)
             if command.name not in _SHAPING:
                 raise Misused(f"--{command.name} does not belong in a table")
             _CHANGES[command.name](plan, command)
         except (Stop, Misused, PylvsError) as error:
             text = str(error).strip() if not isinstance(error, Stop) or error.status else "help"
             raise Stop(1, f"line {number}: {text}; the table is as it was") from None
+
+
+def _arriving(stdin: BinaryIO) -> Iterator[list[bytes]]:
+    """Whole lines as they come, as many as there are; what is without a newline at the end counts as one."""
+    rest = b""
+    while block := stdin.read1(_BLOCK):  # type: ignore[attr-defined]
+        *lines, rest = (rest + block).split(b"\n")
+        if lines:
+            yield [line + b"\n" for line in lines]
+    if rest:
+        yield [rest]
 
 
 def _configured(states: Iterable[ServiceState]) -> list[ConfiguredService]:
@@ -209,13 +231,7 @@ def _configured(states: Iterable[ServiceState]) -> list[ConfiguredService]:
 
 def _zero(table: Table, command: Command) -> None:
     key = command.key
-    nowhere = (
-        key is not None
-        and not key.fwmark
-        and not key.port
-        and key.address is not None
-        and not int(key.address)
-    )
+    nowhere = key is not None and not key.fwmark and not key.port and key.address is not None and not int(key.address)
     table.zero(None if nowhere else key)
 
 
