@@ -81,8 +81,8 @@ ADDRESSES = {
     "VIP": VIP,
     "NAT_VIP": NAT_VIP,
     "TUN_VIP": TUN_VIP,
-    "VIP_6": VIP6,
-    "NAT_VIP_6": NAT_VIP6,
-    "TUN_VIP_6": TUN_VIP6,
+    "VIP_6": f"[{VIP6}]",
+    "NAT_VIP_6": f"[{NAT_VIP6}]",
+    "TUN_VIP_6": f"[{TUN_VIP6}]",
 }
 _NAME = re.compile("|".join(sorted(ADDRESSES, key=len, reverse=True)))

@@ -81,6 +81,12 @@ inline_always int inner_sum(struct packet *packet, __u64 *sum)
 
 	if (flow->fragment != FRAGMENT_NONE || (flow->protocol != PROTO_TCP && flow->protocol != PROTO_UDP))
 		return -1;
+	if (flow->protocol == PROTO_UDP) {
+		struct udphdr *udp = packet_at(packet, flow->l4, sizeof(*udp));
+
+		if (!udp || !udp->check)
+			return -1; /* it has none */
+	}
 	*sum = (__u16)~checksum_fold(sum_of_pseudo_header(&flow->saddr, &flow->daddr, flow->protocol, length));
 	if (flow->family == 6) { /* its header has no checksum of its own */
 		struct ipv6hdr *ip = packet_at(packet, flow->l3, sizeof(*ip));

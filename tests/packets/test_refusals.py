@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the director answers itself: ICMP errors from the VIP that quote the packet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6TimeExceeded
+from scapy.packet import Raw
+
+from tests.packets.cast import CLIENT, ICMP, IP, NAT_VIP, TUN_VIP, VIP, VIP6, Ether, Packet, sent_by, sent_to
+from tests.packets.plane import Plane
+from tests.packets.rows import TO_TC, Row, Step, aged, each, ip, play, tcp, udp
+
+NO_DESTINATION = ("-A -t VIP:80 -s rr",)
+NO_DESTINATION_6 = ("-A -t VIP_6:80 -s rr",)
+ONE = ("-A -t VIP:80 -s rr", "-a -t VIP:80 -r REAL_1 -g")
+ONE_6 = ("-A -t VIP_6:80 -s rr", "-a -t VIP_6:80 -r REAL_1_6:80 -g")
+NAT = ("-A -t NAT_VIP:80 -s rr", "-a -t NAT_VIP:80 -r BACK_1:8080 -m")
+TUN = ("-A -t TUN_VIP:80 -s rr", "-a -t TUN_VIP:80 -r BACK_1 -i")
+TUN_IN_6 = ("-A -t TUN_VIP:80 -s rr", "-a -t TUN_VIP:80 -r BACK_1_6:80 -i")
+TUN_GRE = (TUN[0], f"{TUN[1]} --tun-type gre --tun-csum")
+QUOTE = 548  # bytes of the packet that an error quotes at most (RFC 1812, 4.3.2.3: a packet of 576 bytes)
+QUOTE_6 = QUOTE
+
+
+def request(transport: Packet, vip: str = VIP, **fields: Any) -> Packet:
+    return ip(CLIENT.ip, vip, **fields) / transport
+
+
+def refused(packet: Packet, outcome: str, error: Packet, quoted: Packet | None = None, tos: int = 0xC0) -> Step:
+    """XDP leaves it to TC. The error comes from the VIP to the client, by the way that the packet came."""
+    quote = Raw(bytes(packet if quoted is None else quoted)[:QUOTE])
+    answer = IP(src=packet.dst, dst=packet.src, ttl=64, tos=tos) / error / quote
+    return Step(sent_by(CLIENT, packet), outcome, sent_to(CLIENT, answer), xdp=TO_TC, free=["id"])
+
+
+def refused6(packet: Packet, outcome: str, error: Packet) -> Step:
+    answer = ip(packet.dst, packet.src) / error / Raw(bytes(packet)[:QUOTE_6])
+    return Step(sent_by(CLIENT, packet), outcome, sent_to(CLIENT, answer), xdp=TO_TC)
+
+
+PORT_UNREACHABLE, TIME_EXCEEDED = ICMP(type=3, code=3), ICMP(type=11, code=0)
+SYN = tcp(20000, 80, "S")
+OPEN = Step(sent_by(CLIENT, request(SYN)), "FORWARD_DR", None)
+
+
+def too_big(mtu: int) -> Packet:
+    return ICMP(type=3, code=4, nexthopmtu=mtu)
+
+
+def unreachable(packet: Packet, **fields: Any) -> Step:
+    return refused(packet, "REFUSE_NO_DESTINATION", PORT_UNREACHABLE, **fields)
+
+
+ROWS = [
+    Row(
+        "a service without destinations",
+        NO_DESTINATION,
+        [unreachable(request(SYN))],
+        connections=[],
+        totals=(0, 0, 0, 0, 0),
+    ),
+    Row("every destination quiesced", (*ONE, "-e -t VIP:80 -r REAL_1 -g -w 0"), [unreachable(request(SYN))]),
+    Row("UDP", ("-A -u VIP:53 -s rr",), [unreachable(request(udp(20000, 53)))]),
+    Row("an odd number of bytes", ("-A -u VIP:53 -s rr",), [unreachable(request(udp(20000, 53, 33)))]),
+    Row("an error quotes 548 bytes at most", ("-A -u VIP:53 -s rr",), [unreachable(request(udp(20000, 53, 1400)))]),
+    Row("exactly 548 bytes", ("-A -u VIP:53 -s rr",), [unreachable(request(udp(20000, 53, 520)))]),
+    Row(
+        "the TOS of the packet is in that of the error, below the precedence of internetwork control",
+        NO_DESTINATION,
+        [unreachable(request(SYN, tos=0x10), tos=0xD0)],
+    ),
+    Row(
+        "over the threshold",
+        ("-A -t VIP:80 -s rr", "-a -t VIP:80 -r REAL_1 -g -x 1"),
+        [
+            Step(
+                sent_by(CLIENT, request(SYN)),
+                "FORWARD_DR",
+                Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:21") / aged(request(SYN)),
+            ),
+            unreachable(request(tcp(20001, 80, "S"))),
+        ],
+    ),
+    Row("DR: a TTL of 1", ONE, [refused(request(SYN, ttl=1), "REFUSE_TTL", TIME_EXCEEDED)]),
+    Row("NAT: a TTL of 1", NAT, [refused(request(SYN, NAT_VIP, ttl=1), "REFUSE_TTL", TIME_EXCEEDED)]),
+    Row("TUN: a TTL of 1", TUN, [refused(request(SYN, TUN_VIP, ttl=1), "REFUSE_TTL", TIME_EXCEEDED)]),
+    Row(
+        "DR: more than the destination's wire takes, with DF",
+        ONE,
+        [
+            refused(
+                request(tcp(20000, 80, "S", 1500)),
+                "REFUSE_TOO_BIG",
+                too_big(1500),
+                aged(request(tcp(20000, 80, "S", 1500))),
+            )
+        ],
+    ),
+    Row(
+        "IPIP: more than fits within, with DF",
+        TUN,
+        [
+            refused(
+                request(tcp(20000, 80, "S", 1441), TUN_VIP),
+                "REFUSE_TOO_BIG",
+                too_big(1480),
+                aged(request(tcp(20000, 80, "S", 1441), TUN_VIP)),
+            )
+        ],
+    ),
+    Row(
+        "IPIP in IPv6: more than fits within",
+        TUN_IN_6,
+        [
+            refused(
+                request(tcp(20000, 80, "S", 1421), TUN_VIP),
+                "REFUSE_TOO_BIG",
+                too_big(1460),
+                aged(request(tcp(20000, 80, "S", 1421), TUN_VIP)),
+            )
+        ],
+    ),
+    Row(
+        "GRE with a checksum: more than fits within",
+        TUN_GRE,
+        [
+            refused(
+                request(tcp(20000, 80, "S", 1433), TUN_VIP),
+                "REFUSE_TOO_BIG",
+                too_big(1472),
+                aged(request(tcp(20000, 80, "S", 1433), TUN_VIP)),
+            )
+        ],
+    ),
+    Row(
+        "IPv6: no destination",
+        NO_DESTINATION_6,
+        [refused6(ip(CLIENT.ip6, VIP6) / SYN, "REFUSE_NO_DESTINATION", ICMPv6DestUnreach(code=4))],
+    ),
+    Row(
+        "IPv6: an odd number of bytes",
+        ("-A -u VIP_6:53 -s rr",),
+        [refused6(ip(CLIENT.ip6, VIP6) / udp(20000, 53, 33), "REFUSE_NO_DESTINATION", ICMPv6DestUnreach(code=4))],
+    ),
+    Row(
+        "IPv6: a hop limit of 1",
+        ONE_6,
+        [refused6(ip(CLIENT.ip6, VIP6, hlim=1) / SYN, "REFUSE_TTL", ICMPv6TimeExceeded(code=0))],
+    ),
+    Row(
+        "IPv6: too big",
+        ONE_6,
+        [
+            Step(
+                sent_by(CLIENT, ip(CLIENT.ip6, VIP6) / tcp(20000, 80, "S", 1500)),
+                "REFUSE_TOO_BIG",
+                sent_to(
+                    CLIENT,
+                    ip(VIP6, CLIENT.ip6)
+                    / ICMPv6PacketTooBig(mtu=1500)
+                    / Raw(bytes(aged(ip(CLIENT.ip6, VIP6) / tcp(20000, 80, "S", 1500)))[:QUOTE_6]),
+                ),
+                xdp=TO_TC,
+            )
+        ],
+    ),
+]
+
+
+@each(ROWS)
+def test_refusals(plane: Plane, row: Row, hook: str) -> None:
+    """The error is right to the byte, but for the ID."""
+    play(plane, row, hook)
+
+
+def test_errors_are_limited(plane: Plane) -> None:
+    """A flood of what is refused is answered so often and no oftener."""
+    plane.settings["icmp_rate"] = 10
+    plane.adm("-A -t VIP:80 -s rr")
+    frame = bytes(sent_by(CLIENT, request(SYN)))
+    outcomes = [plane.run("tc", frame).outcome for _ in range(60)]
+    assert 10 <= outcomes.count("REFUSE_NO_DESTINATION") < 50
+    assert outcomes.count("REFUSE_NO_DESTINATION") + outcomes.count("DROP_ICMP_LIMIT") == 60
+
+
+@pytest.mark.parametrize("vip", [VIP, VIP6])
+def test_a_refused_packet_leaves_no_trace(plane: Plane, vip: str) -> None:
+    """No connection, no count at the service."""
+    name = "VIP_6" if ":" in vip else "VIP"
+    plane.adm(f"-A -t {name}:80 -s rr")
+    frame = sent_by(CLIENT, ip(CLIENT.ip6 if ":" in vip else CLIENT.ip, vip) / SYN)
+    assert plane.run("tc", bytes(frame)).outcome == "REFUSE_NO_DESTINATION"
+    assert plane.connections() == []
+    assert plane.director.totals()[0].connections == 0

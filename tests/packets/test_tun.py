@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tunnelling: the packet whole inside another one, by IPIP, GUE and GRE, from either family into either."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scapy.layers.l2 import GRE
+from scapy.packet import Raw
+
+from tests.packets.cast import (
+    BACK,
+    BACK_1,
+    CLIENT,
+    TUN_VIP,
+    TUN_VIP6,
+    UDP,
+    Packet,
+    sent_by,
+    sent_to,
+)
+from tests.packets.plane import Plane
+from tests.packets.rows import Row, Step, aged, each, ip, play, tcp, udp
+
+ONE = ("-A -t TUN_VIP:80 -s rr", "-a -t TUN_VIP:80 -r BACK_1 -i")
+ONE_6 = ("-A -t TUN_VIP_6:80 -s rr", "-a -t TUN_VIP_6:80 -r BACK_1_6:80 -i")
+V4_IN_V6 = ("-A -t TUN_VIP:80 -s rr", "-a -t TUN_VIP:80 -r BACK_1_6:80 -i")
+V6_IN_V4 = ("-A -t TUN_VIP_6:80 -s rr", "-a -t TUN_VIP_6:80 -r BACK_1:80 -i")
+DNS = ("-A -u TUN_VIP:53 -s rr", "-a -u TUN_VIP:53 -r BACK_1 -i")
+GUE = (ONE[0], f"{ONE[1]} --tun-type gue --tun-port 6080")
+GUE_SUM = (ONE[0], f"{ONE[1]} --tun-type gue --tun-port 6080 --tun-csum")
+GUE_6_SUM = (ONE_6[0], f"{ONE_6[1]} --tun-type gue --tun-port 6080 --tun-csum")
+GUE_6 = (ONE_6[0], f"{ONE_6[1]} --tun-type gue --tun-port 6080")
+GUE_4_IN_6_SUM = (V4_IN_V6[0], f"{V4_IN_V6[1]} --tun-type gue --tun-port 6080 --tun-csum")
+GRE_PLAIN = (ONE[0], f"{ONE[1]} --tun-type gre")
+GRE_SUM = (ONE[0], f"{ONE[1]} --tun-type gre --tun-csum")
+GRE_6_SUM = (ONE_6[0], f"{ONE_6[1]} --tun-type gre --tun-csum")
+GRE_6_IN_4 = (V6_IN_V4[0], f"{V6_IN_V4[1]} --tun-type gre")
+DNS_GUE_SUM = (DNS[0], f"{DNS[1]} --tun-type gue --tun-port 6080 --tun-csum")
+
+IPV4_INSIDE, IPV6_INSIDE = 4, 41  # IP protocol numbers
+GRE_PROTOCOL = {4: 0x0800, 41: 0x86DD}
+
+
+def request(transport: Packet, **fields: Any) -> Packet:
+    return ip(CLIENT.ip, TUN_VIP, **fields) / transport
+
+
+def request6(transport: Packet, **fields: Any) -> Packet:
+    return ip(CLIENT.ip6, TUN_VIP6, **fields) / transport
+
+
+def outer(**fields: Any) -> Packet:
+    """The outer IPv4 header round a packet with DF: no ID (RFC 6864)."""
+    return ip(BACK.ip, BACK_1.ip, **{"id": 0, "ttl": 63} | fields)
+
+
+def outer6(**fields: Any) -> Packet:
+    return ip(BACK.ip6, BACK_1.ip6, **{"hlim": 63} | fields)
+
+
+def wrapped(packet: Packet, outside: Packet, between: Packet | None = None, **step: Any) -> Step:
+    """The packet, one hop older, within `outside` (and a header in between)."""
+    inside = Raw(bytes(aged(packet)))
+    arrives = outside / between / inside if between is not None else outside / inside
+    return Step(sent_by(CLIENT, packet), "FORWARD_TUN", sent_to(BACK_1, arrives), **step)
+
+
+def ipip(packet: Packet, **fields: Any) -> Step:
+    free = {"free": ["id"]} if "flags" in fields else {}
+    return wrapped(packet, outer(proto=IPV4_INSIDE, **fields), **free)
+
+
+def gue(inside: int, checksum: bool) -> Packet:
+    """A UDP header and GUE's four bytes: version 0, no flags, the protocol inside."""
+    summed = {} if checksum else {"chksum": 0}
+    return UDP(sport=0, dport=6080, **summed) / Raw(bytes([0, inside, 0, 0]))
+
+
+def gre(inside: int, checksum: bool) -> Packet:
+    return GRE(proto=GRE_PROTOCOL[inside], chksum_present=int(checksum))
+
+
+SYN = tcp(20000, 80, "S")
+LARGE = tcp(20000, 80, "A", 1440)
+
+ROWS = [
+    Row(
+        "IPIP: the packet whole, one hop older, within another from the director's own address",
+        ONE,
+        [ipip(request(SYN))],
+        connections=["TCP SYN_RECV CLIENT:20000 TUN_VIP:80 BACK_1:80"],
+        listing=["TCP TUN_VIP:80 rr", "-> BACK_1:80 Tunnel 1 1 0"],
+        totals=(1, 1, 0, 40, 0),
+    ),
+    Row("IPIP: TOS goes outside too", ONE, [ipip(request(SYN, tos=0x10), tos=0x10)]),
+    Row("IPIP: without DF there is none outside, but an ID", ONE, [ipip(request(SYN, flags=0), flags=0)]),
+    Row("IPIP: TTL goes outside too", ONE, [ipip(request(SYN, ttl=9), ttl=8)]),
+    Row("IPIP: the largest that fits", ONE, [ipip(request(SYN)), ipip(request(LARGE))]),
+    Row("IPIP: UDP", DNS, [ipip(request(udp(20000, 53)))]),
+    Row("IPv6 in IPv6", ONE_6, [wrapped(request6(SYN), outer6(nh=IPV6_INSIDE))], totals=(1, 1, 0, 60, 0)),
+    Row(
+        "IPv6 in IPv6: traffic class and hop limit go outside too",
+        ONE_6,
+        [wrapped(request6(SYN, tc=0x48, hlim=9), outer6(nh=IPV6_INSIDE, tc=0x48, hlim=8))],
+    ),
+    Row("IPv4 in IPv6", V4_IN_V6, [wrapped(request(SYN), outer6(nh=IPV4_INSIDE))]),
+    Row(
+        "IPv4 in IPv6: TOS goes outside too",
+        V4_IN_V6,
+        [wrapped(request(SYN, tos=0x10), outer6(nh=IPV4_INSIDE, tc=0x10))],
+    ),
+    Row("IPv6 in IPv4", V6_IN_V4, [wrapped(request6(SYN), outer(proto=IPV6_INSIDE))]),
+    Row("GUE without a checksum", GUE, [wrapped(request(SYN), outer(), gue(IPV4_INSIDE, False), free=["sport"])]),
+    Row("GUE with a checksum", GUE_SUM, [wrapped(request(SYN), outer(), gue(IPV4_INSIDE, True), free=["sport"])]),
+    Row(
+        "GUE with a checksum: an odd number of bytes",
+        GUE_SUM,
+        [wrapped(request(tcp(20000, 80, "S", 33)), outer(), gue(IPV4_INSIDE, True), free=["sport"])],
+    ),
+    Row(
+        "GUE with a checksum: a full packet",
+        GUE_SUM,
+        [
+            wrapped(request(SYN), outer(), gue(IPV4_INSIDE, True), free=["sport"]),
+            wrapped(request(tcp(20000, 80, "A", 1420)), outer(), gue(IPV4_INSIDE, True), free=["sport"]),
+        ],
+    ),
+    Row(
+        "GUE with a checksum round UDP",
+        DNS_GUE_SUM,
+        [wrapped(request(udp(20000, 53)), outer(), gue(IPV4_INSIDE, True), free=["sport"])],
+    ),
+    Row("GUE in IPv6", GUE_6, [wrapped(request6(SYN), outer6(), gue(IPV6_INSIDE, False), free=["sport"])]),
+    Row(
+        "GUE in IPv6 with a checksum",
+        GUE_6_SUM,
+        [wrapped(request6(SYN, tc=0x48, fl=77), outer6(tc=0x48), gue(IPV6_INSIDE, True), free=["sport"])],
+    ),
+    Row(
+        "GUE round IPv4 in IPv6 with a checksum",
+        GUE_4_IN_6_SUM,
+        [wrapped(request(SYN), outer6(), gue(IPV4_INSIDE, True), free=["sport"])],
+    ),
+    Row("GRE without a checksum", GRE_PLAIN, [wrapped(request(SYN), outer(), gre(IPV4_INSIDE, False))]),
+    Row(
+        "GRE with a checksum",
+        GRE_SUM,
+        [
+            wrapped(request(SYN), outer(), gre(IPV4_INSIDE, True)),
+            wrapped(request(tcp(20000, 80, "A", 777)), outer(), gre(IPV4_INSIDE, True)),
+        ],
+    ),
+    Row("GRE in IPv6 with a checksum", GRE_6_SUM, [wrapped(request6(SYN), outer6(), gre(IPV6_INSIDE, True))]),
+    Row("GRE: IPv6 in IPv4", GRE_6_IN_4, [wrapped(request6(SYN), outer(), gre(IPV6_INSIDE, False))]),
+    Row(
+        "GRE with a checksum that pylvs cannot know without reading the packet: UDP without one",
+        (DNS[0], f"{DNS[1]} --tun-type gre --tun-csum"),
+        [Step(sent_by(CLIENT, request(udp(20000, 53, chksum=0))), "DROP_ERROR")],
+        hooks=["tc"],
+    ),
+    Row(
+        "GUE with a checksum that would have to be computed: there is none",
+        DNS_GUE_SUM,
+        [wrapped(request(udp(20000, 53, chksum=0)), outer(), gue(IPV4_INSIDE, False), free=["sport"])],
+    ),
+]
+
+
+@each(ROWS)
+def test_tunnels(plane: Plane, row: Row, hook: str) -> None:
+    """The outer headers are right to the byte, the inner packet is the client's."""
+    play(plane, row, hook)
