@@ -75,11 +75,11 @@ build/packages: Makefile
 	fi
 	mkdir -p build && touch $@
 
-# The first Python that is new enough and can make a virtual environment.
+# The first Python that is new enough and can make a virtual environment; the system's own first, which every user may run.
 $(VENV)/ready: pyproject.toml | build/packages
 	@if [ ! -x $(BIN)/python ]; then
 		python=
-		for p in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
+		for p in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
 			"$$p" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { python=$$p; break; }
 		done
 		[ -n "$$python" ] || { $(fail) "no Python 3.11 or newer with venv here; on Debian 12 or Ubuntu 24.04 type: apt-get install python3 python3-venv"; }
