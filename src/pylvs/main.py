@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("pylvs.attach", "put the data plane on interfaces"),
     "detach": ("pylvs.attach", "take the data plane off interfaces"),
     "status": ("pylvs.attach", "where the data plane is, and in which mode"),
+    "realserver": ("pylvs.realserver.main", "make this machine a real server: hide the VIP, unwrap tunnels, check, undo"),
     "outcomes": ("pylvs.outcomes", "what became of the packets, by name"),
     "drain": ("pylvs.drain", "let a destination's connections end before it goes"),
     "set": ("pylvs.tuning", "change a knob of net.ipv4.vs.*"),

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kinds of change that `join` makes, each with what it says, how it is done, and how it is undone.
+
+`before` is what was there, as text for the journal; it is written down before the change is made, so every undo must
+bear that the change was never made, or was undone, or that somebody else has changed the thing meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from pylvs.model import Address
+from pylvs.realserver.farend import FarEnd
+from pylvs.realserver.machine import CommandFailed, Machine, command, set_sysctl, sysctl
+
+ABSENT = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A sysctl set to a value."""
+
+    key: str
+    value: str
+    why: str
+
+    @property
+    def typed(self) -> str:
+        return f"sysctl -w {self.key}={self.value}"
+
+    def before(self) -> str:
+        return sysctl(self.key) or ABSENT
+
+    def there(self) -> bool:
+        return self.before() == self.value
+
+    def do(self) -> None:
+        set_sysctl(self.key, self.value)
+
+    def undo(self, before: str) -> str:
+        """Put the old value back, unless somebody has set another one meanwhile; say what a person would type."""
+        now = self.before()
+        if now in (before, ABSENT) or before == ABSENT:
+            return ""
+        if now != self.value:
+            return f"# {self.key} is {now} now, set by somebody else: it stays"
+        set_sysctl(self.key, before)
+        return f"sysctl -w {self.key}={before}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoAddress:
+    """The hidden VIP, one address wide, on lo."""
+
+    vip: Address
+    why: str
+
+    @property
+    def typed(self) -> str:
+        return f"ip addr add {self._spelled} dev lo" + (" nodad preferred_lft 0" if self.vip.version == 6 else "")
+
+    @property
+    def _spelled(self) -> str:
+        return f"{self.vip}/{self.vip.max_prefixlen}"
+
+    def before(self) -> str:
+        return "there" if self.there() else ABSENT
+
+    def there(self) -> bool:
+        return any(h.interface == "lo" for h in Machine().holders(self.vip))
+
+    def do(self) -> None:
+        command(self.typed.split())
+
+    def undo(self, before: str) -> str:
+        if before != ABSENT or not self.there():
+            return ""
+        typed = f"ip addr del {self._spelled} dev lo"
+        command(typed.split())
+        return typed
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultRoute:
+    """The way back through the director."""
+
+    gateway: Address
+    interface: str
+    why: str
+
+    @property
+    def typed(self) -> str:
+        return " ".join(self._words())
+
+    def _words(self, verb: str = "replace") -> list[str]:
+        return ["ip", f"-{self.gateway.version}", "route", verb, "default", "via", str(self.gateway),
+                "dev", self.interface]  # fmt: skip
+
+    def before(self) -> str:
+        route = Machine().default_route(self.gateway.version)
+        return " ".join(route.words) if route else ABSENT
+
+    def there(self) -> bool:
+        route = Machine().default_route(self.gateway.version)
+        return route is not None and route.gateway == self.gateway
+
+    def do(self) -> None:
+        command(self._words())
+
+    def undo(self, before: str) -> str:
+        if not self.there():
+            return ""
+        words = ["ip", f"-{self.gateway.version}", "route", "replace", *before.split()]
+        if before == ABSENT:
+            words = self._words("del")
+        command(words)
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Decapsulator:
+    """Our own end of the tunnel, on an interface."""
+
+    vip: Address
+    interface: str
+    gue_port: int
+    why: str
+
+    @property
+    def typed(self) -> str:
+        return f"# BPF on {self.interface}: unwrap IPIP, GRE and GUE (UDP port {self.gue_port}) for {self.vip}"
+
+    def before(self) -> str:
+        return ABSENT
+
+    def there(self) -> bool:
+        from pylvs.dataplane.addresses import pack
+
+        far = FarEnd.here()
+        ours = far.loaded and pack(self.vip) in far.joined() and self.interface in far.attached()
+        return ours and far.gue_port() == self.gue_port
+
+    def do(self) -> None:
+        FarEnd.here().join(self.vip, self.interface, self.gue_port)
+
+    def undo(self, before: str) -> str:
+        far = FarEnd.here()
+        if not far.loaded:
+            return ""
+        far.leave(self.vip)
+        return f"# BPF: nothing is unwrapped for {self.vip} any more"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The kernel's own tunnel device: its name, and the words of `ip link add`."""
+
+    name: str
+    words: str
+    why: str
+
+    @property
+    def typed(self) -> str:
+        return f"ip link add {self.name} up {self.words}"
+
+    def before(self) -> str:
+        return "there" if self.there() else ABSENT
+
+    def there(self) -> bool:
+        try:
+            command(["ip", "link", "show", self.name])
+        except CommandFailed:
+            return False
+        return True
+
+    def do(self) -> None:
+        command(self.typed.split())
+
+    def undo(self, before: str) -> str:
+        if before != ABSENT or not self.there():
+            return ""
+        typed = f"ip link del {self.name}"
+        command(typed.split())
+        return typed
+
+
+Change = Sysctl | LoAddress | DefaultRoute | Decapsulator | Device
+KINDS: dict[str, type[Change]] = {
+    kind.__name__: kind for kind in (Sysctl, LoAddress, DefaultRoute, Decapsulator, Device)
+}
+
+
+def to_words(change: Change) -> dict[str, Any]:
+    """A change as JSON has it."""
+    fields = {name: getattr(change, name) for name in change.__dataclass_fields__}
+    return {"kind": type(change).__name__, **{k: v if isinstance(v, int) else str(v) for k, v in fields.items()}}
+
+
+def from_words(words: dict[str, Any]) -> Change:
+    """The change that `to_words` described."""
+    fields = dict(words)
+    kind = KINDS[fields.pop("kind")]
+    for name in ("vip", "gateway"):
+        if name in fields:
+            fields[name] = ip_address(fields[name])
+    return kind(**fields)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Asking a segment who has an address, by ARP (RFC 826, RFC 5227) or neighbour solicitation (RFC 4861)."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from pylvs.model import Address
+
+ETH_P_ALL, ETH_P_ARP, ETH_P_IPV6 = 0x0003, 0x0806, 0x86DD
+ETH_P_8021Q = 0x8100
+ARP_REQUEST, ARP_REPLY = 1, 2
+ICMPV6, SOLICITATION, ADVERTISEMENT = 58, 135, 136
+BROADCAST = b"\xff" * 6
+SNAP = 128  # bytes kept of a frame: all of an answer
+SO_MARK = 36
+PATIENCE = 0.5  # seconds for an answer; on one segment it takes less than a millisecond
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Somebody says that the address asked for is at `mac`; `sent` if it was this interface that said so."""
+
+    mac: str
+    sent: bool = False
+
+
+def mac_text(mac: bytes) -> str:
+    return mac.hex(":")
+
+
+def mac_of(interface: str) -> bytes:
+    """The hardware address of an interface of this namespace."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind((interface, 0))
+        return bytes(raw.getsockname()[4])
+
+
+def question(mac: bytes, target: Address, own: Address | None = None) -> bytes:
+    """The frame that asks who has `target`. Without `own` it is a probe: it changes nobody's neighbour table."""
+    if isinstance(target, IPv4Address):
+        sender = own.packed if own else bytes(4)
+        return BROADCAST + mac + struct.pack("!H", ETH_P_ARP) + _arp(ARP_REQUEST, mac, sender, target.packed)
+    group = b"\xff\x02" + bytes(9) + b"\x01\xff" + target.packed[-3:]
+    return b"\x33\x33" + group[-4:] + mac + struct.pack("!H", ETH_P_IPV6) + _solicitation(mac, target, group, own)
+
+
+def _arp(operation: int, mac: bytes, sender: bytes, target: bytes) -> bytes:
+    return struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, operation, mac, sender, bytes(6), target)
+
+
+def _solicitation(mac: bytes, target: IPv6Address, group: bytes, own: Address | None) -> bytes:
+    source = own.packed if own else bytes(16)
+    option = b"\x01\x01" + mac if own else b""  # a probe has no source to give the address of
+    message = struct.pack("!BBHI16s", SOLICITATION, 0, 0, 0, target.packed) + option
+    check = _checksum(source + group + struct.pack("!II", len(message), ICMPV6) + message)
+    message = message[:2] + struct.pack("!H", check) + message[4:]
+    return struct.pack("!IHBB16s16s", 6 << 28, len(message), ICMPV6, 255, source, group) + message
+
+
+def _checksum(data: bytes) -> int:
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def answer_in(frame: bytes, target: Address) -> str:
+    """The hardware address that a frame gives for `target`; '' if it is no answer to that."""
+    kind = int.from_bytes(frame[12:14], "big")
+    if kind == ETH_P_ARP and frame[20:22] == b"\0\x02" and frame[28:32] == target.packed:
+        return mac_text(frame[22:28])
+    if kind == ETH_P_IPV6 and frame[20] == ICMPV6 and frame[54:55] == bytes([ADVERTISEMENT]):
+        return mac_text(frame[6:12]) if frame[62:78] == target.packed else ""
+    return ""
+
+
+def listen(interface: str) -> socket.socket:
+    """A socket that sees every frame of an interface, those that it sends too."""
+    raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.htons(ETH_P_ALL))
+    raw.bind((interface, ETH_P_ALL))
+    return raw
+
+
+def answers(raw: socket.socket, target: Address, patience: float = PATIENCE, enough: int = 0) -> list[Answer]:
+    """The answers that come within `patience` seconds, each once; done early after `enough` of them."""
+    found: list[Answer] = []
+    deadline = time.monotonic() + patience
+    while (left := deadline - time.monotonic()) > 0 and not (enough and len(found) >= enough):
+        if not select.select([raw], [], [], left)[0]:
+            break
+        frame, (_, _, kind, _, _) = raw.recvfrom(SNAP)
+        mac = answer_in(frame, target)
+        answer = Answer(mac, kind == socket.PACKET_OUTGOING)
+        if mac and answer not in found:
+            found.append(answer)
+    return found
+
+
+def ask(
+    interface: str, target: Address, own: Address | None = None, patience: float = PATIENCE, enough: int = 0
+) -> list[str]:
+    """Ask the interface's segment who has `target`; the hardware addresses of all who say that they do."""
+    with listen(interface) as raw:
+        raw.send(question(mac_of(interface), target, own))
+        return [answer.mac for answer in answers(raw, target, patience, enough) if not answer.sent]
