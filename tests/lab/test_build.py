@@ -44,9 +44,7 @@ def test_real_servers_answer_and_only_the_director_claims_the_vip(name: str) -> 
 def test_the_proof_of_arp_hiding_fails_when_a_vip_is_not_hidden(name: str) -> None:
     """Undo the hiding on node02, and the proof names it."""
     made = machines(name)
-    build.run(
-        made, "node02", ["sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=0", "net.ipv4.conf.eth0.arp_ignore=0"]
-    )
+    build.run(made, "node02", ["sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=0", "net.ipv4.conf.eth0.arp_ignore=0"])
     seen = proofs.vip_owner(made)
     assert "node02" in seen.why
 
@@ -97,9 +95,7 @@ def test_down_after_the_builder_was_killed(name: str, attempt: int) -> None:
     deadline = time.monotonic() + 20
     while not leftovers(name) and builder.poll() is None and time.monotonic() < deadline:
         pass
-    time.sleep(
-        random.Random(attempt).uniform(0, 0.5)
-    )  # the moment is what is varied: not a wait for anything
+    time.sleep(random.Random(attempt).uniform(0, 0.5))  # the moment is what is varied: not a wait for anything
     builder.send_signal(signal.SIGKILL)
     builder.wait()
     assert lab("down", name).returncode == 0

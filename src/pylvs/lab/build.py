@@ -187,12 +187,13 @@ def remove(name: str) -> int:
 def _unload(namespace: str) -> None:
     """Take a data plane's pins away with its namespace; what cannot go now, the next command finds."""
     from pylvs.dataplane.instance import Instance
+    from pylvs.realserver import farend
 
     try:
         with netns.inside(namespace):
-            instance = Instance.here()
-            if instance.loaded:
-                instance.remove()
+            for instance in (Instance.here(), farend.instance()):
+                if instance.loaded:
+                    instance.remove()
     except (PylvsError, OSError):
         pass
 

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pylvs.errors import PylvsError
 from pylvs.lab import build
 from pylvs.lab.proofs import measure
-from pylvs.lab.topology import METHODS, Options
+from pylvs.lab.topology import METHODS, Options, Topology
 from pylvs.model import ForwardingMethod
 
 WHY = {
@@ -32,16 +35,29 @@ class Row:
 
 
 def compare(like: Options) -> list[Row]:
-    """Build a lab of each method beside the one that is up, measure it, take it away."""
-    return [_row(word, replace(like, name=like.name[:5] + word, method=method)) for word, method in METHODS.items()]
+    """Measure every method: on the lab that is up where it has it, else on one made for this and taken away."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda word: _row(word, like), METHODS))
 
 
-def _row(word: str, options: Options) -> Row:
+def _row(word: str, like: Options) -> Row:
+    method = METHODS[word]
     try:
-        lab, _ = build.up(options, lambda done: None)
-        share = measure(lab)
+        with _lab(word, like) as lab:
+            share = measure(lab)
     except (PylvsError, OSError, http.client.HTTPException) as error:
-        return Row(word, (), 0.0, WHY[options.method], str(error) or type(error).__name__)
+        return Row(word, (), 0.0, WHY[method], str(error) or type(error).__name__)
+    return Row(word, tuple(sorted(share.carriers)), share.per_byte, WHY[method])
+
+
+@contextmanager
+def _lab(word: str, like: Options) -> Iterator[Topology]:
+    up = build.built(like.name)
+    if up and up.options == replace(like, method=METHODS[word]) and build.alive(up):
+        yield up
+        return
+    options = replace(like, name=like.name[:12] + word, method=METHODS[word])
+    try:
+        yield build.up(options, lambda done: None)[0]
     finally:
         build.down(options.name)
-    return Row(word, tuple(sorted(share.carriers)), share.per_byte, WHY[options.method])

@@ -17,7 +17,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="pylvs lab", description="The DR test build as network namespaces.")
     commands = top.add_subparsers(dest="command", required=True, metavar="up|run|compare|status|exec|down")
     for name, purpose in (("up", "build the lab"), ("run", "build it if need be, and run the experiment")):
-        _build_options(_common(commands.add_parser(name, help=purpose)))
+        command = _build_options(_common(commands.add_parser(name, help=purpose)))
+    command.add_argument("--no-compare", action="store_true", help="leave out the comparison of the methods")
     compares = commands.add_parser("compare", help="a small lab of each forwarding method, measured side by side")
     _build_options(_common(compares), method=False)
     _common(commands.add_parser("status", help="a picture of the lab, with what is true of it now"))
@@ -35,13 +36,14 @@ def _common(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return command
 
 
-def _build_options(command: argparse.ArgumentParser, method: bool = True) -> None:
+def _build_options(command: argparse.ArgumentParser, method: bool = True) -> argparse.ArgumentParser:
     command.add_argument("--mode", choices=("tc", "xdp", "auto"), default="tc", help="the data plane's hook")
     if method:
         command.add_argument("--method", choices=tuple(METHODS), default="dr", help="forwarding method")
     kinds = tuple(kind.value for kind in TunnelType)
     command.add_argument("--tun-type", choices=kinds, default="ipip", help="with --method tun")
     command.add_argument("--ipv6", action="store_true", help="IPv6 throughout")
+    return command
 
 
 def options(arguments: argparse.Namespace) -> Options:
@@ -90,6 +92,8 @@ def experiment(arguments: argparse.Namespace) -> int:
     if not new:
         telling.note("  The lab is up already, as asked for.")
     failed = scenario.play(lab, telling)
+    if not failed and not arguments.no_compare:
+        failed = scenario.compared(lab.options, telling)
     telling.picture(lab)
     telling.note(scenario.closing(lab, failed))
     telling.finish(ok=not failed, failed=failed)

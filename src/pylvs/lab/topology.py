@@ -136,8 +136,8 @@ class Topology:
 
 def prefix(name: str) -> str:
     """How the namespaces of the lab of this name begin; no lab's prefix begins another's."""
-    if not re.fullmatch(r"[a-z0-9]{1,12}", name):
-        raise PylvsError(f"a lab cannot be named '{name}'; type 1 to 12 small letters and digits")
+    if not re.fullmatch(r"[a-z0-9]{1,20}", name):
+        raise PylvsError(f"a lab cannot be named '{name}'; type 1 to 20 small letters and digits")
     return f"pylvs-{name}-"
 
 
