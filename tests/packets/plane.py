@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from pylvs.dataplane.attach import Attacher
-from pylvs.dataplane.clock import clock
 from pylvs.dataplane.entries import Entries, Entry
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import F_MMAPABLE, OF_MAPS, Map, MapType, Program, skb_context, xdp_context
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.dataplane.open import OBJECT, _fill, create
+from pylvs.dataplane.open import OBJECT, create
 from pylvs.dataplane.records import Record, Settings
 from pylvs.director import Director
 from pylvs.ipvsadm.run import Session
@@ -131,6 +130,7 @@ class Plane:
         self.outcome_names = list(self.instance.layouts.enum("outcome"))[:-1]  # the last one is their number
         self.index = {name: socket.if_nametoindex(name) for name in cast.DIRECTOR}
         self._fresh()
+        self._new_settings = bytes(self.settings.memory)
         self._hops = self._learn_hops()
         self.wipe()
 
@@ -148,19 +148,20 @@ class Plane:
         """As it was when it was new."""
         _zero(self.instance.map("connections"))  # first: the sweep then finds no entry that speaks of a record
         for map in self._maps():
-            if map.info.type not in OF_MAPS:
-                _zero(map) if map.info.type in ARRAYS else _empty(map)
-        _fill(self.instance, clock())
+            _zero(map) if map.info.type in ARRAYS else _empty(map)
+        self.settings.memory[:] = self._new_settings
         self._fresh()
 
     def _maps(self) -> list[Map]:
+        """Every map that a test can leave a trace in; of records and their counters the first chunk."""
         names = sorted(os.listdir(f"{self.instance.folder}/live/maps"))
-        return [self.instance.map(name) for name in names if not name.endswith(LEFT_ALONE)]
+        maps = [self.instance.map(name) for name in names if not name.endswith(LEFT_ALONE)]
+        found = [map.inner(0) if map.info.type in OF_MAPS else map for map in maps]
+        return [map for map in found if map is not None]
 
     def fingerprint(self) -> dict[str, str]:
-        """A digest of every map that a test can leave a trace in."""
-        inner = {map.info.name: map.inner(0) if map.info.type in OF_MAPS else map for map in self._maps()}
-        return {name: _digest(map) for name, map in inner.items() if map is not None}
+        """A digest of all these maps by name."""
+        return {map.info.name: _digest(map) for map in self._maps()}
 
     # --- commands
 

@@ -303,4 +303,3 @@ def test_fullnat_gives_every_connection_a_port_of_its_own(plane: Plane) -> None:
     assert len(ports) == len(set(ports)) == 200
 
 
-__all__ = ["TO_TC"]

@@ -24,14 +24,16 @@ inline_always __u64 hash_client(const struct addr *client, __be16 cport, __u8 pr
 	return hash ^ hash >> 32;
 }
 
-/* The virtual service made part of the hash: for the second set, and for templates, which all have port 0. */
-inline_always __u64 hash_second(__u64 hash, const struct addr *virtual, __be16 vport)
+/* The virtual service made part of the hash: for the second set, and for templates, which all have port 0. The second set
+ * is always another one than the first. */
+inline_always __u64 hash_second(__u64 first, const struct addr *virtual, __be16 vport)
 {
-	__u64 of_virtual = virtual->low * MIX_2;
+	__u64 of_virtual = virtual->low * MIX_2, hash;
 
 	/* IPv4's last byte is the highest here: it has to come down before it can matter. */
-	hash = (hash ^ of_virtual ^ of_virtual >> 32 ^ virtual->high ^ (__u32)vport << 8) * MIX_1;
-	return hash ^ hash >> 32;
+	hash = (first ^ of_virtual ^ of_virtual >> 32 ^ virtual->high ^ (__u32)vport << 8) * MIX_1;
+	hash ^= hash >> 32;
+	return (hash ^ first) & set_mask ? hash : hash ^ 1;
 }
 
 inline_always __u32 tag_of_hash(__u64 hash)
