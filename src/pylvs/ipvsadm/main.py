@@ -42,33 +42,33 @@ def restore_main(argv: Sequence[str] | None = None, table_factory: TableFactory 
     The exit status is that of `-R`. As with ipvsadm-restore the table is cleared whatever comes.
     """
     program = _sibling((sys.argv if argv is None else argv)[0], "-restore")
-    lines = [line for line in sys.stdin.buffer if not line.startswith(b"#")]
+    lines = [line for line in _stdin() if not line.startswith(b"#")]
     # the shell's $(…) drops newlines at the end, `echo` puts one back
     text = b"".join(lines).replace(b"\0", b"").rstrip(b"\n") + b"\n"
-    with ExitStack() as stack:
-        factory = table_factory or _real_table(stack)
-        streams = _streams()
-        session = Session(_name(program), factory, io.BytesIO(text), *streams)
-        session.run(["-C"])
-        status = session.run(["-R"])
-        streams[0].flush()
-        return status
+    _run([program, "-C"], table_factory)
+    return _run([program, "-R"], table_factory, io.BytesIO(text))
 
 
-def _run(argv: Sequence[str], table_factory: TableFactory | None) -> int:
+def _run(argv: Sequence[str], table_factory: TableFactory | None, stdin: BinaryIO | None = None) -> int:
     gc.disable()  # a short life of many small objects that no cycle holds
+    stdout, stderr = _output(sys.stdout), _output(sys.stderr)
     with ExitStack() as stack:
         factory = table_factory or _real_table(stack)
-        stdout, stderr = _streams()
-        stdin: BinaryIO = sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
-        status = Session(_name(argv[0]), factory, stdin, stdout, stderr).run(argv[1:])
-        stdout.flush()
+        session = Session(_name(argv[0]), factory, stdin or _stdin(), stdout, stderr)
+        try:
+            status = session.run(argv[1:])
+            stdout.flush()
+        except OSError as error:
+            stderr.write(f"{_name(argv[0])}: {error.strerror or error}\n")
+            sys.stdout = None  # or the interpreter tries, and complains, again at its end
+            return 1
         return status
 
 
 def _real_table(stack: ExitStack) -> TableFactory:
-    """The director of this namespace, closed at the end; a reader that goes away ends the program."""
+    """The director of this namespace, closed at the end; a reader that goes away ends the program, as ^C does."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def open_table() -> Table:
         from pylvs.director import Director
@@ -78,12 +78,16 @@ def _real_table(stack: ExitStack) -> TableFactory:
     return open_table
 
 
-def _streams() -> tuple[TextIO, TextIO]:
-    """Output and errors that give back the bytes of whatever was typed."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
-    return sys.stdout, sys.stderr
+def _stdin() -> BinaryIO:
+    """Standard input; nothing if it is closed."""
+    return sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
+
+
+def _output(stream: TextIO | None) -> TextIO:
+    """A stream that gives back the bytes of whatever was typed; nowhere if it is closed."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+    return stream if stream is not None else io.StringIO()
 
 
 def _name(program: str) -> str:

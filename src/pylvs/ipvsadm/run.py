@@ -21,7 +21,7 @@ from pylvs.model import ConfiguredService, ServiceKey, ServiceState, Table
 
 TableFactory = Callable[[], Table]
 
-_BLOCK = 1 << 16
+_BLOCK, _LONGEST_LINE = 1 << 16, 1 << 20
 REFUSED = 255  # the table says no, or popt does
 _NOT_ROOT = (
     "Can't initialize ipvs: Permission denied (you must be root)\n"
@@ -40,7 +40,7 @@ _SHAPING = (
 
 
 class Session:
-    """One run of the program: its name, its streams, its table (opened when it is first needed)."""
+    """One run of the program: its name, its streams, its table."""
 
     def __init__(self, program: str, open_table: TableFactory, stdin: BinaryIO, stdout: TextIO, stderr: TextIO) -> None:
         self.program = program
@@ -61,8 +61,12 @@ class Session:
         return self._table
 
     def run(self, words: Sequence[str]) -> int:
-        """The exit status of the program called with these words."""
+        """The exit status of the program called with these words.
+
+        As in ipvsadm nothing is answered without a data plane, not even `-h`.
+        """
         try:
+            _ = self.table
             return self._process(words, restoring=False) if words else self._list_all()
         except Stop as stop:
             return self._stop(stop)
@@ -215,6 +219,8 @@ def _arriving(stdin: BinaryIO) -> Iterator[list[bytes]]:
     rest = b""
     while block := stdin.read1(_BLOCK):  # type: ignore[attr-defined]
         *lines, rest = (rest + block).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            raise Stop(2, f"a line of more than {_LONGEST_LINE} bytes")
         if lines:
             yield [line + b"\n" for line in lines]
     if rest:
