@@ -11,6 +11,7 @@ from pylvs.dataplane.instance import Instance
 from pylvs.lab import build, client, netns, wire
 from pylvs.lab.topology import METHODS, Options
 from pylvs.lab.transfer import transfer
+from pylvs.realserver import farend, journal
 
 from .helpers import document, failures, lab, leftovers
 
@@ -89,14 +90,16 @@ def test_a_broken_real_server_fails_the_run_by_name(name: str, data_plane: None)
 
 
 def test_after_the_experiment_nothing_is_left(name: str, data_plane: None) -> None:
-    """`down` after a whole run: no namespace, process or file, and no pin of the director's data plane."""
-    assert document("run", name, "--no-compare")["ok"]
-    with netns.inside(f"pylvs-{name}-node01"):
-        folder = Path(Instance.here().folder)
-    assert folder.exists()
+    """`down` takes namespaces, processes and files, and the pins and journals of director and real servers."""
+    assert document("run", name, "--no-compare", "--method", "tun")["ok"]
+    left = []
+    for machine, find in (("node01", Instance.here), ("node02", farend.instance)):
+        with netns.inside(f"pylvs-{name}-{machine}"):
+            left += [Path(find().folder), journal.where()]
+    assert [path.exists() for path in left] == [True, False, True, True]
     assert lab("down", name).returncode == 0
     assert leftovers(name) == []
-    assert not folder.exists()
+    assert not any(path.exists() for path in left)
 
 
 @pytest.mark.parametrize("mode", ["tc", "xdp"])

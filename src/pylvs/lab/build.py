@@ -185,15 +185,17 @@ def remove(name: str) -> int:
 
 
 def _unload(namespace: str) -> None:
-    """Take a data plane's pins away with its namespace; what cannot go now, the next command finds."""
+    """Take pins and journals away with their namespace; what cannot go now, the next command finds."""
     from pylvs.dataplane.instance import Instance
-    from pylvs.realserver import farend
+    from pylvs.realserver import farend, journal
 
     try:
         with netns.inside(namespace):
             for instance in (Instance.here(), farend.instance()):
                 if instance.loaded:
                     instance.remove()
+            for path in (journal.where(), journal.where().with_suffix(".lock")):
+                path.unlink(missing_ok=True)
     except (PylvsError, OSError):
         pass
 
