@@ -309,9 +309,13 @@ class Director:
 
     def add_service(self, service: VirtualService) -> None:
         """Add a virtual service; ServiceExists, NoSuchScheduler, Invalid."""
+        rules.check_key(service.key)
+        key = _pack_key(service.key)
+        # IPVS says this before it looks at the rest
+        if self.instance.loaded and self._services.lookup(key) is not None:
+            raise ServiceExists("service already exists")
         rules.check_service(service)
         with self.changing():
-            key = _pack_key(service.key)
             if self._services.lookup(key) is not None:
                 raise ServiceExists("service already exists")
             slot = self._records.allocate()
