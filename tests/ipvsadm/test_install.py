@@ -59,7 +59,7 @@ def test_undo_leaves_a_real_ipvsadm_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "text"), list(files()), ids=[name for name, _ in files()])
 def test_generated_files_are_up_to_date(name: str, text: str) -> None:
     """Otherwise: python -m pylvs.ipvsadm.manual share"""
-    assert (SHARE / name).read_text(encoding="utf-8") == text
+    assert (SHARE / name).read_text(encoding="utf-8") == text, "type: python -m pylvs.ipvsadm.manual share"
 
 
 def test_every_option_is_in_the_manual() -> None:
