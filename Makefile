@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # apache2-bin is the real httpd without the package that would start it as a service of this machine.
 PACKAGES := clang clang-format llvm libbpf-dev libbpf1 linux-libc-dev iproute2 procps apache2-bin tcpdump nftables \
-            ethtool iputils-arping curl python3 python3-venv
+            ethtool iputils-arping curl python3 python3-venv netbase
 BPF_C := $(wildcard src/pylvs/bpf/*.bpf.c)
 BPF_O := $(BPF_C:.c=.o)
 BPF_H := $(wildcard src/pylvs/bpf/*.h src/pylvs/bpf/*/*.h)
