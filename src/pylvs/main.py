@@ -14,12 +14,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "attach": ("pylvs.attach", "put the data plane on interfaces"),
     "detach": ("pylvs.attach", "take the data plane off interfaces"),
     "status": ("pylvs.attach", "where the data plane is, and in which mode"),
-    "realserver": ("pylvs.realserver.main", "make this machine a real server: hide the VIP, unwrap tunnels, check, undo"),
+    "realserver": ("pylvs.realserver.main", "make this machine a real server, check it, undo it"),
     "outcomes": ("pylvs.outcomes", "what became of the packets, by name"),
     "drain": ("pylvs.drain", "let a destination's connections end before it goes"),
     "set": ("pylvs.tuning", "change a knob of net.ipv4.vs.*"),
     "get": ("pylvs.tuning", "show the knobs of net.ipv4.vs.*"),
     "mark": ("pylvs.marks", "firewall marks for the data plane"),
+    "install-ipvsadm": ("pylvs.ipvsadm.install", "put ipvsadm, ipvsadm-save and ipvsadm-restore in place as links"),
     "proc": ("pylvs.ipvsadm.proc", "what /proc/net/ip_vs* would hold"),
 }
 

@@ -112,11 +112,14 @@ class DefaultRoute:
     def undo(self, before: str) -> str:
         if not self.there():
             return ""
-        words = ["ip", f"-{self.gateway.version}", "route", "replace", *before.split()]
-        if before == ABSENT:
-            words = self._words("del")
-        command(words)
-        return " ".join(words)
+        typed = []
+        if before != ABSENT:  # the old one first: never a moment without a route
+            typed.append(["ip", f"-{self.gateway.version}", "route", "replace", *before.split()])
+            command(typed[0])
+        if self.there():  # a metric of its own let the old one stay beside ours
+            typed.append(self._words("del"))
+            command(typed[-1])
+        return " && ".join(" ".join(words) for words in typed)
 
 
 @dataclass(frozen=True, slots=True)

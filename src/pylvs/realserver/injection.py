@@ -24,7 +24,7 @@ def injecting(interface: str) -> Iterator[int]:
     """Frames sent on `lo` with the mark that this gives arrive by `interface`."""
     from pylvs.dataplane.libbpf import ObjectFile
 
-    mark = int.from_bytes(os.urandom(4), "little") | 1
+    mark = int.from_bytes(os.urandom(4), "little") >> 1 | 1  # the socket option is a signed number
     with ObjectFile(OBJECT) as file:
         file.skip_program(TC_PROGRAM)
         file.skip_program(XDP_PROGRAM)

@@ -125,7 +125,7 @@ class Machine:
         return int(sysctl(key) or 0)
 
     def effective(self, knob: str, interface: str) -> int:
-        """The value the kernel goes by (arp_ignore, arp_announce, rp_filter): the greater of `all` and the interface's."""
+        """What arp_ignore, arp_announce or rp_filter amounts to: the greater of `all` and the interface's."""
         return max(self.knob(f"net.ipv4.conf.{where}.{knob}") for where in ("all", interface))
 
 

@@ -87,10 +87,10 @@ def listen(interface: str) -> socket.socket:
     return raw
 
 
-def answers(raw: socket.socket, target: Address, patience: float = PATIENCE, enough: int = 0) -> list[Answer]:
+def answers(raw: socket.socket, target: Address, patience: float | None = None, enough: int = 0) -> list[Answer]:
     """The answers that come within `patience` seconds, each once; done early after `enough` of them."""
     found: list[Answer] = []
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     while (left := deadline - time.monotonic()) > 0 and not (enough and len(found) >= enough):
         if not select.select([raw], [], [], left)[0]:
             break
@@ -103,7 +103,7 @@ def answers(raw: socket.socket, target: Address, patience: float = PATIENCE, eno
 
 
 def ask(
-    interface: str, target: Address, own: Address | None = None, patience: float = PATIENCE, enough: int = 0
+    interface: str, target: Address, own: Address | None = None, patience: float | None = None, enough: int = 0
 ) -> list[str]:
     """Ask the interface's segment who has `target`; the hardware addresses of all who say that they do."""
     with listen(interface) as raw:

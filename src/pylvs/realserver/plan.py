@@ -69,8 +69,8 @@ def refusal(request: Request, machine: Machine) -> str:
         return f"{vip} cannot be a virtual address: it is not unicast, or never leaves this machine or its segment"
     if request.length not in (None, whole):
         return (
-            f"{vip}/{request.length} on lo would make the whole network local to this machine, and nothing could leave it "
-            f"any more; a hidden VIP is one address wide: {vip}/{whole}"
+            f"{vip}/{request.length} on lo would make the whole network local to this machine, and nothing could "
+            f"leave it any more; a hidden VIP is one address wide: {vip}/{whole}"
         )
     for held in machine.holders(vip):
         if held.interface != "lo":
@@ -106,8 +106,8 @@ def _refused_route(request: Request, machine: Machine) -> str:
     route = machine.default_route(request.gateway.version)
     if route and route.gateway != request.gateway and not request.force:
         return (
-            f"the default route goes by {route.gateway or route.interface}: whoever reaches this machine through it may be "
-            "cut off; --force puts the director there (leave brings the old one back)"
+            f"the default route goes by {route.gateway or route.interface}: whoever reaches this machine by it may "
+            "be cut off; --force puts the director there (leave brings the old one back)"
         )
     return ""
 
