@@ -414,7 +414,7 @@ class Director:
                 raise DestinationExists("destination already exists")
             if len(members) >= DESTINATIONS_MAX:
                 raise TableFull(f"a service takes {DESTINATIONS_MAX} destinations at most")
-            slot = self._revive(service, _TRASH_KEY.pack(_pack_key(key), *name))
+            slot = self._revive(service, key, name) if self.settings["trashed"] else 0
             if slot:
                 self._write_destination(slot, service, destination, new=True)
             else:
@@ -452,13 +452,14 @@ class Director:
                 self.settings["trashed"] -= 1
                 self._records.free(slot)
 
-    def _revive(self, service: int, key: bytes) -> int:
+    def _revive(self, service: int, key: ServiceKey, name: tuple[bytes, int]) -> int:
         """Slot of the deleted destination of this name, 0 if there is none."""
-        raw = self._trash.lookup(key) if self.settings["trashed"] else None
+        place = _TRASH_KEY.pack(_pack_key(key), *name)
+        raw = self._trash.lookup(place)
         if raw is None:
             return 0
         slot = int(_TRASHED.unpack(raw)[0])
-        self._trash.delete(key)
+        self._trash.delete(place)
         self.settings["trashed"] -= 1
         if self._number(slot, self._destination, "service") != service:
             self._records.zero(slot)  # its service is another one now
