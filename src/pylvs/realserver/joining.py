@@ -37,7 +37,8 @@ def _ask_for_vip(request: Request, interface: str, machine: Machine, tell: Tell)
     director = neighbours.ask(interface, request.director, enough=1) if request.director else []
     if why := plan.refusal_by_answers(request, macs, director):
         raise Refused(f"{why}; --force joins all the same")
-    said = f"{request.vip} is at {macs[0]}: that is the director" if macs else f"nobody answers for {request.vip} yet"
+    who = "the director" if request.director else "who should be the director"
+    said = f"{request.vip} is at {macs[0]}, {who}" if macs else f"nobody answers for {request.vip} yet"
     asks = (
         f"arping -D -c 1 -I {interface} {request.vip}"
         if request.vip.version == 4
@@ -66,14 +67,16 @@ def _has_device(kind: str) -> bool:
     return True
 
 
-def join(request: Request, tell: Tell) -> None:
-    """Make this machine a real server for the VIP; what is as it must be already stays as it is."""
+def join(request: Request, tell: Tell) -> str:
+    """Make this machine a real server for the VIP, by the interface that this gives; what is right already stays."""
     with journal.locked() as book:
         _refuse_another_method(request, book)
         journal.sweep()
         interface, wanted = prepare(request, tell)
         book.joins[str(request.vip)] = {**request.words(), "interface": interface}
         book.save()
+        if all(change.there() for change in wanted):
+            tell("# nothing to change: this machine is as a real server must be already", "")
         try:
             for change in wanted:
                 _carry_out(book, change, request.vip, tell)
@@ -81,6 +84,7 @@ def join(request: Request, tell: Tell) -> None:
             _undo(book, request.vip, tell)  # half a real server is worse than none
             raise
         _keep_shared(book, request, interface)
+        return interface
 
 
 def _refuse_another_method(request: Request, book: Journal) -> None:
@@ -119,12 +123,13 @@ def _concerns(key: str, interface: str) -> bool:
     return key.startswith(("net.ipv4.conf.all.", f"net.ipv4.conf.{interface}."))
 
 
-def planned(request: Request, tell: Tell) -> None:
-    """Say what `join` would do, and do nothing but ask who has the VIP."""
-    _, wanted = prepare(request, tell)
+def planned(request: Request, tell: Tell) -> str:
+    """Say what `join` would do, and do nothing but ask who has the VIP; the interface."""
+    interface, wanted = prepare(request, tell)
     for change in wanted:
         if not change.there():
             tell(change.typed, change.why)
+    return interface
 
 
 def leave(vip: Address, tell: Tell) -> bool:

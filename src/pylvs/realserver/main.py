@@ -104,14 +104,13 @@ def join(arguments: argparse.Namespace) -> int:
 
     wanted = request(arguments)
     if arguments.dry_run:
-        interface, _ = joining.prepare(wanted, lambda typed, why: None)
-        joining.planned(wanted, tell)
+        interface = joining.planned(wanted, tell)
         if arguments.persist:
             print(f"\n# {persist.UNITS / persist.name(wanted.vip)}\n{persist.text(wanted, interface)}", end="")
         return 0
-    joining.join(wanted, tell)
+    interface = joining.join(wanted, tell)
     if arguments.persist:
-        path = persist.write(wanted, str(joining.joined()[wanted.vip]["interface"]))
+        path = persist.write(wanted, interface)
         print(f"# {path}: joins at boot")
     return 0
 
