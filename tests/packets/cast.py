@@ -16,6 +16,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.layers.sctp import SCTP
 
+__all__ = ["ICMP", "IP", "SCTP", "TCP", "UDP", "Ether", "IPv6"]
 
 Packet = Any  # scapy carries no types
 

@@ -14,7 +14,9 @@ import os
 import re
 import shlex
 import socket
+import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from pylvs.dataplane.attach import Attacher
-from pylvs.dataplane.entries import Entries, Entry
+from pylvs.dataplane.entries import FIRST_TAG, Entries, Entry
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import F_MMAPABLE, OF_MAPS, Map, MapType, Program, skb_context, xdp_context
 from pylvs.dataplane.mapped import MappedArray
@@ -39,6 +41,8 @@ HOOKS = ("tc", "xdp")
 VERDICTS = {"tc": {-1: "PASS", 2: "DROP", 7: "SENT"}, "xdp": {2: "PASS", 1: "DROP", 4: "SENT"}}
 # Maps that no test leaves a trace in: constants, memory to work in, and the clock, which must go on.
 LEFT_ALONE = ("rodata", "bss", "data", "kconfig", "desks", "scratches", "workbenches", "clocks")
+WORD = struct.Struct("=I")
+ENTRY = 64  # bytes of `struct connection`
 ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY)
 HOP = ("ifindex", "neighbour", "own", "mtu", "gateway", "local")
 GSO_SEGS, GSO_SIZE = 164, 176  # offsets in struct __sk_buff (linux/bpf.h)
@@ -190,6 +194,37 @@ class Plane:
         """The live entries of the connection table, as they are."""
         table = Entries(self.instance, self.instance.layouts)
         return [Entry(*entry) for entry in table.raw(self.tick())]
+
+    # --- time
+
+    def age(self, seconds: float) -> None:
+        """Let every entry of the table be so much older, and the sweep look at all of them soon."""
+        ticks, now = round(seconds * self.settings["second"]), self.tick() or 1
+        table, due = MappedArray(self.instance.map("connections")), MappedArray(self.instance.map("due"))
+        at = self.instance.layouts["connection"].offset("expires")
+        for number in Entries(self.instance, self.instance.layouts).sets():
+            for start in range(number * table.stride + at, (number + 1) * table.stride, ENTRY):
+                (expires,) = WORD.unpack_from(table.memory, start)
+                WORD.pack_into(table.memory, start, (expires - ticks) & 0xFFFFFFFF)
+            WORD.pack_into(due.memory, number * due.stride, now)
+        table.close()
+        due.close()
+
+    def wait_for_the_sweep(self) -> None:
+        """Until no entry is in the table that is over; the sweep comes by once a second."""
+        deadline = time.monotonic() + 10
+        while self._has_expired():
+            assert time.monotonic() < deadline, "the sweep does not come by"
+            time.sleep(0.02)
+
+    def _has_expired(self) -> bool:
+        now, table = self.tick(), Entries(self.instance, self.instance.layouts)
+        memory, stride = table.table.memory, table.table.stride
+        for number in table.sets():
+            for entry in table.record.struct.iter_unpack(memory[number * stride : (number + 1) * stride]):
+                if entry[0] >= FIRST_TAG and not 0 < (entry[1] - now) & 0xFFFFFFFF < 1 << 31:
+                    return True
+        return False
 
     # --- packets
 

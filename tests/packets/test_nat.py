@@ -301,5 +301,3 @@ def test_fullnat_gives_every_connection_a_port_of_its_own(plane: Plane) -> None:
         assert plane.run("tc", bytes(frame)).outcome == "FORWARD_FULLNAT"
     ports = [entry.lport for entry in plane.entries()]
     assert len(ports) == len(set(ports)) == 200
-
-

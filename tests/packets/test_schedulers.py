@@ -15,7 +15,7 @@ from tests.packets.quick import ACK, FIN, PSH, SYN, seen, tcp_frame, udp_frame
 from tests.packets.recorded import Case, cases, label, mark
 
 CASES = cases("sched")
-SENT = {"tc": 7, "xdp": 4}
+XDP_PASS, XDP_REDIRECT, TC_ACT_REDIRECT = 2, 4, 7
 NET_OF = {"m": BACK_1.ip.rpartition(".")[0], "g": REAL_1.ip.rpartition(".")[0]}
 
 
@@ -29,10 +29,13 @@ class Client:
         self.open: list[tuple[Any, ...]] = []
 
     def send(self, frame: bytes) -> bytes | None:
-        """What the director made of the frame; None if it did not send it on."""
-        context = self.context if self.hook == "tc" else xdp_context(len(frame), self.plane.index["eth0"])
-        done = self.plane.programs[self.hook].test_run(frame, context)
-        return done.data if done.retval == SENT[self.hook] else None
+        """What the director made of the frame, first at XDP if that is the hook; None if it did not send it on."""
+        if self.hook == "xdp":
+            done = self.plane.programs["xdp"].test_run(frame, xdp_context(len(frame), self.plane.index["eth0"]))
+            if done.retval != XDP_PASS:
+                return done.data if done.retval == XDP_REDIRECT else None
+        done = self.plane.programs["tc"].test_run(frame, self.context)
+        return done.data if done.retval == TC_ACT_REDIRECT else None
 
     def connect(self, request: Sequence[Any]) -> str:
         """Number of the real server that the connection came to, "-" if none."""
@@ -89,10 +92,9 @@ def run(plane: Plane, hook: str, case: Case) -> str:
     return picks
 
 
+@pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("case", [pytest.param(case, id=label(case)) for case in CASES])
-def test_recorded(plane: Plane, case: Case) -> None:
+def test_recorded(plane: Plane, case: Case, hook: str) -> None:
     """The same real servers in the same order, and the same counts in the end."""
-    assert run(plane, "tc", case) == case["picks"]
+    assert run(plane, hook, case) == case["picks"]
     assert plane.adm("-L -n").splitlines()[1:] == case["table_after"].splitlines()[1:]
-
-
