@@ -32,6 +32,7 @@ from pylvs.dataplane.mapped import MappedArray
 from pylvs.dataplane.open import OBJECT, create
 from pylvs.dataplane.records import Record, Settings
 from pylvs.director import Director
+from pylvs.ipvsadm.connections import list_connections
 from pylvs.ipvsadm.run import Session
 from tests.packets import cast
 
@@ -185,9 +186,13 @@ class Plane:
         """The lines of `pylvsadm -L -n` below its header."""
         return [" ".join(line.split()) for line in self.adm("-L -n").splitlines()[3:]]
 
+    def rows(self) -> list[str]:
+        """The rows of `pylvsadm -L -n -c`, which has them otherwise: by a program in the kernel that it loads."""
+        return "".join(list_connections(self.director.connection_rows(), numeric=True)).splitlines()
+
     def connections(self) -> list[str]:
-        """The rows of `pylvsadm -L -n -c` without their expiry, IPv6 abbreviated, sorted."""
-        rows = [short(line).split() for line in self.adm("-L -n -c").splitlines()[2:]]
+        """The same without their expiry, IPv6 abbreviated, sorted."""
+        rows = [short(line).split() for line in self.rows()]
         return sorted(" ".join([row[0], *row[2:]]) for row in rows)
 
     def entries(self) -> list[Entry]:

@@ -102,7 +102,7 @@ class Walk:
             return
         assert (status, errors) == (step["rc"], step["stderr"])
         if step["do"].startswith("cat /proc/net/ip_vs_stats"):  # rates want seconds, CPUs are this machine's
-            assert output.splitlines()[2].split()[-5:] == step["stdout"].splitlines()[2].split()[-5:]
+            assert _totals(output) == _totals(step["stdout"])
         elif step["stdout"].startswith("IPVS connection entries"):
             assert _rows(output.splitlines()[2:]) == pytest.approx(
                 _rows(step["stdout"].splitlines()[2:]), abs=TOLERANCE
@@ -111,8 +111,7 @@ class Walk:
             assert output.splitlines()[1:] == step["stdout"].splitlines()[1:]
 
     def compare_table(self, step: dict[str, Any]) -> None:
-        rows = self.plane.adm("-L -n -c").splitlines()[2:]
-        assert _rows(rows) == pytest.approx(_rows(step["conns"]), abs=TOLERANCE), step["do"]
+        assert _rows(self.plane.rows()) == pytest.approx(_rows(step["conns"]), abs=TOLERANCE), step["do"]
         assert self.plane.adm("-L -n").splitlines()[3:] == step["table"], step["do"]
 
 
@@ -131,6 +130,12 @@ def _rows(lines: list[str]) -> dict[str, int]:
         found[" ".join([protocol, *rest])] = int(minutes) * 60 + int(seconds)
     assert len(found) == len(lines)
     return found
+
+
+def _totals(text: str) -> list[str]:
+    """The totals of `/proc/net/ip_vs_stats`, or of `_percpu`'s line "~"."""
+    lines = text.splitlines()
+    return next((line for line in lines if line.startswith("  ~")), lines[2]).split()[-5:]
 
 
 def _without_expiry(lines: list[str]) -> list[str]:
