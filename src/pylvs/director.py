@@ -480,6 +480,7 @@ class Director:
             "tunnel_flags": CHECKSUMS[tunnel.checksum],
             "address": name[0],
             "family": destination.address.version,
+            "local": self.address_type(destination.address) is rules.AddressType.LOCAL,
         }
         if method in TRANSLATED:
             self._filter(name[0], real=True)

@@ -273,11 +273,6 @@ ROWS = [
         [Step(sent_by(CLIENT, request(SYN)), "FORWARD_DR", sent_by(CLIENT, aged(request(SYN))), xdp=TO_TC)],
     ),
     Row(
-        "a destination that no route leads to",
-        ("-A -t VIP:80 -s rr", "-a -t VIP:80 -r NOWHERE -g"),
-        [Step(sent_by(CLIENT, request(SYN)), "DROP_NO_ROUTE", xdp=TO_TC)],
-    ),
-    Row(
         "the director as its own destination takes the packet as it is",
         ("-A -t VIP:80 -s rr", "-a -t VIP:80 -r 127.0.0.1 -g"),
         [passed(request(SYN), "PASS_LOCAL", xdp=TO_TC)],

@@ -56,6 +56,11 @@ def unreachable(packet: Packet, **fields: Any) -> Step:
 
 ROWS = [
     Row(
+        "a destination that no route leads to: host unreachable",
+        ("-A -t VIP:80 -s rr", "-a -t VIP:80 -r NOWHERE -g"),
+        [refused(request(SYN), "REFUSE_NO_ROUTE", ICMP(type=3, code=1))],
+    ),
+    Row(
         "a service without destinations",
         NO_DESTINATION,
         [unreachable(request(SYN))],

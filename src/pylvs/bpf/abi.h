@@ -124,6 +124,7 @@ enum outcome {
 	FORWARD_STATELESS, /* the table is full here: by consistent hash, without an entry */
 	/* answered by the director */
 	REFUSE_NO_DESTINATION, /* ICMP port unreachable */
+	REFUSE_NO_ROUTE,       /* ICMP host unreachable: no route to the destination, or no answer to ARP for 3 s */
 	REFUSE_TTL,            /* ICMP time exceeded */
 	REFUSE_TOO_BIG,        /* ICMP fragmentation needed */
 	/* dropped */
@@ -225,13 +226,13 @@ struct destination {
 	__u32 checked;     /* tick, 0: never */
 	__u32 ifindex;     /* 0: not known */
 	__u8 neighbour[6]; /* all zero: not resolved yet */
-	__u8 own[6];
-	__u16 mtu; /* of the path, 0: not known */
+	__u8 own[6];       /* as long as there is no neighbour: since when it is asked for, a tick */
+	__u16 mtu;         /* of the path, 0: not known */
 	__be16 tunnel_port;
 	struct addr gateway;
 	struct addr source; /* TUN: the outer header's */
 	__u8 tunnel_flags;
-	__u8 local; /* the route says that it is this host */
+	__u8 local; /* an address of this host */
 	__u8 family;
 	__u8 locals;       /* FULLNAT: how many local addresses */
 	__u32 next_port;   /* FULLNAT: where to look for a free port */

@@ -106,7 +106,7 @@ inline_always enum outcome forward(struct packet *packet, struct choice *choice,
 	enum outcome outcome;
 
 	if (hop == HOP_NONE)
-		return DROP_NO_ROUTE;
+		return REFUSE_NO_ROUTE;
 	if (hop == HOP_LOCAL && choice->method != METHOD_NAT)
 		return PASS_LOCAL;
 	outcome = hop == HOP_LOCAL ? OUTCOMES : admit(packet, destination, choice->method, setting);

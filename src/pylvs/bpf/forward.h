@@ -40,8 +40,32 @@ inline_always void gateway_of(const struct bpf_fib_lookup *fib, struct addr *gat
 		__builtin_memcpy(gateway, fib->ipv6_dst, sizeof(*gateway));
 }
 
+/* The neighbour does not answer yet: ask on, and give up after three seconds, as the kernel's own table does; then start
+ * anew. */
+enum { ASK_SECONDS = 3, FORGET_SECONDS = 10 };
+
+inline_always enum hop destination_ask(struct destination *destination, __u32 now, struct settings *setting)
+{
+	__u32 asked = 0, waiting;
+
+	if (is_zero_mac(destination->neighbour))
+		__builtin_memcpy(&asked, destination->own, sizeof(asked));
+	__builtin_memset(destination->neighbour, 0, 6);
+	waiting = now - asked;
+	if (!asked || waiting > FORGET_SECONDS * setting->second) {
+		asked = now ?: 1;
+		__builtin_memcpy(destination->own, &asked, sizeof(asked));
+		return HOP_ASK;
+	}
+	if (waiting < ASK_SECONDS * setting->second)
+		return HOP_ASK;
+	__builtin_memset(destination->own, 0, 6);
+	return HOP_NONE;
+}
+
 /* Asks the routing table for the way to a destination and writes it there. */
-inline_always enum hop destination_route(struct packet *packet, struct destination *destination)
+inline_always enum hop destination_route(struct packet *packet, struct destination *destination,
+					 struct settings *setting)
 {
 	struct desk *desk = desk_get();
 	struct bpf_fib_lookup *fib;
@@ -51,21 +75,18 @@ inline_always enum hop destination_route(struct packet *packet, struct destinati
 		return HOP_NONE;
 	fib = &desk->fib;
 	result = route_lookup(packet, &destination->address, fib);
-	destination->local = result == BPF_FIB_LKUP_RET_NOT_FWDED;
 	destination->checked = packet->flow->now ?: 1;
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH) {
 		destination->ifindex = 0;
 		return destination->local ? HOP_LOCAL : HOP_NONE;
 	}
 	gateway_of(fib, &destination->gateway);
-	if (result == BPF_FIB_LKUP_RET_SUCCESS) {
-		__builtin_memcpy(destination->neighbour, fib->dmac, 6);
-		__builtin_memcpy(destination->own, fib->smac, 6);
-		destination->mtu = fib->mtu_result;
-	} else {
-		__builtin_memset(destination->neighbour, 0, 6);
-	}
 	destination->ifindex = fib->ifindex;
+	if (result == BPF_FIB_LKUP_RET_NO_NEIGH)
+		return destination_ask(destination, packet->flow->now, setting);
+	__builtin_memcpy(destination->neighbour, fib->dmac, 6);
+	__builtin_memcpy(destination->own, fib->smac, 6);
+	destination->mtu = fib->mtu_result;
 	return HOP_ASK;
 }
 
@@ -79,7 +100,7 @@ inline_always enum hop destination_hop(struct packet *packet, struct destination
 		return HOP_READY;
 	if (packet->hook == HOOK_XDP)
 		return HOP_LATER;
-	return destination_route(packet, destination);
+	return destination_route(packet, destination, setting);
 }
 
 inline_always int set_macs(struct packet *packet, const __u8 neighbour[6], const __u8 own[6])

@@ -160,7 +160,9 @@ inline_always enum outcome answer(struct packet *packet, struct settings *settin
 {
 	struct refusal refusal = {3, 3, 1, 4, 0}; /* port unreachable */
 
-	if (outcome == REFUSE_TTL)
+	if (outcome == REFUSE_NO_ROUTE)
+		refusal = (struct refusal){3, 1, 1, 3, 0};
+	else if (outcome == REFUSE_TTL)
 		refusal = (struct refusal){11, 0, 3, 0, 0};
 	else if (outcome == REFUSE_TOO_BIG)
 		refusal = (struct refusal){3, 4, 2, 0, packet->flow->mtu};
