@@ -268,6 +268,23 @@ ROWS = [
     Row("60 bytes, the least Ethernet frame", ONE, [forwarded(request(tcp(20000, 80, "S", 6)))]),
     Row("1,500 bytes", ONE, [forwarded(request(tcp(20000, 80, "S", 1460)))]),
     Row(
+        "a frame shorter than its IP header says is the host's, which drops it",
+        ONE,
+        [
+            passed(request(SYN, len=41), "PASS_MALFORMED"),
+            passed(request(SYN, len=1400), "PASS_MALFORMED"),
+        ],
+        connections=[],
+    ),
+    Row(
+        "IPv6: a frame shorter than its header says",
+        ONE_6,
+        [passed(request6(SYN, plen=21), "PASS_MALFORMED")],
+        connections=[],
+    ),
+    Row("an IP header of less than five words", ONE, [passed(request(SYN, ihl=4), "PASS_MALFORMED")]),
+    Row("another IP version", ONE, [passed(request(SYN, version=5), "PASS_MALFORMED")]),
+    Row(
         "a neighbour that is not known yet is left to the kernel, which asks and waits",
         ("-A -t VIP:80 -s rr", "-a -t VIP:80 -r NOBODY -g"),
         [Step(sent_by(CLIENT, request(SYN)), "FORWARD_DR", sent_by(CLIENT, aged(request(SYN))), xdp=TO_TC)],

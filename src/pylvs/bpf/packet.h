@@ -153,6 +153,19 @@ inline_always void *packet_at(struct packet *packet, __u32 offset, __u32 size)
 	return data + size <= end ? data : 0;
 }
 
+/* Whether the frame is as long as its IP header says. The kernel drops one that is not, in front of IPVS. */
+inline_always int is_whole(struct packet *packet)
+{
+	__u32 wanted = packet->flow->l3 + packet->flow->length;
+
+	if (packet->hook == HOOK_TC)
+		return ((struct __sk_buff *)packet->ctx)->len >= wanted;
+	/* Only the first part of a frame in several can be looked at; all of it counts. */
+	return context_word(packet->ctx, struct xdp_md, data_end) - context_word(packet->ctx, struct xdp_md, data) >=
+		       wanted ||
+	       bpf_xdp_get_buff_len(packet->ctx) >= wanted;
+}
+
 inline_always void addr_from_v4(struct addr *addr, __be32 v4)
 {
 	addr->high = 0;
@@ -397,7 +410,7 @@ inline_always enum outcome parse(struct packet *packet)
 			return PASS_VLAN;
 		return PASS_NOT_IP;
 	}
-	if (bad || parse_transport(packet))
+	if (bad || !is_whole(packet) || parse_transport(packet))
 		return PASS_MALFORMED;
 	return OUTCOMES;
 }
