@@ -27,7 +27,6 @@ MEANINGS = {
     "FORWARD_FULLNAT": "forwarded by FULLNAT",
     "FORWARD_FULLNAT_REPLY": "replies of FULLNAT",
     "FORWARD_ICMP": "ICMP errors of connections, forwarded",
-    "FORWARD_FRAGMENT": "later fragments, forwarded",
     "FORWARD_STATELESS": "forwarded without an entry: the table is full",
     "REFUSE_NO_DESTINATION": "refused: no destination (ICMP port unreachable)",
     "REFUSE_NO_ROUTE": "refused: no route to the destination, or no answer to ARP (ICMP host unreachable)",
@@ -40,7 +39,6 @@ MEANINGS = {
     "DROP_NO_ENTRY": "dropped: the table is full and the method needs an entry",
     "DROP_NO_PORT": "dropped: no free port for FULLNAT",
     "DROP_ERROR": "dropped: the kernel refused to change the packet",
-    "DROP_TUNNEL": "dropped: tunnelled to a VIP",
 }
 
 

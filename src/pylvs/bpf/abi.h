@@ -120,7 +120,6 @@ enum outcome {
 	FORWARD_FULLNAT,
 	FORWARD_FULLNAT_REPLY,
 	FORWARD_ICMP,
-	FORWARD_FRAGMENT,
 	FORWARD_STATELESS, /* the table is full here: by consistent hash, without an entry */
 	/* answered by the director */
 	REFUSE_NO_DESTINATION, /* ICMP port unreachable */
@@ -135,7 +134,6 @@ enum outcome {
 	DROP_NO_ENTRY,   /* the table is full and the method needs an entry */
 	DROP_NO_PORT,    /* FULLNAT: all local ports are taken */
 	DROP_ERROR,      /* a helper failed */
-	DROP_TUNNEL,     /* tunnelled to the VIP */
 	OUTCOMES,
 };
 
@@ -154,16 +152,13 @@ struct settings {
 	__u32 sloppy_tcp;
 	__u32 sloppy_sctp;
 	__u32 secure_tcp;
-	__u32 nat_icmp_send;
 	__u32 pmtu_disc;
 	__u32 cache_bypass;
-	__u32 schedule_icmp;
-	__u32 clamp_mss;
 	__u32 mark_rules; /* first rule in use << 16 | how many: one word, changed at once */
 	__u32 icmp_rate;  /* errors a second, 0: no limit */
 	__u32 next_local; /* allocator of `local_addresses`, used by Python only */
 	__u32 trashed;    /* how many destinations are in the trash, used by Python only */
-	__u32 spare[2];
+	__u32 spare[5];
 	__u32 tcp_timeout[STATES]; /* by tcp_state */
 	__u32 udp_timeout[STATES];
 	__u32 sctp_timeout[STATES];
@@ -203,9 +198,8 @@ struct service {
 	__u32 max_weight;      /* wrr */
 	__u32 gcd;             /* wrr */
 	__u32 generation;      /* changes with every change of the destinations */
-	__u32 table_size;      /* sh, dh, mh: slots in the lookup table, 0: none */
 	__u32 pe;              /* persistence engine: 1 sip (as recorded by the command; never consulted) */
-	__u32 spare[9];
+	__u32 spare[10];
 };
 
 struct destination {

@@ -274,7 +274,6 @@ struct {
 	__type(value, struct route);
 } routes SEC(".maps");
 
-enum { TICKS_KEPT = 4 };
 struct clock {
 	struct bpf_timer timer;
 	__u32 next_set;      /* the sweep goes on here */
