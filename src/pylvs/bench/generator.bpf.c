@@ -24,6 +24,7 @@ enum target {
 	TARGET_LRU_HIT,
 	TARGET_HASH_INSERT,
 	TARGET_LRU_INSERT,
+	TARGET_LINE,
 	TARGET_DIRECTOR,
 	TARGETS = 32
 };
@@ -47,7 +48,7 @@ struct plan {
 	__u16 client_port; /* host order */
 	__u16 server_port;
 	__u32 misses; /* out: lookups of the references that found nothing */
-	__u32 spare;
+	__u32 lines;  /* groups of eight cache lines, a power of two */
 };
 struct plan plan;
 
@@ -71,6 +72,19 @@ struct {
 	__type(key, struct key);
 	__type(value, __u64);
 } lru SEC(".maps");
+
+/* As large as a connection table, and nothing but cache lines. */
+enum { LINE = 64 };
+struct lines {
+	__u32 word[8][LINE / sizeof(__u32)];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lines);
+} lines SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -197,8 +211,7 @@ inline_always int swap(void *data, void *end)
 	if ((void *)(ip + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP) || ip->version != 4 || ip->ihl < 5)
 		return -1;
 	ports = (void *)ip + ip->ihl * 4;
-	if ((void *)(ports + 1) > end || (ip->protocol != 6 && ip->protocol != 17) ||
-	    ip->frag_off & bpf_htons(0x3fff))
+	if ((void *)(ports + 1) > end || (ip->protocol != 6 && ip->protocol != 17) || ip->frag_off & bpf_htons(0x3fff))
 		return -1;
 	if (!ports->dest || !ip->daddr)
 		return -1;
@@ -263,6 +276,22 @@ SEC("xdp")
 int lru_hit(struct xdp_md *ctx)
 {
 	return hit(ctx, &lru);
+}
+
+/* The floor of any table: the one line of the flow, read, waited for (the next flow depends on it) and written. */
+SEC("xdp")
+int line_hit(struct xdp_md *ctx)
+{
+	struct key key = key_of(ctx);
+	__u64 hash = (__u64)(bpf_ntohl(key.saddr) ^ key.ports) * 0x9e3779b97f4a7c15ULL;
+	__u32 set = hash >> 40 & (plan.lines - 1);
+	struct lines *found = bpf_map_lookup_elem(&lines, &set);
+
+	if (!found)
+		plan.misses++;
+	else
+		plan.state += found->word[hash >> 36 & 7][0]++ >> 31;
+	return XDP_TX;
 }
 
 inline_always int insert(struct xdp_md *ctx, void *map)

@@ -22,6 +22,7 @@ REFERENCES = {
     "TARGET_LRU_HIT": "lru_hit",
     "TARGET_HASH_INSERT": "hash_insert",
     "TARGET_LRU_INSERT": "lru_insert",
+    "TARGET_LINE": "line_hit",
 }
 REFERENCES_TC = {"TARGET_EMPTY": "empty_tc", "TARGET_SWAP": "swap_tc"}
 SEED = 0x1234567
@@ -49,6 +50,7 @@ class Generator:
         with ObjectFile(OBJECT) as file:
             for name in ("hash", "lru"):
                 file.set_max_entries(name, entries)
+            file.set_max_entries("lines", entries // 8)
             file.load()
             self.programs = {"xdp": file.program("generate_xdp"), "tc": file.program("generate_tc")}
             self._arrays = {"xdp": file.map("xdp_targets"), "tc": file.map("tc_targets")}
@@ -88,6 +90,7 @@ class Generator:
             replies=flows.replies, length=length, client=flows.client, address_shift=flows.address[0],
             address_mask=flows.address[1], port_shift=flows.port[0], port_mask=flows.port[1],
             server=flows.server, client_port=flows.client_port, server_port=flows.server_port, misses=0,
+            lines=self.entries // 8,
         )  # fmt: skip
 
     def seed(self, number: int) -> None:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 from pylvs.bench.frames import ACK, SYN, frame
 from pylvs.bench.generator import Flows, Generator
@@ -25,16 +27,17 @@ from pylvs.model import (
 
 ENTRIES = 1 << 21  # twice a million flows, rounded up: for our table and for the reference maps
 BIG_ENTRIES = 1 << 24
+FLOOD_ENTRIES = 1 << 20
 SIZES = (1, 1_000, 100_000, 1_000_000)
 BIG = 10_000_000
 ROUNDS = 7
-PARTS = 5  # runs of a sample
+PARTS, MANY_PARTS = 5, 25  # runs of a sample; many where it is of a few ns
 RUN_NS = 8e6  # of CPU time in each run
 REPEAT = (5_000, 400_000)
-NEW = 8_000  # new connections a run: few enough to leave the table almost empty
+NEW = (1_000, 8_000)  # the same for new connections: few enough to leave the table almost empty
 TRIES = 5
+WARM = 300_000  # packets before a sample, so that the caches hold what they would hold in such traffic
 SHARE = 0.95  # of the packets that must take the way that is measured; at ten million some sets overflow
-MEASURE = "xdp"
 
 VIP, VIP6, ELSEWHERE = "198.18.0.1", "2001:db8::1:1", "198.18.9.9"
 CLIENTS, CLIENTS6 = number("10.0.0.0"), number("2001:db8::2:0")
@@ -43,6 +46,9 @@ LOCALS = 32
 
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos")
 CROWDS = (10, 100, 1024)
+
+
+SOME = (1_000, 1_000_000)
 
 
 @dataclass
@@ -62,6 +68,7 @@ class Row:
     fresh: bool = False  # new connections: an empty table before each run
     start: int | None = None  # flows one after another, from this number on
     repeat: int = 0
+    parts: int = PARTS
     samples: list[float] = field(default_factory=list)
     shares: dict[str, float] = field(default_factory=dict)
 
@@ -97,7 +104,7 @@ class Bench:
                     row.samples.append(sample)
 
     def _sample(self, row: Row, round: int) -> float:
-        row.repeat = row.repeat or (NEW if row.new else REPEAT[0])
+        row.repeat = row.repeat or (NEW if row.new else REPEAT)[0]
         for attempt in range(TRIES):
             if (sample := self._run(row, round * TRIES + attempt)) is not None:
                 return sample
@@ -114,19 +121,22 @@ class Bench:
         row.generator.seed(seed)
         with row.stage.inside() if row.stage else nullcontext():
             if not row.new:
-                row.generator.run(row.hook, row.target, row.packet, min(2 * row.count, 100_000))
+                row.generator.run(row.hook, row.target, row.packet, min(3 * row.count, WARM))
             before = row.stage.outcomes() if row.stage else []
             empty = row.generator.reference("empty")
-            times = [[row.generator.run(row.hook, target, row.packet, row.repeat) for target in (row.target, empty)] for _ in range(PARTS)]
+            times = [
+                [row.generator.run(row.hook, target, row.packet, row.repeat) for target in (row.target, empty)]
+                for _ in range(row.parts)
+            ]
             after = row.stage.outcomes() if row.stage else []
         if not self._as_expected(row, before, after):
             return None
         total, nothing = (min(column) for column in zip(*times, strict=True))
         if row.start is not None and not row.fresh:
-            row.start += 2 * PARTS * row.repeat
-        if not row.new:
-            row.repeat = int(min(max(RUN_NS / total, REPEAT[0]), REPEAT[1]))
-        return total - nothing
+            row.start += 2 * row.parts * row.repeat
+        low, high = NEW if row.new else REPEAT
+        row.repeat = int(min(max(RUN_NS / total, low), high))
+        return float(total - nothing)
 
     def _prepare(self, row: Row) -> None:
         stage = row.stage
@@ -142,14 +152,12 @@ class Bench:
 
     def _as_expected(self, row: Row, before: list[int], after: list[int]) -> bool:
         if row.stage is None:
-            if row.generator.misses > row.repeat * PARTS / 100:
+            if row.generator.misses > row.repeat * row.parts / 100:
                 raise Wrong(f"{row.key}: {row.generator.misses} lookups found nothing")
             return True
         counts = [b - a for a, b in zip(before, after, strict=True)]
         total = sum(counts)
-        row.shares = {
-            name: count / total for name, count in zip(row.stage.outcome_names, counts, strict=True) if count
-        }
+        row.shares = {name: count / total for name, count in zip(row.stage.outcome_names, counts, strict=True) if count}
         return row.shares.get(row.outcome, 0) >= SHARE
 
 
@@ -160,15 +168,21 @@ def service(
     """A virtual service and its destinations, whose addresses follow one another."""
     first = ip_address(real)
     pool = tuple(ip_address(LOCAL) + i for i in range(LOCALS)) if method is ForwardingMethod.FULLNAT else ()
+    weights = (65535,) if scheduler == "ovf" else (1, 2, 3)  # ovf takes as many connections as weight
     members = [
-        Destination(first + i, port, method, weight=1 + i % 3, local_addresses=pool) for i in range(destinations)
+        Destination(first + i, port, method, weights[i % len(weights)], local_addresses=pool)
+        for i in range(destinations)
     ]
     key = ServiceKey(protocol, ip_address(vip), port, family=first.version)
     return VirtualService(key, scheduler, netmask=128 if first.version == 6 else 0xFFFFFFFF), members
 
 
-@dataclass(frozen=True)
-class Path_:
+def _shared(flows: Flows) -> Flows:
+    """Every client has 64 of the flows."""
+    return flows._replace(address=(6, 0xFFFFFFFF), port=(0, 63))
+
+
+class Way(NamedTuple):
     """A way of an established connection: its service, its flows, and how its packets end."""
 
     name: str
@@ -177,27 +191,27 @@ class Path_:
     outcome: str
     protocol: int = 6
     hooks: tuple[str, ...] = ("xdp", "tc")
-    sizes: tuple[int, ...] = SIZES
+    sizes: tuple[int, ...] = SOME
 
 
 TO_VIP = Flows(CLIENTS, number(VIP), 80)
 TO_VIP6 = Flows(CLIENTS6, number(VIP6), 80, family=6)
 FROM_REAL = Flows(CLIENTS, number(REAL), 80, replies=True)
-SHARED = {"address": (6, 0xFFFFFFFF), "port": (0, 63)}  # 64 flows of each client's
+
 FULLNAT_BACK = Flows(number(LOCAL), number(REAL), 80, replies=True, client_port=1024, address=(0, 31), port=(5, 0xFFFF))
 
-PATHS = (
-    Path_("not for us", "dr", TO_VIP._replace(server=number(ELSEWHERE)), "PASS_NOT_OURS"),
-    Path_("DR", "dr", TO_VIP, "FORWARD_DR"),
-    Path_("DR, UDP", "udp", TO_VIP, "FORWARD_DR", 17),
-    Path_("DR, IPv6", "v6", TO_VIP6, "FORWARD_DR"),
-    Path_("NAT in", "nat", TO_VIP, "FORWARD_NAT"),
-    Path_("NAT back", "nat", FROM_REAL, "FORWARD_NAT_REPLY"),
-    Path_("NAT back, 64 flows a client", "nat-shared", FROM_REAL._replace(**SHARED), "FORWARD_NAT_REPLY"),
+WAYS = (
+    Way("not for us", "dr", TO_VIP._replace(server=number(ELSEWHERE)), "PASS_NOT_OURS"),
+    Way("DR", "dr", TO_VIP, "FORWARD_DR", sizes=SIZES),
+    Way("DR, UDP", "udp", TO_VIP, "FORWARD_DR", 17),
+    Way("DR, IPv6", "v6", TO_VIP6, "FORWARD_DR"),
+    Way("NAT in", "nat", TO_VIP, "FORWARD_NAT"),
+    Way("NAT back", "nat", FROM_REAL, "FORWARD_NAT_REPLY"),
+    Way("NAT back, 64 flows a client", "nat-shared", _shared(FROM_REAL), "FORWARD_NAT_REPLY"),
     # The kernel does not let a packet be tunnelled twice, and a test run at TC has but one packet.
-    Path_("TUN", "tun", TO_VIP, "FORWARD_TUN", hooks=("xdp",)),
-    Path_("FULLNAT in", "fullnat", TO_VIP, "FORWARD_FULLNAT"),
-    Path_("FULLNAT back", "fullnat", FULLNAT_BACK, "FORWARD_FULLNAT_REPLY"),
+    Way("TUN", "tun", TO_VIP, "FORWARD_TUN", hooks=("xdp",)),
+    Way("FULLNAT in", "fullnat", TO_VIP, "FORWARD_FULLNAT"),
+    Way("FULLNAT back", "fullnat", FULLNAT_BACK, "FORWARD_FULLNAT_REPLY"),
 )
 
 KINDS = {
@@ -205,7 +219,7 @@ KINDS = {
     "udp": (service(80, ForwardingMethod.DR, protocol=Protocol.UDP), TO_VIP, None),
     "v6": (service(80, ForwardingMethod.DR, vip=VIP6, real=REAL6), TO_VIP6, None),
     "nat": (service(80, ForwardingMethod.NAT), TO_VIP, FROM_REAL),
-    "nat-shared": (service(80, ForwardingMethod.NAT), TO_VIP._replace(**SHARED), FROM_REAL._replace(**SHARED)),
+    "nat-shared": (service(80, ForwardingMethod.NAT), _shared(TO_VIP), _shared(FROM_REAL)),
     "tun": (service(80, ForwardingMethod.TUN), TO_VIP, None),
     "fullnat": (service(80, ForwardingMethod.FULLNAT), TO_VIP, FULLNAT_BACK),
 }
@@ -226,23 +240,40 @@ def references(generator: Generator, sizes: Sequence[int]) -> Iterator[Row]:
     """The rows that others are ratios to."""
     packet = frame()
     for hook in ("xdp", "tc"):
-        yield Row("parse and swap MACs", hook, 1, generator, generator.reference("swap"), TO_VIP, packet)
-    yield Row("adjust_head, twice", "xdp", 1, generator, generator.reference("grow"), TO_VIP, packet)
+        yield Row(
+            "parse and swap MACs", hook, 1, generator, generator.reference("swap"), TO_VIP, packet, parts=MANY_PARTS
+        )
+    yield Row("adjust_head, twice", "xdp", 1, generator, generator.reference("grow"), TO_VIP, packet, parts=MANY_PARTS)
+    for count in sizes:
+        yield Row("one cache line", "xdp", count, generator, generator.reference("line"), TO_VIP, packet)
     for kind in ("hash", "lru"):
         target = generator.reference(f"{kind}_hit")
         for count in sizes:
             yield Row(f"kernel {kind} map hit", "xdp", count, generator, target, TO_VIP, packet)
 
 
-def established(generator: Generator, stages: dict[str, Stage], paths: Sequence[Path_] = PATHS) -> Iterator[Row]:
+def established(generator: Generator, stages: dict[str, Stage], ways: Sequence[Way] = WAYS) -> Iterator[Row]:
     """One row for each way, hook and number of flows."""
-    for path in paths:
-        for hook in path.hooks:
-            for count in path.sizes:
-                stage = stages[path.kind]
-                packet = frame(path.flows.family, path.protocol, ACK)
-                place = (path.protocol, 80)
-                yield Row(path.name, hook, count, stage.generator, stage.target, path.flows, packet, stage, path.outcome, place)
+    for way in ways:
+        for hook in way.hooks:
+            for count in way.sizes:
+                stage = stages[way.kind]
+                packet = frame(way.flows.family, way.protocol, ACK)
+                place = (way.protocol, 80)
+                yield Row(
+                    way.name, hook, count, stage.generator, stage.target, way.flows, packet, stage, way.outcome, place
+                )
+
+
+FLOOD = Flows(CLIENTS, number(VIP), 80, client_port=2000)
+
+
+def flooded(stage: Stage) -> Row:
+    """SYNs of ever new clients while the table is full of established connections."""
+    return Row(
+        "SYN flood, table full", "xdp", FLOOD_ENTRIES, stage.generator, stage.target, FLOOD, frame(flags=SYN), stage,
+        "FORWARD_STATELESS", start=0,
+    )  # fmt: skip
 
 
 def port_of(scheduler: str, destinations: int) -> int:
@@ -269,3 +300,62 @@ def new_connections(stage: Stage) -> Iterator[Row]:
                     f"new, {scheduler}", hook, crowd, stage.generator, stage.target, flows, frame(flags=SYN), stage,
                     "FORWARD_DR", (6, port), fresh=True, start=0,
                 )  # fmt: skip
+
+
+def measure(say: Callable[[str], None], rounds: int = ROUNDS, object_path: Path = OBJECT) -> list[Row]:
+    """The whole suite, on the last CPU of those that this process may use."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        return _up_to_a_million(say, rounds, object_path) + _ten_million(say, rounds, object_path)
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _up_to_a_million(say: Callable[[str], None], rounds: int, object_path: Path) -> list[Row]:
+    with ExitStack() as stack:
+        generator, full = Generator(ENTRIES), Generator(ENTRIES)
+        for kind in ("hash", "lru"):
+            generator.fill(kind, TO_VIP, SIZES[-1], frame())
+        full.fill("lru", TO_VIP, ENTRIES * 5 // 4, frame())
+        stages = {}
+        for kind in KINDS:
+            say(f"a million connections: {kind}")
+            stages[kind] = build(stack, generator, kind, SIZES[-1], ENTRIES, object_path)
+        crowd = stack.enter_context(Stage("new", ENTRIES, crowded(), object_path))
+        crowd.join(generator)
+        flood = build(stack, generator, "dr", FLOOD_ENTRIES * 3 // 2, FLOOD_ENTRIES, object_path)
+        bench = Bench(say)
+        bench.rows += references(generator, SIZES)
+        bench.rows += established(generator, stages)
+        bench.rows.append(
+            Row(
+                "insert in a full LRU map",
+                "xdp",
+                1,
+                full,
+                full.reference("lru_insert"),
+                TO_VIP,
+                frame(),
+                start=2 * ENTRIES,
+            )
+        )
+        bench.rows += new_connections(crowd)
+        bench.rows.append(flooded(flood))
+        bench.run(rounds)
+        return bench.rows
+
+
+def _ten_million(say: Callable[[str], None], rounds: int, object_path: Path) -> list[Row]:
+    with ExitStack() as stack:
+        say("ten million connections")
+        generator = Generator(BIG_ENTRIES)
+        for kind in ("hash", "lru"):
+            generator.fill(kind, TO_VIP, BIG, frame())
+        stage = build(stack, generator, "dr", BIG, BIG_ENTRIES, object_path)
+        ways = [way._replace(sizes=(BIG,)) for way in WAYS if way.name == "DR"]
+        bench = Bench(say)
+        bench.rows += [row for row in references(generator, [BIG]) if row.count == BIG]
+        bench.rows += established(generator, {"dr": stage}, ways)
+        bench.run(rounds)
+        return bench.rows

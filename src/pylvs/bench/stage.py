@@ -91,9 +91,7 @@ class Stage:
     def join(self, generator: Generator) -> None:
         """Let the generator run this director."""
         self.generator = generator
-        self.target = generator.add(
-            self.instance.program("director_xdp"), self.instance.program("director_tc")
-        )
+        self.target = generator.add(self.instance.program("director_xdp"), self.instance.program("director_tc"))
 
     @cached_property
     def records(self) -> Records:
@@ -125,7 +123,7 @@ class Stage:
     def slots(self) -> Mapping[tuple[int, int], list[int]]:
         """Slots of the destinations of the service with this IP protocol and port (host order)."""
         service, destination = (Record(self.instance.layouts[name]) for name in ("service", "destination"))
-        found = {}
+        found: dict[tuple[int, int], list[int]] = {}
         for key, value in self.instance.map("services").items():
             memory, base = self.records.at(*struct.unpack("=I", value))
             slot = struct.unpack_from("=I", memory, base + service.offset["first"])[0]

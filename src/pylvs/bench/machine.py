@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where a measurement was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+
+def machine() -> dict[str, str]:
+    """CPU, memory, kernel, compiler and commit, as far as they can be found out."""
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
+    return {
+        "cpu": f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} CPUs, {memory} GiB",
+        "kernel": platform.release(),
+        "clang": _first_line("clang", "--version"),
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str:
+    here = str(Path(__file__).parent)
+    return _first_line("git", "-C", here, "describe", "--always", "--dirty", "--exclude=*")
+
+
+def _first_line(*argv: str) -> str:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10)
+    except OSError:
+        return "unknown"
+    return (done.stdout.splitlines() or ["unknown"])[0]
