@@ -151,11 +151,16 @@ class Plane:
 
     def wipe(self) -> None:
         """As it was when it was new."""
-        _zero(self.instance.map("connections"))  # first: the sweep then finds no entry that speaks of a record
+        self.forget_connections()  # first: the sweep then finds no entry that speaks of a record
         for map in self._maps():
             _zero(map) if map.info.type in ARRAYS else _empty(map)
         self.settings.memory[:] = self._new_settings
         self._fresh()
+
+    def forget_connections(self) -> None:
+        """Empty the table; the counts at the destinations stay."""
+        for name in ("connections", "due"):
+            _zero(self.instance.map(name))
 
     def _maps(self) -> list[Map]:
         """Every map that a test can leave a trace in; of records and their counters the first chunk."""

@@ -63,6 +63,7 @@ struct rendezvous {
 	__u32 best;
 	__u64 client;
 	__u64 best_score;
+	__u64 best_hash;
 };
 
 /* -log2(x / 2^32) in 16.16 fixed point, from the position of the highest bit and a square's worth of correction. */
@@ -83,6 +84,14 @@ inline_always __u64 minus_log2(__u32 x)
 	return ((__u64)(shift + 1) << 16) - fraction;
 }
 
+/* Every bit of the result depends on every bit of the value. */
+inline_always __u64 mixed(__u64 value)
+{
+	value = (value ^ value >> 32) * MIX_1;
+	value = (value ^ value >> 29) * MIX_2;
+	return value ^ value >> 32;
+}
+
 static long rendezvous_visit(__u32 index, void *context)
 {
 	struct rendezvous *rendezvous = context;
@@ -95,14 +104,16 @@ static long rendezvous_visit(__u32 index, void *context)
 	rendezvous->slot = destination->next;
 	if (destination->weight <= 0)
 		return !rendezvous->slot;
-	hash = (rendezvous->client ^ destination->address.low ^ destination->address.high * MIX_2 ^ destination->port) *
-	       MIX_1;
-	hash = (hash ^ hash >> 32) * MIX_2;
+	hash = mixed(rendezvous->client ^ mixed(destination->address.low ^ destination->address.high * MIX_2 ^
+						(__u64)destination->port << 16));
 	/* Weighted rendezvous hashing: the least -log(random) / weight wins. */
 	score = (minus_log2(hash >> 32) << 24) / (__u32)destination->weight;
-	if (!rendezvous->best || score < rendezvous->best_score) {
+	/* Of equals not the first, which another director may have elsewhere in its list. */
+	if (!rendezvous->best || score < rendezvous->best_score ||
+	    (score == rendezvous->best_score && hash < rendezvous->best_hash)) {
 		rendezvous->best = slot;
 		rendezvous->best_score = score;
+		rendezvous->best_hash = hash;
 	}
 	return !rendezvous->slot;
 }
@@ -113,13 +124,13 @@ __attribute__((noinline)) __u32 schedule_consistently(struct flow *flow, __u32 s
 {
 	struct service *service = service_get(slot);
 	struct rendezvous rendezvous = {};
-	__u64 client;
 
 	if (!flow || !service)
 		return 0;
+	if (service->scheduler == SCHED_MH)
+		return mh_schedule(service, slot, flow); /* it needs no memory either */
 	rendezvous.slot = service->first;
-	client = (flow->saddr.low ^ flow->saddr.high * MIX_2 ^ flow->sport) * MIX_1;
-	rendezvous.client = client ^ client >> 32;
+	rendezvous.client = mixed(flow->saddr.low ^ flow->saddr.high * MIX_2 ^ (__u64)flow->sport << 16);
 	bpf_loop(DESTINATIONS_MAX, rendezvous_visit, &rendezvous, 0);
 	return rendezvous.best;
 }
