@@ -11,13 +11,14 @@ BIN := $(VENV)/bin
 # apache2-bin is the real httpd without the package that would start it as a service of this machine.
 PACKAGES := clang clang-format llvm libbpf-dev libbpf1 linux-libc-dev iproute2 procps apache2-bin tcpdump nftables \
             ethtool iputils-arping curl python3 python3-venv netbase
-BPF_C := $(wildcard src/pylvs/bpf/*.bpf.c)
+BPF_C := $(wildcard src/pylvs/bpf/*.bpf.c src/pylvs/bench/*.bpf.c)
 BPF_O := $(BPF_C:.c=.o)
 BPF_H := $(wildcard src/pylvs/bpf/*.h src/pylvs/bpf/*/*.h)
 # Handlers and callbacks have the parameters that the kernel gives them, used or not.
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/$(shell uname -m)-linux-gnu
 WORKERS := 2
 LAB :=
+BENCH :=
 
 say = printf '\033[1m==>\033[0m %s\n'
 fail = f() { printf 'make: %s\n' "$$*" >&2; exit 1; }; f
@@ -50,8 +51,8 @@ lint: $(VENV)/ready  ## ruff, mypy --strict, clang-format
 	@$(BIN)/mypy --no-error-summary
 	@find src/pylvs/bpf -name '*.[ch]' -print0 | xargs -0r clang-format --dry-run -Werror
 
-bench: check  ## measure packet paths, end to end and the control plane
-	@$(BIN)/python -m pylvs.bench
+bench: check  ## measure packet paths, end to end and the control plane (BENCH="packet --compare OLD.json" hands options on)
+	@$(BIN)/python -m pylvs.bench $(BENCH)
 
 wheel: $(VENV)/ready bpf  ## build dist/pylvs-*.whl, with the compiled BPF programs in it
 	@$(BIN)/pip wheel -q --no-deps -w dist .
@@ -91,7 +92,7 @@ $(VENV)/ready: pyproject.toml | build/packages
 		{ $(fail) "pip could not install (no network to the Python package registry?); mend it or its proxy settings and type make again"; }
 	touch $@
 
-src/pylvs/bpf/%.bpf.o: src/pylvs/bpf/%.bpf.c $(BPF_H) | build/packages
+%.bpf.o: %.bpf.c $(BPF_H) | build/packages
 	@$(say) "compiling $<"
 	clang $(BPF_FLAGS) -c $< -o $@
 	llvm-strip -g $@
