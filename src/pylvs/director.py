@@ -243,7 +243,7 @@ class Director:
         return int(_SLOT.unpack_from(control.context, 16)[0])
 
     def _slot_of(self, key: ServiceKey) -> int:
-        if self._last[0] == key and self.instance.is_locked:
+        if self._last[0] is key and self.instance.is_locked:
             return self._last[1]
         raw = self._services.lookup(_pack_key(key)) if self.instance.loaded else None
         if raw is None:
@@ -405,24 +405,27 @@ class Director:
     def add_destination(self, key: ServiceKey, destination: Destination) -> None:
         """Add a destination; NoSuchService, DestinationExists, OutOfRange, Invalid. One that was deleted while its
         connections lived takes them over."""
-        with self.locked_once():
-            service = self._slot_of(key)
-            destination = self._checked(key, destination, new=True)
-            members = self._destinations(service)
-            name = addresses.pack(destination.address), swap16(destination.port)
-            if name in members:
-                raise DestinationExists("destination already exists")
-            if len(members) >= DESTINATIONS_MAX:
-                raise TableFull(f"a service takes {DESTINATIONS_MAX} destinations at most")
-            slot = self._revive(service, key, name) if self.settings["trashed"] else 0
-            if slot:
-                self._write_destination(slot, service, destination, new=True)
-            else:
-                slot = self._allocate()
-                self._new_destination(slot, service, destination, name)
-            self._run(LINK, service, slot)
-            members[name] = slot
-            self._changed(service, members)
+        if not self.instance.is_locked:
+            with self.locked():
+                self.add_destination(key, destination)
+            return
+        service = self._slot_of(key)
+        destination = self._checked(key, destination, new=True)
+        members = self._destinations(service)
+        name = addresses.pack(destination.address), swap16(destination.port)
+        if name in members:
+            raise DestinationExists("destination already exists")
+        if len(members) >= DESTINATIONS_MAX:
+            raise TableFull(f"a service takes {DESTINATIONS_MAX} destinations at most")
+        slot = self._revive(service, key, name) if self.settings["trashed"] else 0
+        if slot:
+            self._write_destination(slot, service, destination, new=True)
+        else:
+            slot = self._allocate()
+            self._new_destination(slot, service, destination, name)
+        self._run(LINK, service, slot)
+        members[name] = slot
+        self._changed(service, members)
 
     def _checked(self, key: ServiceKey, destination: Destination, new: bool) -> Destination:
         rules.check_fields(destination)

@@ -59,5 +59,5 @@ def _fill(instance: Instance, time: Clock) -> None:
     settings["pmtu_disc"] = 1
     settings["icmp_rate"] = ICMP_RATE
     records = Records(instance, layouts, settings)
-    records.make_chunk(0)
+    records.make_chunks(0)
     settings["next_record"] = 1  # slot 0 has the totals

@@ -8,6 +8,7 @@ and never moved, so that a change touches what it changes and nothing else. The 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -102,19 +103,25 @@ class Records:
             self._chunks[number] = Chunk(MappedArray(records), counters, MappedArray(estimates))
         return self._chunks[number]
 
-    def make_chunk(self, number: int) -> None:
-        """A new chunk, all zero."""
-        if number >= self.chunks_max:
+    def make_chunks(self, first: int, number: int = 1) -> None:
+        """New chunks, all zero. Putting a map into an array of maps waits for the packets of the moment, so many go at
+        once. The records come last: what finds a record finds its counters too."""
+        if first >= self.chunks_max:
             raise TableFull(f"the table has no room for more than {self.chunks_max * self.chunk_size} records")
-        array, per_cpu, size = MapType.ARRAY, MapType.PERCPU_ARRAY, self.chunk_size
-        made = (
-            Map.create(array, 4, self.record_size, size, F_MMAPABLE, "records_chunk"),
-            Map.create(per_cpu, 4, self.counters_size, size, 0, "counters_chunk"),
-            Map.create(array, 4, self.estimate.size, size, F_MMAPABLE, "estimates_chunk"),
+        numbers = range(first, min(first + number, self.chunks_max))
+        keys = b"".join(each.to_bytes(4, "little") for each in numbers)
+        for outer, make in reversed(list(zip(self._outer, self._makers(), strict=True))):
+            made = [make() for _ in numbers]
+            outer.update_many(keys, b"".join(inner.fd.to_bytes(4, "little") for inner in made))
+
+    def _makers(self) -> tuple[Callable[[], Map], ...]:
+        """How to make an inner map of records, of counters, of estimates."""
+        size, array = self.chunk_size, MapType.ARRAY
+        return (
+            lambda: Map.create(array, 4, self.record_size, size, F_MMAPABLE, "records_chunk"),
+            lambda: Map.create(MapType.PERCPU_ARRAY, 4, self.counters_size, size, 0, "counters_chunk"),
+            lambda: Map.create(array, 4, self.estimate.size, size, F_MMAPABLE, "estimates_chunk"),
         )
-        # The records last: what finds a record finds its counters too.
-        for outer, inner in reversed(list(zip(self._outer, made, strict=True))):
-            outer.set_inner(number, inner)
 
     def at(self, slot: int) -> tuple[memoryview, int]:
         """Memory and byte offset of the record in `slot`."""
@@ -132,7 +139,9 @@ class Records:
             return slot
         slot = self.settings["next_record"]
         if slot % self.chunk_size == 0:
-            self.make_chunk(slot // self.chunk_size)
+            number = slot // self.chunk_size
+            if self._outer[0].inner(number) is None:
+                self.make_chunks(number, number)  # as many as there are: a large table waits seldom
         self.settings["next_record"] = slot + 1
         return slot
 
