@@ -403,6 +403,8 @@ int director_tc(struct __sk_buff *skb)
 	struct flow flow = {.mark = skb->mark, .verdict = TC_ACT_SHOT};
 	struct packet packet = {.ctx = skb, .hook = HOOK_TC, .flow = &flow};
 
+	if (unlikely(skb->vlan_present)) /* the kernel has taken the tag off, and will show the packet again */
+		return leave(&packet, PASS_VLAN);
 	if (skb->data_end - skb->data < HEADERS && skb->data_end - skb->data < skb->len)
 		bpf_skb_pull_data(skb, skb->len < HEADERS ? skb->len : HEADERS);
 	return process(&packet);
