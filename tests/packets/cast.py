@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Who plays: the hosts of the packet tests, and frames from and to them.
 
-CLIENT -- eth0 DIRECTOR eth1 -- the back sides of REAL_1 .. REAL_3, behind NAT and tunnels
-              |  |      eth2 -- JUMBO, an MTU of 9000
-REAL_1 .. REAL_3 (DR)
+On the director's eth0 are CLIENT, SECOND and the front sides REAL_1 to REAL_3, which DR uses; on eth1 their back sides
+BACK_1 to BACK_3, behind NAT and tunnels; on eth2, with an MTU of 9000, JUMBO.
 """
 
 from __future__ import annotations

@@ -151,7 +151,8 @@ class Model:
         """What becomes of the packet: "sent", "passed"."""
         connection = self.connections.get(packet.port)
         if packet.from_client and connection and self._takes_its_place(packet, connection):
-            connection = self._end(packet.port)
+            connection = None
+            del self.connections[packet.port]
         if connection is None:
             if not packet.from_client or not self._opens(packet):
                 return "passed"
@@ -175,9 +176,6 @@ class Model:
         if self.protocol == TCP:
             return bool(packet.says & SYN) and not packet.says & RST
         return self.protocol == UDP or packet.says == INIT_CHUNK
-
-    def _end(self, port: int) -> None:
-        del self.connections[port]
 
     def _open(self) -> ModelConnection:
         if not self.persistent:

@@ -22,7 +22,7 @@ def cases(name: str) -> list[Case]:
 
 def label(case: Case) -> str:
     """Its name, unique with the flags."""
-    return case["name"] + (f" [{case['flags']}]" if case.get("flags") else "")
+    return str(case["name"]) + (f" [{case['flags']}]" if case.get("flags") else "")
 
 
 def mark(case: Case) -> int:

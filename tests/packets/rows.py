@@ -109,8 +109,8 @@ def check(step: Step, outcome: str, frame: bytes, result: Result) -> None:
 
 def _expected(step: Step, frame: bytes) -> bytes:
     """The frame that should come; what is free in it is taken from the one that came, and its checksums follow."""
-    packet = step.arrives
-    if not step.free or packet is None:
+    packet: Packet = step.arrives
+    if not step.free:
         return bytes(packet)
     found, packet = Ether(frame), packet.copy()
     if "id" in step.free:

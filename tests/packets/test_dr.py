@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 from scapy.layers.inet import IPOption_NOP, IPOption_RR
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting
@@ -37,25 +38,25 @@ SCTP = ("-A --sctp-service VIP:80 -s rr", "-a --sctp-service VIP:80 -r REAL_1 -g
 BIG = ("-A -t VIP:80 -s rr", "-a -t VIP:80 -r JUMBO -g")
 
 
-def request(transport: Packet, client: Host = CLIENT, **fields: object) -> Packet:
+def request(transport: Packet, client: Host = CLIENT, **fields: Any) -> Packet:
     return ip(client.ip, VIP, **fields) / transport
 
 
-def request6(transport: Packet, **fields: object) -> Packet:
+def request6(transport: Packet, **fields: Any) -> Packet:
     return ip(CLIENT.ip6, VIP6, **fields) / transport
 
 
-def forwarded(packet: Packet, real: Host = REAL_1, client: Host = CLIENT, **step: object) -> Step:
+def forwarded(packet: Packet, real: Host = REAL_1, client: Host = CLIENT, **step: Any) -> Step:
     """DR: the MAC addresses, and one hop less to live; nothing else."""
-    return Step(sent_by(client, packet), "FORWARD_DR", sent_to(real, aged(packet)), **step)  # type: ignore[arg-type]
+    return Step(sent_by(client, packet), "FORWARD_DR", sent_to(real, aged(packet)), **step)
 
 
-def passed(packet: Packet, outcome: str, **step: object) -> Step:
+def passed(packet: Packet, outcome: str, **step: Any) -> Step:
     """The host's, as it came."""
-    return Step(sent_by(CLIENT, packet), outcome, **step)  # type: ignore[arg-type]
+    return Step(sent_by(CLIENT, packet), outcome, **step)
 
 
-def with_options(*options: Packet) -> dict[str, object]:
+def with_options(*options: Packet) -> dict[str, Any]:
     return {"options": list(options)}
 
 

@@ -278,7 +278,8 @@ def test_fullnat(plane: Plane, hook: str) -> None:
     lport = local_port(plane)
     assert lport >= FIRST_PORT
     assert (opened.verdict, opened.outcome) == ("SENT", "FORWARD_FULLNAT")
-    assert opened.frame == bytes(full_inward(SYN, lport).arrives)
+    wanted: Packet = full_inward(SYN, lport).arrives
+    assert opened.frame == bytes(wanted)
     for step in (
         full_back(tcp(8080, lport, "SA"), lport),
         full_inward(tcp(20000, 80), lport),
