@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,11 @@ class Machine:
             if held.interface != "lo" and held.address.version == address.version and address in held.address.network:
                 return held.interface
         return None
+
+    def networks(self, version: int) -> list[IPv4Network | IPv6Network]:
+        """The networks that the routing table has a way to, the default route's excepted."""
+        rows = ip_json(f"-{version}", "route", "show")
+        return [ip_network(row["dst"]) for row in rows if row.get("dst", "default") != "default"]
 
     def knob(self, key: str) -> int:
         """A sysctl that is a number; 0 where there is none."""

@@ -107,5 +107,8 @@ def ask(
 ) -> list[str]:
     """Ask the interface's segment who has `target`; the hardware addresses of all who say that they do."""
     with listen(interface) as raw:
-        raw.send(question(mac_of(interface), target, own))
+        try:
+            raw.send(question(mac_of(interface), target, own))
+        except OSError:  # down meanwhile, or dropped on the way out: nobody can answer
+            return []
         return [answer.mac for answer in answers(raw, target, patience, enough) if not answer.sent]

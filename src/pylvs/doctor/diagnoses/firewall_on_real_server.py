@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A firewall on a real server, or on the way to it, drops or rejects the service's packets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pylvs.doctor.diagnoses.firewall_on_director import in_the_way
+from pylvs.doctor.diagnosis import Diagnosis
+from pylvs.doctor.evidence import of, replied, tell
+from pylvs.doctor.examination import Examination, Patient
+from pylvs.doctor.probes import Reply
+
+LIKELIHOOD = 70
+
+
+def diagnose(examination: Examination) -> Iterator[Diagnosis]:
+    ours = any(map(in_the_way, examination.firewall))
+    for patient in examination.patients:
+        kept_here = replied(patient.through, Reply.KEPT_HERE) or (ours and patient.through is None)
+        if kept_here or not _stopped(patient):
+            continue
+        more = [f"a ping of the VIP through it: {tell(patient.echo)}"] if patient.echo else []
+        yield of(
+            patient,
+            "firewall_on_real_server",
+            f"{patient.address} is there, but something on it drops TCP to port {patient.port}: a firewall"
+            + ("" if replied(patient.echo, Reply.OPEN) or patient.on_link else ", or a strict rp_filter"),
+            f"nft -a list ruleset   (on {patient.address}: find the rule for port {patient.port} and delete it;"
+            " pylvs doctor there names it)",
+            LIKELIHOOD,
+            *more,
+        )
+
+
+def _stopped(patient: Patient) -> bool:
+    """RIP:port is silent although the machine is there; or only the VIP is, and its ping is answered.
+
+    If the VIP's port answers, whatever may be closed beside it is as somebody wanted it.
+    """
+    if replied(patient.through, Reply.OPEN):
+        return False
+    if replied(patient.direct, Reply.PROHIBITED) or replied(patient.through, Reply.PROHIBITED):
+        return True
+    if replied(patient.direct, Reply.SILENT):
+        return not patient.dead_cycle and (bool(patient.macs) or not patient.on_link)
+    return replied(patient.through, Reply.SILENT) and replied(patient.echo, Reply.OPEN)

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the doctor has seen on a director: each thing is looked at once, when a diagnosis first asks for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+
+from pylvs.dataplane.addresses import unpack
+from pylvs.dataplane.instance import Instance, NotThere
+from pylvs.doctor import probes
+from pylvs.doctor.firewall import Rule, rules
+from pylvs.doctor.probes import Outcome, Path, Reply, Way
+from pylvs.model import Address, DestinationState, ForwardingMethod, Protocol, ServiceState, Tunnel, TunnelType
+from pylvs.realserver import neighbours
+from pylvs.realserver.machine import Machine
+
+USUAL_PORTS = (80, 443, 8080, 8000, 8008, 8081, 8443, 8888, 3000, 5000)
+ROWS = 200_000  # of the connection table, at most
+YOUNG = 20  # seconds: half-open connections older than that speak of the past
+SYN_RECV_SECONDS = 60  # ip_vs_proto_tcp.c
+PROBERS = 16  # at the same time
+MOST = 64  # destinations probed in one examination
+
+
+def spelled(address: Address, port: int) -> str:
+    """As pylvsadm writes it."""
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def service_words(service: ServiceState) -> str:
+    """The service's part of a pylvsadm command line."""
+    key = service.service.key
+    if key.fwmark or key.address is None:
+        return f"-f {key.fwmark}" + (" -6" if key.family == 6 else "")
+    letter = {Protocol.TCP: "-t", Protocol.UDP: "-u"}.get(key.protocol, "--sctp-service")
+    return f"{letter} {spelled(key.address, key.port)}"
+
+
+@dataclass
+class Patient:
+    """One destination, and what probing it has shown; None: not asked, or it makes no sense here."""
+
+    service: ServiceState
+    state: DestinationState
+    half_open: int = 0  # young connections in SYN_RECV
+    others: int = 0  # young connections in other states
+
+    @property
+    def address(self) -> Address:
+        return self.state.destination.address
+
+    @property
+    def vip(self) -> Address | None:
+        return self.service.service.key.address
+
+    @property
+    def method(self) -> ForwardingMethod:
+        return self.state.destination.method
+
+    @property
+    def tcp_service(self) -> bool:
+        return self.service.service.key.protocol is Protocol.TCP and self.port != 0
+
+    @property
+    def port(self) -> int:
+        """Where the real server listens: with DR and TUN that is the service's port."""
+        mapped = self.method in (ForwardingMethod.NAT, ForwardingMethod.FULLNAT)
+        return (self.state.destination.port if mapped else 0) or self.service.service.key.port
+
+    @property
+    def name(self) -> str:
+        return spelled(self.address, self.port)
+
+    @property
+    def words(self) -> str:
+        """The destination's part of a pylvsadm command line."""
+        return f"{service_words(self.service)} -r {self.name}"
+
+    @property
+    def hidden_vip(self) -> bool:
+        """Whether packets reach the real server addressed to the VIP."""
+        return self.method in (ForwardingMethod.DR, ForwardingMethod.TUN)
+
+    @cached_property
+    def here(self) -> bool:
+        """Whether the destination is the director itself."""
+        return bool(Machine().holders(self.address))
+
+    @cached_property
+    def way(self) -> Way | None:
+        return probes.way_to(self.address)
+
+    @property
+    def on_link(self) -> bool:
+        return self.way is not None and self.way.gateway is None
+
+    @cached_property
+    def macs(self) -> list[str]:
+        """Who says, to us, that the RIP is his."""
+        if not self.way or not self.on_link:
+            return []
+        return neighbours.ask(self.way.interface, self.address, self.way.source, probes.PATIENCE, 1)
+
+    @cached_property
+    def macs_by_probe(self) -> list[str]:
+        """Who says so to nobody in particular (sender 0.0.0.0), whatever he thinks of our own address."""
+        if not self.way or not self.on_link:
+            return []
+        return neighbours.ask(self.way.interface, self.address, None, probes.PATIENCE, 1)
+
+    @cached_property
+    def direct(self) -> Outcome | None:
+        """A handshake with RIP:port."""
+        if self.here or not self.tcp_service:
+            return None
+        patience = probes.PATIENCE * probes.TRIES if self.on_link else probes.ROUTER_PATIENCE
+        return probes.connect(self.address, self.port, patience=patience)
+
+    @property
+    def path(self) -> Path | None:
+        """The forwarding path to it."""
+        if self.here or self.vip is None or not self.hidden_vip:
+            return None
+        if self.method is ForwardingMethod.DR and not self.on_link:
+            return None
+        tunnel = self.state.destination.tunnel if self.method is ForwardingMethod.TUN else None
+        return Path(self.vip, self.address, tunnel)
+
+    @cached_property
+    def through(self) -> Outcome | None:
+        """A handshake with the VIP by the real forwarding path."""
+        return probes.handshake(self.path, self.port) if self.path and self.tcp_service else None
+
+    @cached_property
+    def echo(self) -> Outcome | None:
+        """A small ping of the VIP by the forwarding path."""
+        return probes.ping(self.path) if self.path else None
+
+    @cached_property
+    def dead_cycle(self) -> bool:
+        """Whether it seems to take our address for its own, as with the VIP on lo as wide as its network.
+
+        With a strict rp_filter it then answers no ARP that names us; else its answers go to itself: all that is IPv4 is
+        silent, and IPv6 on the same card, by the same machine, is not.
+        """
+        if self.way is None or not self.on_link or self.address.version != 4 or not self.hidden_vip:
+            return False
+        if not self.macs:
+            return bool(self.macs_by_probe)
+        silent = self.direct is not None and self.direct.reply is Reply.SILENT
+        silent = silent and probes.ping_directly(self.address).reply is Reply.SILENT
+        return silent and probes.speaks_ipv6(self.address)
+
+    @property
+    def room(self) -> int:
+        """The largest packet that the tunnel takes as the director sees it: the card's MTU less the outer headers."""
+        tunnel = self.state.destination.tunnel
+        return (self.way.mtu if self.way else 1500) - overhead(tunnel, self.address)
+
+    @cached_property
+    def big_echo(self) -> Outcome | None:
+        """A ping of the VIP that fills the tunnel."""
+        if not self.path or not self.path.tunnel:
+            return None
+        return probes.ping(self.path, self.room)
+
+    @cached_property
+    def announces(self) -> Address | None:
+        """DR: the sender that the real server puts into its ARP requests for the VIP's replies."""
+        if not self.path or self.path.tunnel or self.vip is None or self.vip.version == 6 or not self.tcp_service:
+            return None
+        stranger = probes.free_address(self.way, self.address) if self.way else None
+        return probes.announced(self.path, self.port, stranger) if stranger else None
+
+    @cached_property
+    def back(self) -> Outcome | None:
+        """NAT: a handshake with RIP:port from an address of ours that is not on its segment, as clients are not."""
+        stranger = self._stranger()
+        if self.method is not ForwardingMethod.NAT or not self.tcp_service or stranger is None:
+            return None
+        return probes.connect(self.address, self.port, stranger)
+
+    def _stranger(self) -> Address | None:
+        if self.way is None:
+            return None
+        near = [h for h in Machine().addresses if h.interface == self.way.interface]
+        for held in Machine().addresses:
+            ip = held.address.ip
+            elsewhere = held.interface not in (self.way.interface, "lo") and ip.version == self.address.version
+            if elsewhere and not ip.is_link_local and not any(ip in h.address.network for h in near):
+                return ip
+        return None
+
+    @cached_property
+    def other_ports(self) -> list[int]:
+        """Usual ports at which it does answer; asked only of one that refuses the right one."""
+        asked = [port for port in USUAL_PORTS if port != self.port]
+        with ThreadPoolExecutor(len(asked)) as pool:
+            replies = pool.map(lambda port: probes.connect(self.address, port).reply, asked)
+        return [port for port, reply in zip(asked, replies, strict=True) if reply is Reply.OPEN]
+
+    def look(self) -> None:
+        """Probe, in the order in which one thing makes the next worth asking."""
+        if self.here or self.way is None:
+            return
+        if self.on_link and not self.macs:
+            _ = self.macs_by_probe
+            return
+        _ = self.direct, self.through, self.back, self.dead_cycle
+        if self.through and self.through.reply is Reply.SILENT:
+            _ = self.echo
+        if self.path and self.path.tunnel and self.through and self.through.reply is Reply.OPEN:
+            _ = self.big_echo
+        if self.direct and self.direct.reply is Reply.REFUSED:
+            _ = self.other_ports
+        if self.through and self.through.reply is Reply.OPEN:
+            _ = self.announces
+
+
+def overhead(tunnel: Tunnel, real: Address) -> int:
+    """Bytes that the tunnel adds to a packet."""
+    header = {TunnelType.IPIP: 0, TunnelType.GUE: 12, TunnelType.GRE: 4 if tunnel.checksum.value == "nocsum" else 8}
+    return (20 if real.version == 4 else 40) + header[tunnel.type]
+
+
+@dataclass
+class Examination:
+    """A director, examined."""
+
+    machine: Machine = field(default_factory=Machine)
+
+    @cached_property
+    def instance(self) -> Instance | None:
+        """The data plane, if there is one."""
+        try:
+            return Instance.open()
+        except NotThere:
+            return None
+
+    @cached_property
+    def services(self) -> list[ServiceState]:
+        from pylvs.director import Director
+
+        if self.instance is None:
+            return []
+        with Director() as director:
+            return list(director.services())
+
+    @cached_property
+    def patients(self) -> list[Patient]:
+        """Every destination, probed; those of weight 0 take no new connections and are left in peace."""
+        states = self._states()
+        found = []
+        for service in self.services:
+            for one in service.destinations:
+                patient = Patient(service, one)
+                patient.half_open = states[patient.address, patient.vip, "SYN_RECV"]
+                patient.others = states[patient.address, patient.vip, ""]
+                found += [patient] if one.destination.weight else []
+        with ThreadPoolExecutor(PROBERS) as pool:
+            list(pool.map(Patient.look, found[:MOST]))
+        return found[:MOST]
+
+    def _states(self) -> Counter[tuple[Address, Address | None, str]]:
+        """Young connections by destination, VIP and state (SYN_RECV, or '' for all others)."""
+        from pylvs.director import Director
+
+        counts: Counter[tuple[Address, Address | None, str]] = Counter()
+        if self.instance is None:
+            return counts
+        with Director() as director:
+            rows = (row for chunk in director.connection_rows() for row in chunk)
+            for _, state, expires, _, cport, vip, _, real, _ in islice(rows, ROWS):
+                if cport and (state != "SYN_RECV" or SYN_RECV_SECONDS - YOUNG < expires < SYN_RECV_SECONDS - 2):
+                    counts[unpack(real), unpack(vip), "SYN_RECV" if state == "SYN_RECV" else ""] += 1
+        return counts
+
+    @cached_property
+    def vips(self) -> list[Address]:
+        """Every VIP once."""
+        keys = (service.service.key for service in self.services)
+        return list(dict.fromkeys(key.address for key in keys if key.address))
+
+    def card_of(self, address: Address) -> str:
+        """The card on whose segment an address is, '' if on none."""
+        held = [h.interface for h in self.machine.holders(address) if h.interface != "lo"]
+        return held[0] if held else self.machine.on_link(address) or ""
+
+    @cached_property
+    def claims(self) -> dict[Address, list[str]]:
+        """Who else says that a VIP is his: hardware addresses by VIP."""
+        asked = [(vip, self.card_of(vip)) for vip in self.vips if self.card_of(vip)]
+        with ThreadPoolExecutor(max(1, min(PROBERS, len(asked)))) as pool:
+            answers = list(pool.map(self._claims, asked))
+        return dict(zip((vip for vip, _ in asked), answers, strict=True))
+
+    def _claims(self, asked: tuple[Address, str]) -> list[str]:
+        vip, card = asked
+        own = {neighbours.mac_text(neighbours.mac_of(name)) for name in self.machine.cards}
+        return [mac for mac in neighbours.ask(card, vip, None, probes.PATIENCE) if mac not in own]
+
+    def owner(self, mac: str) -> Patient | None:
+        """The destination with this hardware address."""
+        return next((p for p in self.patients if mac in (*p.macs, *p.macs_by_probe)), None)
+
+    @cached_property
+    def outcomes(self) -> dict[str, int]:
+        """Packets by what became of them."""
+        from pylvs.outcomes import counts
+
+        return counts(self.instance) if self.instance else {}
+
+    @cached_property
+    def firewall(self) -> list[Rule]:
+        """Rules of this machine that drop packets."""
+        return list(rules())
+
+    def ours(self) -> Iterator[str]:
+        """Cards on which the data plane is."""
+        from pylvs.dataplane.attach import Attacher
+
+        if self.instance:
+            yield from (row.interface for row in Attacher(self.instance).status() if row.hooks)

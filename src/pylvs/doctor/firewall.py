@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rules of nftables (and of iptables, which is nftables' on today's distributions) that drop packets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pylvs.realserver.machine import CommandFailed, command
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule, or a chain's policy (handle 0), that drops or rejects; `text` is for a person."""
+
+    family: str
+    table: str
+    chain: str
+    hook: str
+    handle: int
+    text: str
+
+    @property
+    def mend(self) -> str:
+        """What takes it away."""
+        if not self.handle:
+            return f"nft add chain {self.family} {self.table} {self.chain} '{{ policy accept; }}'"
+        return f"nft delete rule {self.family} {self.table} {self.chain} handle {self.handle}"
+
+
+def rules() -> Iterator[Rule]:
+    """Every dropping rule at a hook of this namespace; none where there is no nft."""
+    if not shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin"):
+        return
+    try:
+        said = json.loads(command(["nft", "-j", "-a", "list", "ruleset"]))["nftables"]
+    except (CommandFailed, ValueError, KeyError):
+        return
+    yield from parse(said)
+
+
+def parse(said: list[dict[str, Any]]) -> Iterator[Rule]:
+    """The dropping rules in what `nft -j list ruleset` says."""
+    hooks = {_place(c): c.get("hook", "") for c in (row["chain"] for row in said if "chain" in row)}
+    for row in said:
+        chain, rule = row.get("chain"), row.get("rule")
+        if chain and chain.get("policy") == "drop":
+            yield Rule(*_place(chain), chain.get("hook", ""), 0, f"chain {chain['name']} drops what no rule accepts")
+        if rule and any("drop" in part or "reject" in part for part in rule["expr"]):
+            yield Rule(
+                *_place(rule, "chain"), hooks.get(_place(rule, "chain"), ""), rule["handle"], _text(rule["expr"])
+            )
+
+
+def _place(thing: dict[str, Any], name: str = "name") -> tuple[str, str, str]:
+    return thing["family"], thing["table"], thing[name]
+
+
+def _text(expression: list[dict[str, Any]]) -> str:
+    return " ".join(word for part in expression for word in _words(part))
+
+
+def _words(part: dict[str, Any]) -> Iterator[str]:
+    """One part of a rule, near enough to how nft writes it."""
+    for key, value in part.items():
+        if key == "match":
+            operator = "" if value["op"] in ("==", "in") else value["op"] + " "
+            yield f"{_side(value['left'])} {operator}{_side(value['right'])}"
+        elif key == "counter" and isinstance(value, dict):
+            yield f"({value.get('packets', 0)} packets)"
+        else:
+            yield key
+
+
+def _side(value: Any) -> str:
+    if not isinstance(value, dict):
+        return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if "payload" in value:
+        return " ".join(str(value["payload"].get(key, "")) for key in ("protocol", "field")).strip()
+    if "prefix" in value:
+        return f"{value['prefix']['addr']}/{value['prefix']['len']}"
+    kind, inner = next(iter(value.items()))
+    return f"{kind} {inner.get('key', '')}".strip() if isinstance(inner, dict) else str(inner)

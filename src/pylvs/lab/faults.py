@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`pylvs lab break` and `mend`: what goes wrong with real machines, made on purpose; each fault is what it says.
+
+A fault is data: the commands that make it and those that mend it, with the words of `words` to fill in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pylvs.errors import PylvsError
+from pylvs.lab import build, netns
+from pylvs.lab.httpd import binary
+from pylvs.lab.steps import add_destination, folder, service
+from pylvs.lab.topology import METHODS, Port, Topology, machine_address
+from pylvs.model import ForwardingMethod, TunnelType
+
+DR, TUN, NAT, FULLNAT = METHODS["dr"], METHODS["tun"], METHODS["nat"], METHODS["fullnat"]
+ANY = (DR, TUN, NAT, FULLNAT)
+VICTIM, SPARE, DIRECTOR, CLIENT = "node03", "node04", "node01", "client"
+PATIENCE = 10.0  # seconds for an httpd to stop or to start
+
+Commands = tuple[tuple[str, str], ...]  # machine, what a person types there
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault: `what` goes wrong, where `pylvs doctor` names it (`asked`), and by which name.
+
+    `card` plugs a second card into the victim first. After the commands the victim's httpd listens at `port`
+    (0: not at all; None: they do not concern it).
+    """
+
+    what: str
+    breaks: Commands
+    mends: Commands
+    named: str
+    methods: tuple[ForwardingMethod, ...] = ANY
+    asked: str = DIRECTOR
+    culprit: str = VICTIM
+    card: bool = False
+    port: int | None = None
+
+
+def _sysctl(knob: str, value: int) -> str:
+    return f"sysctl -qw net.ipv4.conf.all.{knob}={value} net.ipv4.conf.eth0.{knob}={value}"
+
+
+def _listen(old: str, new: str) -> Commands:
+    """Another `Listen` line in the victim's httpd.conf, and a restart."""
+    return (
+        (VICTIM, "{httpd} -f {conf} -k stop"),
+        (VICTIM, f"sed -i 's/^Listen {old}$/Listen {new}/' {{conf}}"),
+        (VICTIM, "{httpd} -f {conf} -k start"),
+    )
+
+
+FORGET = ((CLIENT, "ip neigh flush all"),)  # what it learned from the wrong machine
+NFT_INPUT = (
+    "nft add table inet fault",
+    "nft add chain inet fault input '{{ type filter hook input priority 0; }}'",
+    "nft add rule inet fault input tcp dport 80 drop",
+)
+NFT_EGRESS = (
+    "nft add table netdev fault",
+    "nft add chain netdev fault out '{{ type filter hook egress device \"{card}\" priority 0; }}'",
+    "nft add rule netdev fault out {forwarded} drop",
+)
+FORWARDED = {
+    TunnelType.IPIP: "ip protocol 4",
+    TunnelType.GRE: "ip protocol gre",
+    TunnelType.GUE: "udp dport 6080",
+}
+NO_FAR_END = "from pylvs.realserver.farend import FarEnd; FarEnd.here().instance.remove()"
+
+FAULTS: dict[str, Fault] = {
+    "arp-ignore": Fault(
+        "a real server answers ARP for the VIP (arp_ignore 0)",
+        ((VICTIM, _sysctl("arp_ignore", 0)),), ((VICTIM, _sysctl("arp_ignore", 1)), *FORGET), "arp_answered", (DR,),
+    ),
+    "arp-announce": Fault(
+        "a real server names the VIP in its ARP requests (arp_announce 0)",
+        ((VICTIM, _sysctl("arp_announce", 0)),), ((VICTIM, _sysctl("arp_announce", 2)), *FORGET),
+        "arp_announced", (DR,),
+    ),
+    "vip-missing": Fault(
+        "a real server does not have the VIP on its lo",
+        ((VICTIM, "ip addr del {vip}/32 dev lo"),), ((VICTIM, "ip addr add {vip}/32 dev lo"),),
+        "vip_missing", (DR, TUN),
+    ),
+    "vip-with-network": Fault(
+        "a real server has the VIP on lo with /24: the dead cycle",
+        ((VICTIM, "ip addr del {vip}/32 dev lo"), (VICTIM, "ip addr add {vip}/{bits} dev lo")),
+        ((VICTIM, "ip addr del {vip}/{bits} dev lo"), (VICTIM, "ip addr add {vip}/32 dev lo")),
+        "vip_with_network", (DR,),
+    ),
+    "rp-filter": Fault(
+        "a real server answers clients by a second card, and its rp_filter is strict",
+        ((VICTIM, "ip addr add {second} dev eth1"), (VICTIM, "ip route add {client} dev eth1 src {rip}"),
+         (VICTIM, "sysctl -qw net.ipv4.conf.eth0.rp_filter=1")),
+        ((VICTIM, "sysctl -qw net.ipv4.conf.eth0.rp_filter=0"), (VICTIM, "ip link del eth1"), *FORGET),
+        "strict_rp_filter", (DR,), asked=VICTIM, card=True,
+    ),
+    "httpd-stopped": Fault(
+        "a real server's httpd has stopped",
+        ((VICTIM, "{httpd} -f {conf} -k stop"),), ((VICTIM, "{httpd} -f {conf} -k start"),), "service_stopped", port=0,
+    ),
+    "httpd-bound": Fault(
+        "a real server's httpd listens at the RIP only",
+        _listen("0.0.0.0:80", "{rip}:80"), _listen("{rip}:80", "0.0.0.0:80"), "bound_to_rip", (DR, TUN), port=80,
+    ),
+    "port-mismatch": Fault(
+        "a real server's httpd listens at port 8080",
+        _listen("0.0.0.0:80", "0.0.0.0:8080"), _listen("0.0.0.0:8080", "0.0.0.0:80"), "port_mismatch", port=8080,
+    ),
+    "firewall": Fault(
+        "a firewall on a real server drops the service's packets",
+        tuple((VICTIM, line) for line in NFT_INPUT), ((VICTIM, "nft delete table inet fault"),),
+        "firewall_on_real_server",
+    ),
+    "firewall-director": Fault(
+        "a firewall on the director drops what it forwards",
+        tuple((DIRECTOR, line) for line in NFT_EGRESS), ((DIRECTOR, "nft delete table netdev fault"),),
+        "firewall_on_director", culprit=DIRECTOR,
+    ),
+    "server-down": Fault(
+        "a real server is off its network",
+        ((VICTIM, "ip link set eth0 down"),), ((VICTIM, "ip link set eth0 up"), (VICTIM, "{default}")),
+        "real_server_down",
+    ),
+    "wrong-rip": Fault(
+        "a destination's address has the document's slip, 227 for 247",
+        ((DIRECTOR, "{delete}"), (DIRECTOR, "{add_wrong}")), ((DIRECTOR, "{delete_wrong}"), (DIRECTOR, "{add}")),
+        "wrong_rip",
+    ),
+    "nat-return": Fault(
+        "a real server of NAT sends its replies elsewhere",
+        ((VICTIM, "ip route replace default via {first}"),), ((VICTIM, "ip route replace default via {director}"),),
+        "nat_return", (NAT,),
+    ),
+    "tunnel-mtu": Fault(
+        "the way to a real server has a smaller MTU than its tunnel's packets",
+        (("router", "ip route add {rip} dev eth1 mtu lock 1400"),), (("router", "ip route del {rip} dev eth1"),),
+        "tunnel_mtu", (TUN,),
+    ),
+    "decapsulator-missing": Fault(
+        "nothing on a real server unwraps the tunnel",
+        ((VICTIM, f"{shlex.quote(sys.executable)} -c '{NO_FAR_END}'"),),
+        ((VICTIM, "pylvs realserver join {vip} --method tun --interface eth0"),), "decapsulator_missing", (TUN,),
+    ),
+    "vip-claimed": Fault(
+        "a second machine claims the VIP",
+        ((SPARE, "ip addr add {vip}/{bits} dev eth0"),), ((SPARE, "ip addr del {vip}/{bits} dev eth0"), *FORGET),
+        "vip_claimed", (DR,), culprit=SPARE,
+    ),
+    "vip-not-here": Fault(
+        "the director does not have the VIP",
+        ((DIRECTOR, "ip addr del {vip}/{bits} dev eth0"),), ((DIRECTOR, "ip addr add {vip}/{bits} dev eth0"),),
+        "vip_not_here", culprit=DIRECTOR,
+    ),
+    "no-destination": Fault(
+        "the service has no destination",
+        ((DIRECTOR, "{delete}"), (DIRECTOR, "{delete_first}")), ((DIRECTOR, "{add_first}"), (DIRECTOR, "{add}")),
+        "no_destination", culprit=DIRECTOR,
+    ),
+    "detached": Fault(
+        "the data plane is not on the director's card",
+        ((DIRECTOR, "pylvs detach eth0"),), ((DIRECTOR, "pylvs attach eth0"),), "not_attached", culprit=DIRECTOR,
+    ),
+}  # fmt: skip
+
+
+def words(lab: Topology) -> dict[str, str]:
+    """What the faults' commands are filled in with."""
+    victim, spare, first = lab[VICTIM], lab[SPARE], lab.real_servers[0]
+    wrong = str(victim.address).replace(".247.", ".227.").replace(".248.", ".228.")
+    add = add_destination(lab, victim)
+    delete = f"pylvsadm -d {service(lab)} -r"
+    gateway = f"ip route add default via {victim.gateway}" if victim.gateway else "true"
+    return {
+        "vip": str(lab.vip),
+        "rip": str(victim.address),
+        "first": str(first.address),
+        "spare": str(spare.address),
+        "client": str(lab.client.address),
+        "director": str(lab.director.ports[-1].address.ip),
+        "bits": str(lab.director.ports[0].address.network.prefixlen),
+        "card": lab.director.ports[-1].interface,
+        "forwarded": FORWARDED[lab.options.tunnel] if lab.options.method is TUN else "tcp dport 80",
+        "second": str(_second_card(lab).address),
+        "default": gateway,
+        "add": add,
+        "add_first": add_destination(lab, first),
+        "add_wrong": add.replace(f"-r {victim.address}", f"-r {wrong}"),
+        "delete": f"{delete} {victim.address}",
+        "delete_first": f"{delete} {first.address}",
+        "delete_wrong": f"{delete} {wrong}",
+        "conf": str(folder(lab, VICTIM) / "httpd.conf"),
+        "httpd": binary(),
+    }
+
+
+def _second_card(lab: Topology) -> Port:
+    port = lab[VICTIM].ports[0]
+    net = 247 if port.segment in ("lan", "front") else 248
+    return Port("eth1", port.segment, machine_address(net, 146, lab.options.ipv6))
+
+
+def find(lab: Topology, name: str) -> Fault:
+    """A fault that this lab can have; PylvsError for another one."""
+    if lab.options.ipv6:
+        raise PylvsError("the faults are those of an IPv4 lab; type: pylvs lab up")
+    if name not in FAULTS:
+        raise PylvsError(f"no fault '{name}'; type one of: {', '.join(FAULTS)}")
+    fault = FAULTS[name]
+    if lab.options.method not in fault.methods:
+        wanted = "|".join(word for word, method in METHODS.items() if method in fault.methods)
+        raise PylvsError(f"this lab's method cannot have the fault '{name}'; type: pylvs lab up --method {wanted}")
+    return fault
+
+
+def present(lab: Topology) -> list[str]:
+    """The faults that were made and not mended."""
+    try:
+        return (folder(lab) / "faults").read_text().split()
+    except OSError:
+        return []
+
+
+def _remember(lab: Topology, names: Sequence[str]) -> None:
+    (folder(lab) / "faults").write_text("\n".join(names))
+
+
+def break_(lab: Topology, name: str) -> Commands:
+    """Make a fault; the commands as they were typed."""
+    fault = find(lab, name)
+    if name in present(lab):
+        raise PylvsError(f"the lab has the fault '{name}' already; type: pylvs lab mend")
+    _remember(lab, [*present(lab), name])
+    if fault.card:
+        _plug(lab)
+    return _type(lab, fault.breaks, fault.port)
+
+
+def mend(lab: Topology) -> Commands:
+    """Mend every fault that was made, the last first; the commands as they were typed."""
+    typed: list[tuple[str, str]] = []
+    for name in reversed(present(lab)):
+        fault = FAULTS[name]
+        typed += _type(lab, fault.mends, None if fault.port is None else lab.port)
+        _remember(lab, [other for other in present(lab) if other != name])
+    return tuple(typed)
+
+
+def _plug(lab: Topology) -> None:
+    port, switch = _second_card(lab), lab.namespace("switch")
+    netns.plug(netns.Cable(switch, port.segment, f"{VICTIM}-2nd", lab.namespace(VICTIM), port.interface, port.mac))
+    build.run(lab, VICTIM, ["ip", "link", "set", port.interface, "up"])
+
+
+def _type(lab: Topology, commands: Commands, port: int | None) -> Commands:
+    """Run the commands; between stopping and starting an httpd, wait for it."""
+    filled = tuple((machine, line.format(**words(lab))) for machine, line in commands)
+    for machine, line in filled:
+        build.run(lab, machine, shlex.split(line))
+        if line.endswith("-k stop"):
+            _await(lab, None)
+    if port is not None:
+        _await(lab, port or None)
+    return filled
+
+
+def _await(lab: Topology, port: int | None) -> None:
+    """Wait until the victim's httpd listens at `port`, or is gone."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        listening = build.run(lab, VICTIM, ["ss", "-Hltn"])
+        if (f":{port} " in listening) if port else not netns.processes([lab.namespace(VICTIM)]):
+            return
+        if time.monotonic() > deadline:
+            raise PylvsError(f"the httpd of {VICTIM} did not {'start' if port else 'stop'}; see its error.log")
+        time.sleep(netns.POLL)
+
+
+def run(argv: Sequence[str]) -> int:
+    """`pylvs lab break [FAULT]` and `pylvs lab mend`."""
+    arguments = parser().parse_args(argv)
+    lab = build.require(arguments.name)
+    if arguments.command == "mend":
+        _show(mend(lab) or (("", "# nothing was broken"),))
+    elif arguments.fault is None:
+        for name, fault in FAULTS.items():
+            methods = ", ".join(word for word, method in METHODS.items() if method in fault.methods)
+            print(f"{name:<22}{fault.what}  ({methods})")
+    else:
+        _show(break_(lab, arguments.fault))
+        name = "" if arguments.name == "lab" else f" --name {arguments.name}"
+        print(f"\nNow ask: pylvs lab exec{name} {FAULTS[arguments.fault].asked} pylvs doctor")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The grammar of the two commands."""
+    top = argparse.ArgumentParser(prog="pylvs lab", description="Make and mend faults on purpose.")
+    commands = top.add_subparsers(dest="command", required=True)
+    breaks = commands.add_parser("break", help="make a fault; without a name: list them")
+    breaks.add_argument("fault", nargs="?")
+    for command in (breaks, commands.add_parser("mend", help="mend every fault that was made")):
+        command.add_argument("--name", default="lab", help="which lab (default: lab)")
+    return top
+
+
+def _show(typed: Commands) -> None:
+    for machine, line in typed:
+        print(f"{machine:<8}{line}")
