@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`pylvs lab up | run | compare | status | exec | down`."""
+"""`pylvs lab up | run | compare | status | exec | break | mend | down`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pylvs.model import TunnelType
 def parser() -> argparse.ArgumentParser:
     """The grammar of `pylvs lab`."""
     top = argparse.ArgumentParser(prog="pylvs lab", description="The DR test build as network namespaces.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="up|run|compare|status|exec|down")
+    commands = top.add_subparsers(dest="command", required=True, metavar="up|run|compare|status|exec|break|mend|down")
     for name, purpose in (("up", "build the lab"), ("run", "build it if need be, and run the experiment")):
         command = _build_options(_common(commands.add_parser(name, help=purpose)))
     command.add_argument("--no-compare", action="store_true", help="leave out the comparison of the methods")
@@ -23,6 +23,8 @@ def parser() -> argparse.ArgumentParser:
     _build_options(_common(compares), method=False)
     _common(commands.add_parser("status", help="a picture of the lab, with what is true of it now"))
     _common(commands.add_parser("down", help="take everything of the lab away"))
+    commands.add_parser("break", help="make a fault on purpose, for pylvs doctor to find")
+    commands.add_parser("mend", help="mend every fault that was made")
     execute = commands.add_parser("exec", help="run a command on a machine: pylvs lab exec node01 pylvsadm -ln")
     execute.add_argument("--name", default="lab", help="which lab (default: lab)")
     execute.add_argument("machine")
@@ -54,6 +56,10 @@ def options(arguments: argparse.Namespace) -> Options:
 
 def run(argv: Sequence[str]) -> int:
     """Run `pylvs lab …`; 0 when all is as it should be."""
+    if argv and argv[0] in ("break", "mend"):
+        from pylvs.lab import faults
+
+        return faults.run(argv)
     arguments = parser().parse_args(argv)
     prefix(arguments.name)
     if arguments.command == "exec":

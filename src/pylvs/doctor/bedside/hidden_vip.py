@@ -48,5 +48,5 @@ def _diagnosis(fault: str, vip: str, finding: Finding) -> Diagnosis:
     if "arp_announce" in finding.what:
         fault = "arp_announced"
     place = ORDER.index(fault)
-    return Diagnosis(fault, f"{vip}: it is not so that {finding.what}", (finding.saw,), "this real server", finding.mend,
-                     Health.BROKEN, LIKELIHOOD - place)  # fmt: skip
+    what, here = f"{vip}: it is not so that {finding.what}", "this real server"
+    return Diagnosis(fault, what, (finding.saw,), here, finding.mend, Health.BROKEN, LIKELIHOOD - place)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The document's sign: connections stay in SYN_RECV at a destination that answers us; clients do not get its replies."""
+"""The document's sign: connections stay in SYN_RECV at a destination that answers us: its replies get lost."""
 
 from __future__ import annotations
 
