@@ -283,6 +283,15 @@ ROWS = [
         [passed(request6(SYN, plen=21), "PASS_MALFORMED")],
         connections=[],
     ),
+    Row(
+        "what pads the frame is no transport header",
+        ONE,
+        [
+            passed(request(SYN, len=20), "PASS_MALFORMED"),
+            passed(request(SYN, len=39), "PASS_MALFORMED"),
+        ],
+        connections=[],
+    ),
     Row("an IP header of less than five words", ONE, [passed(request(SYN, ihl=4), "PASS_MALFORMED")]),
     Row("another IP version", ONE, [passed(request(SYN, version=5), "PASS_MALFORMED")]),
     Row(

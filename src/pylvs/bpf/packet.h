@@ -190,13 +190,23 @@ inline_always __be32 addr_fold(const struct addr *addr)
 	return (__u32)addr->high ^ (__u32)(addr->high >> 32) ^ (__u32)addr->low ^ (__u32)(addr->low >> 32);
 }
 
+/* The transport header's first bytes: they must be the packet's, not what pads the frame. */
+inline_always void *transport_at(struct packet *packet, __u32 size)
+{
+	struct flow *flow = packet->flow;
+
+	if (flow->l4 + size > flow->l3 + flow->length)
+		return 0;
+	return packet_at(packet, flow->l4, size);
+}
+
 /* TCP's events in the order in which the kernel looks for them. */
 enum tcp_event { EVENT_SYN, EVENT_FIN, EVENT_ACK, EVENT_RST, EVENT_NONE };
 
 inline_always int parse_tcp(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
-	struct tcphdr *tcp = packet_at(packet, flow->l4, sizeof(*tcp));
+	struct tcphdr *tcp = transport_at(packet, sizeof(*tcp));
 
 	if (!tcp)
 		return -1;
@@ -243,7 +253,7 @@ static const __u8 sctp_event_of_chunk[SCTP_CHUNKS] = {
 inline_always int parse_sctp(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
-	struct sctp_header *sctp = packet_at(packet, flow->l4, sizeof(*sctp));
+	struct sctp_header *sctp = transport_at(packet, sizeof(*sctp));
 
 	if (!sctp)
 		return -1;
@@ -258,7 +268,7 @@ inline_always int parse_sctp(struct packet *packet)
 inline_always int parse_ports(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
-	struct ports *ports = packet_at(packet, flow->l4, sizeof(*ports));
+	struct ports *ports = transport_at(packet, sizeof(*ports));
 
 	if (!ports)
 		return -1;
@@ -272,7 +282,7 @@ inline_always int parse_ports(struct packet *packet)
 inline_always int parse_icmp(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
-	struct icmp_header *icmp = packet_at(packet, flow->l4, sizeof(*icmp));
+	struct icmp_header *icmp = transport_at(packet, sizeof(*icmp));
 
 	if (!icmp)
 		return -1;
@@ -284,7 +294,7 @@ inline_always int parse_icmp(struct packet *packet)
 inline_always int parse_icmpv6(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
-	struct icmp_header *icmp = packet_at(packet, flow->l4, sizeof(*icmp));
+	struct icmp_header *icmp = transport_at(packet, sizeof(*icmp));
 
 	if (!icmp)
 		return -1;
