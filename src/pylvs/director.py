@@ -27,7 +27,7 @@ from pylvs.dataplane import addresses
 from pylvs.dataplane.entries import STATES, Entries
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import Map, SyscallProgram, possible_cpus
-from pylvs.dataplane.records import Record, Records, Settings, Sums, swap16
+from pylvs.dataplane.records import Record, Records, Settings, swap16
 from pylvs.errors import (
     DaemonError,
     DataPlaneError,
@@ -73,7 +73,7 @@ SCHEDULERS = (
 ENGINES = ("", "sip")
 AVAILABLE = 1
 OVERLOAD = 2
-NOW, LINK, UNLINK, CHANGED, RESCHEDULE, END = range(6)
+NOW, LINK, UNLINK, CHANGED, RESCHEDULE, END, FOLD = range(7)
 DESTINATIONS_MAX = 1024
 LOCALS_MAX = 4096
 TRASH_SECONDS = 1  # a packet that is on its way to a deleted destination is through by then
@@ -113,14 +113,6 @@ def source_towards(address: Address) -> bytes:
         except OSError:
             return bytes(16)
         return addresses.pack(ip_address(s.getsockname()[0].partition("%")[0]))
-
-
-def _counters(sums: Sums) -> Counters:
-    return Counters(*sums)
-
-
-def _since(now: Sums, base: Sums) -> Counters:
-    return Counters(*(a - b for a, b in zip(now, base, strict=True)))
 
 
 def _row(entry: tuple[Any, ...], real: bytes, entries: Entries, now: int, second: int) -> ConnectionRow:
@@ -383,7 +375,7 @@ class Director:
     def _delete_service(self, key: bytes, slot: int) -> None:
         self._services.delete(key)
         self._last = None, 0
-        now = self._run(NOW)
+        now = self._run(FOLD, slot)
         for destination in list(self._chain(slot)):
             self._discard(key, destination, now)
         self._drop_tables(slot)
@@ -545,6 +537,7 @@ class Director:
         with self.locked_once():
             service = self._slot_of(key)
             slot = self._member(service, destination)
+            self._run(FOLD, service)  # what it counted is its service's, also when it is gone
             self._run(UNLINK, service, slot)
             self._discard(_pack_key(key), slot, self._run(NOW))
             members = self._destinations(service)
@@ -620,21 +613,24 @@ class Director:
 
     def service(self, key: ServiceKey) -> ServiceState:
         """One service; NoSuchService."""
-        return self._service_state(self._slot_of(key))
+        slot = self._slot_of(key)
+        self._run(FOLD, slot)
+        return self._service_state(slot)
 
     def services(self, counted: bool = True) -> Iterable[ServiceState]:
         """Every service, in no order; destinations newest first, as in IPVS. Not `counted`: counters and rates stay
         zero, which is faster."""
         if not self.instance.loaded:
             return
+        if counted:
+            self._run(FOLD)
         for _, slot in self._services.items():
             yield self._service_state(int(_SLOT.unpack(slot)[0]), counted)
 
     def _observed(self, slot: int, counted: bool = True) -> tuple[Counters, Counters]:
         if not counted:
             return NOTHING, NOTHING
-        records = self._records
-        return _since(records.counted(slot), records.base(slot)), _counters(records.rates(slot))
+        return Counters(*self._records.counted(slot)), Counters(*self._records.rates(slot))
 
     def _service_state(self, slot: int, counted: bool = True) -> ServiceState:
         service = self._service_from(self._get(slot, self._service))
@@ -686,21 +682,26 @@ class Director:
 
     def totals(self) -> tuple[Counters, Counters]:
         """Counters and rates of all services together, those deleted since included (/proc/net/ip_vs_stats)."""
-        return self._observed(0) if self.instance.loaded else (Counters(), Counters())
+        if not self.instance.loaded:
+            return NOTHING, NOTHING
+        self._run(FOLD)
+        return self._observed(0)
 
     def cpu_totals(self) -> Sequence[Counters]:
         """Counters of all services together, by CPU (/proc/net/ip_vs_stats_percpu)."""
         if not self.instance.loaded:
             return [Counters()] * possible_cpus()
-        return [Counters(*sums) for sums in self._records.counted_by_cpu(0)]
+        return [Counters(*sums) for sums in self._records.counted_by_cpu()]
 
     def zero(self, key: ServiceKey | None = None) -> None:
         """Start the counters of a service (of everything, with None) from zero. NoSuchService."""
         if key is None and not self.instance.loaded:
             return
         with self.instance.locked():
-            if key is not None:
-                self._zero(self._slot_of(key))
+            one = 0 if key is None else self._slot_of(key)
+            self._run(FOLD, one)
+            if one:
+                self._zero(one)
                 return
             for _, slot in self._services.items():
                 self._zero(int(_SLOT.unpack(slot)[0]))

@@ -267,13 +267,22 @@ struct counters {
 
 /* The kernel's estimator (net/netfilter/ipvs/ip_vs_est.c): averages scaled by 2^10, bytes by 2^5. */
 struct estimate {
-	struct counters last;
+	struct counters total;   /* of a destination, a service, or (slot 0) all; see fold.h */
+	struct counters sampled; /* the total at the last average */
 	struct counters average;
-	struct counters base; /* what was counted when the counters were last zeroed */
+	struct counters base; /* the total when the counters were last zeroed */
 };
 
 /* The argument of the `control` programs. */
-enum control { CONTROL_NOW = 0, CONTROL_LINK, CONTROL_UNLINK, CONTROL_CHANGED, CONTROL_RESCHEDULE, CONTROL_END };
+enum control {
+	CONTROL_NOW = 0,
+	CONTROL_LINK,
+	CONTROL_UNLINK,
+	CONTROL_CHANGED,
+	CONTROL_RESCHEDULE,
+	CONTROL_END,
+	CONTROL_FOLD
+};
 struct control_args {
 	__u32 operation;
 	__u32 service;

@@ -4,6 +4,7 @@
 #ifndef PYLVS_CONTROL_H
 #define PYLVS_CONTROL_H
 
+#include "fold.h"
 #include "schedule.h"
 
 struct survey {
@@ -269,6 +270,36 @@ inline_always void unlink_destination(struct service *service, struct destinatio
 		service->cursor = (__u64)before << 32;
 }
 
+static long fold_all_visit(__u32 slot, void *context)
+{
+	fold(slot);
+	return 0;
+}
+
+static long fold_visit(__u32 index, void *context)
+{
+	__u32 *slot = context;
+	struct destination *destination = destination_get(*slot);
+
+	if (!destination)
+		return 1;
+	fold(*slot);
+	*slot = destination->next;
+	return !*slot;
+}
+
+/* Brings totals up to date: of a service and its destinations, or of everything. */
+inline_always void fold_counters(struct service *service, __u32 slot)
+{
+	struct settings *setting = settings_get();
+	__u32 first = service->first;
+
+	if (slot)
+		bpf_loop(DESTINATIONS_MAX, fold_visit, &first, 0);
+	else if (setting)
+		bpf_loop(setting->next_record, fold_all_visit, &first, 0);
+}
+
 struct ending {
 	__u32 destination;
 	__u32 now;
@@ -319,6 +350,10 @@ int control(struct control_args *args)
 		link_destination(service, destination, args->destination);
 	if (args->operation == CONTROL_UNLINK && destination)
 		unlink_destination(service, destination, args->destination);
+	if (args->operation == CONTROL_FOLD) {
+		fold_counters(service, args->service);
+		return 0;
+	}
 	if (args->operation == CONTROL_END) {
 		args->result = end_connections(args->destination, args->now);
 		return 0;

@@ -21,7 +21,8 @@ inline_always void count_connection(__u32 slot)
 		counter->connections++;
 }
 
-inline_always void count_in(__u32 slot, __u32 bytes)
+/* A packet of a connection towards its destination. Service and total follow from it (fold.h). */
+inline_always void count_request(__u32 slot, __u32 bytes)
 {
 	struct counters *counter = counters_get(slot);
 
@@ -31,7 +32,7 @@ inline_always void count_in(__u32 slot, __u32 bytes)
 	}
 }
 
-inline_always void count_out(__u32 slot, __u32 bytes)
+inline_always void count_reply(__u32 slot, __u32 bytes)
 {
 	struct counters *counter = counters_get(slot);
 
@@ -39,21 +40,6 @@ inline_always void count_out(__u32 slot, __u32 bytes)
 		counter->out_packets++;
 		counter->out_bytes += bytes;
 	}
-}
-
-/* A packet of a connection towards its destination: destination, service and total, as in IPVS. */
-inline_always void count_request(__u32 slot, struct destination *destination, __u32 bytes)
-{
-	count_in(slot, bytes);
-	count_in(destination->service, bytes);
-	count_in(0, bytes);
-}
-
-inline_always void count_reply(__u32 slot, struct destination *destination, __u32 bytes)
-{
-	count_out(slot, bytes);
-	count_out(destination->service, bytes);
-	count_out(0, bytes);
 }
 
 inline_always int leave(struct packet *packet, enum outcome outcome)

@@ -238,7 +238,7 @@ inline_always enum outcome direct_request(struct packet *packet, struct settings
 	hop = destination_hop(packet, destination, setting);
 	if (packet->hook == HOOK_XDP && !xdp_can(packet, destination, choice.method, hop))
 		return PASS_TO_TC;
-	count_request(choice.destination, destination, flow->length);
+	count_request(choice.destination, flow->length);
 	if (connection && !error)
 		connection_see(connection, choice.number - 1, flow, FROM_CLIENT, setting);
 	return forward(packet, &choice, destination, setting, hop);
@@ -262,6 +262,7 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, struct con
 	struct flow *flow = packet->flow;
 	struct destination *destination = destination_get(connection->destination);
 	int full = connection->method == METHOD_FULLNAT;
+	struct translation change;
 	struct desk *desk = desk_get();
 	enum hop hop;
 
@@ -274,14 +275,14 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, struct con
 		return PASS_TO_TC;
 	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
-	count_reply(connection->destination, destination, flow->length);
+	count_reply(connection->destination, flow->length);
 	connection_see(connection, number - 1, flow, FROM_SERVER, setting);
-	translate_from(&desk->first, flow, &connection->virtual, connection->vport);
-	if (translate(packet, &desk->first))
+	translate_from(&change, flow, &connection->virtual, connection->vport);
+	if (translate(packet, &change))
 		return DROP_ERROR;
 	if (full) {
-		translate_back(&desk->second, flow, connection);
-		if (translate(packet, &desk->second))
+		translate_back(&change, flow, connection);
+		if (translate(packet, &change))
 			return DROP_ERROR;
 	}
 	if (hop == HOP_LOCAL)
@@ -343,10 +344,15 @@ inline_always int is_balanced(const struct flow *flow)
 	       flow->flags & FLOW_ICMP_ERROR;
 }
 
+inline_always int may_be_reply(const struct flow *flow)
+{
+	return flow->flags & FLOW_ICMP_ERROR || filter_has(&flow->saddr, FILTER_RIP);
+}
+
 inline_always enum outcome direct(struct packet *packet, struct settings *setting)
 {
 	struct flow *flow = packet->flow;
-	int may_be_request, may_be_reply;
+	int may_be_request;
 	enum outcome outcome;
 
 	outcome = parse(packet);
@@ -356,15 +362,14 @@ inline_always enum outcome direct(struct packet *packet, struct settings *settin
 		return PASS_NOT_OURS;
 	may_be_request =
 		setting->fwmark_services || flow->flags & FLOW_ICMP_ERROR || filter_has(&flow->daddr, FILTER_VIP);
-	may_be_reply = flow->flags & FLOW_ICMP_ERROR || filter_has(&flow->saddr, FILTER_RIP);
-	if (!may_be_request && !may_be_reply)
+	if (!may_be_request && !may_be_reply(flow))
 		return PASS_NOT_OURS;
 	flow->now = now_ticks();
 	if (unlikely(flow->fragment != FRAGMENT_NONE) && fragment_ports(flow))
 		return DROP_FRAGMENT;
 	if (may_be_request) {
 		outcome = direct_request(packet, setting);
-		if (outcome != PASS_NOT_OURS || !may_be_reply)
+		if (outcome != PASS_NOT_OURS || !may_be_reply(flow))
 			return outcome;
 	}
 	if (packet->hook == HOOK_XDP)

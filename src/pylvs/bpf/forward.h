@@ -11,9 +11,12 @@
 
 enum hop { HOP_READY, HOP_ASK, HOP_LOCAL, HOP_NONE, HOP_LATER };
 
+/* Addresses are read and written in words: byte by byte it would be two dozen instructions for each packet. */
 inline_always int is_zero_mac(const __u8 mac[6])
 {
-	return !(mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
+	const __u16 *word = (const __u16 *)mac;
+
+	return !(word[0] | word[1] | word[2]);
 }
 
 /* Fills `fib` with the route to an address as the routing table has it for packets of this host. */
@@ -105,12 +108,17 @@ inline_always enum hop destination_hop(struct packet *packet, struct destination
 
 inline_always int set_macs(struct packet *packet, const __u8 neighbour[6], const __u8 own[6])
 {
-	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth));
+	__u16 *word = packet_at(packet, 0, sizeof(struct ethhdr));
+	const __u16 *to = (const __u16 *)neighbour, *from = (const __u16 *)own;
 
-	if (!eth)
+	if (!word)
 		return -1;
-	__builtin_memcpy(eth->h_dest, neighbour, 6);
-	__builtin_memcpy(eth->h_source, own, 6);
+	word[0] = to[0];
+	word[1] = to[1];
+	word[2] = to[2];
+	word[3] = from[0];
+	word[4] = from[1];
+	word[5] = from[2];
 	return 0;
 }
 
@@ -155,7 +163,7 @@ inline_always void route_write(struct route *cached, const struct route *route)
 inline_always enum hop client_hop(struct packet *packet, const struct addr *client, struct settings *setting,
 				  struct desk *desk)
 {
-	__u32 index = (filter_bit(client, FILTER_VIP) ^ client->low >> 40) % ROUTES;
+	__u32 index = filter_bit(client, FILTER_VIP) % ROUTES;
 	struct route *cached = bpf_map_lookup_elem(&routes, &index);
 	struct route *route = &desk->route;
 	struct bpf_fib_lookup *fib = &desk->fib;

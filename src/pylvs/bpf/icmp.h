@@ -258,7 +258,7 @@ inline_always enum outcome return_error(struct packet *packet, struct connection
 		return PASS_NOT_OURS;
 	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
-	count_reply(connection->destination, destination, flow->length);
+	count_reply(connection->destination, flow->length);
 	translate_from(&desk->first, quoted, &connection->virtual, connection->vport);
 	desk->first.end = END_DESTINATION; /* the quoted packet went the other way */
 	translate_from(&desk->second, flow, &connection->virtual, 0);

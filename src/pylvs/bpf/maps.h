@@ -266,7 +266,7 @@ struct route {
 };
 
 /* Next hops towards clients, for NAT's replies: direct-mapped by address, a line each. */
-enum { ROUTES = 4096 };
+enum { ROUTES = 65536 };
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, ROUTES);

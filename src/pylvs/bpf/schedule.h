@@ -396,8 +396,6 @@ __attribute__((noinline)) int connection_new(struct flow *flow, __u32 slot, stru
 		return 0;
 	}
 	count_connection(choice->destination);
-	count_connection(slot);
-	count_connection(0);
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 #define PYLVS_SWEEP_H
 
 #include "connection.h"
+#include "fold.h"
 
 /* Slices a second. Every set that has something due is looked at once a second. */
 enum { SLICES = 32, SLICE_NS = 1000000000 / SLICES, ESTIMATE_SECONDS = 2 };
@@ -62,25 +63,7 @@ static long sweep_visit(__u32 index, void *context)
 
 struct estimating {
 	struct clock *clock; /* its next_record is the slot; here the verifier would count along */
-	struct counters sum;
 };
-
-static long sum_visit(__u32 cpu, void *context)
-{
-	struct estimating *estimating = context;
-	__u32 slot = estimating->clock->next_record, chunk = slot / CHUNK, index = slot % CHUNK;
-	void *of_chunk = bpf_map_lookup_elem(&counters, &chunk);
-	struct counters *counter = of_chunk ? bpf_map_lookup_percpu_elem(of_chunk, &index, cpu) : 0;
-
-	if (!counter)
-		return 1;
-	estimating->sum.connections += counter->connections;
-	estimating->sum.in_packets += counter->in_packets;
-	estimating->sum.out_packets += counter->out_packets;
-	estimating->sum.in_bytes += counter->in_bytes;
-	estimating->sum.out_bytes += counter->out_bytes;
-	return 0;
-}
 
 /* average += (rate - average) / 4, as the kernel's estimator has it, in units of 2^-scale a second. */
 inline_always void average(__u64 *mean, __u64 *last, __u64 total, int scale)
@@ -94,19 +77,18 @@ inline_always void average(__u64 *mean, __u64 *last, __u64 total, int scale)
 static long estimate_visit(__u32 index, void *context)
 {
 	struct estimating *estimating = context;
-	__u32 slot = estimating->clock->next_record, chunk = slot / CHUNK, within = slot % CHUNK;
-	void *of_chunk = bpf_map_lookup_elem(&estimates, &chunk);
-	struct estimate *estimate = of_chunk ? bpf_map_lookup_elem(of_chunk, &within) : 0;
+	__u32 slot = estimating->clock->next_record;
+	struct estimate *own;
 
-	if (!estimate)
+	fold(slot);
+	own = estimate_get(slot);
+	if (!own)
 		return 1;
-	__builtin_memset(&estimating->sum, 0, sizeof(estimating->sum));
-	bpf_loop(1024, sum_visit, estimating, 0);
-	average(&estimate->average.connections, &estimate->last.connections, estimating->sum.connections, 10);
-	average(&estimate->average.in_packets, &estimate->last.in_packets, estimating->sum.in_packets, 10);
-	average(&estimate->average.out_packets, &estimate->last.out_packets, estimating->sum.out_packets, 10);
-	average(&estimate->average.in_bytes, &estimate->last.in_bytes, estimating->sum.in_bytes, 5);
-	average(&estimate->average.out_bytes, &estimate->last.out_bytes, estimating->sum.out_bytes, 5);
+	average(&own->average.connections, &own->sampled.connections, own->total.connections, 10);
+	average(&own->average.in_packets, &own->sampled.in_packets, own->total.in_packets, 10);
+	average(&own->average.out_packets, &own->sampled.out_packets, own->total.out_packets, 10);
+	average(&own->average.in_bytes, &own->sampled.in_bytes, own->total.in_bytes, 5);
+	average(&own->average.out_bytes, &own->sampled.out_bytes, own->total.out_bytes, 5);
 	estimating->clock->next_record++;
 	return 0;
 }

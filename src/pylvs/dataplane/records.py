@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from functools import cached_property
+from operator import add, sub
 from typing import Any, NamedTuple
 
 from pylvs.dataplane.btf import Layout, Layouts
@@ -86,6 +87,9 @@ class Records:
         self.record_size = sizes["RECORD_SIZE"]
         self.counters_size = layouts["counters"].size
         self.estimate = layouts["estimate"]
+        offset = self.estimate.offset
+        self._total, self._sampled = offset("total"), offset("sampled")
+        self._average, self._base = offset("average"), offset("base")
         self._chunks: dict[int, Chunk] = {}
 
     @cached_property
@@ -135,7 +139,7 @@ class Records:
             memory, base = self.at(slot)
             self.settings["free_record"] = int.from_bytes(memory[base : base + 4], "little")
             memory[base : base + self.record_size] = bytes(self.record_size)
-            self.zero(slot)
+            self._forget(slot)
             return slot
         slot = self.settings["next_record"]
         if slot % self.chunk_size == 0:
@@ -154,44 +158,45 @@ class Records:
         self.settings["free_record"] = slot
 
     def counted(self, slot: int) -> Sums:
-        """What the data plane has counted since the slot was first used."""
-        chunk = self.chunk(slot // self.chunk_size)
-        raw = chunk.counters.lookup((slot % self.chunk_size).to_bytes(4, "little"))
-        assert raw is not None
-        return _sum(raw)
+        """What was counted since the last zeroing, as of the last folding (bpf/fold.h)."""
+        memory, start = self.estimate_at(slot)
+        total = _FIVE.unpack_from(memory, start + self._total)
+        base = _FIVE.unpack_from(memory, start + self._base)
+        return Sums(*map(sub, total, base))
 
-    def counted_by_cpu(self, slot: int) -> list[Sums]:
-        """The same by CPU."""
-        raw = self.chunk(slot // self.chunk_size).counters.lookup((slot % self.chunk_size).to_bytes(4, "little"))
-        assert raw is not None
-        return _by_cpu(raw)
-
-    def counted_of_chunk(self, number: int) -> list[Sums]:
-        """The same for a whole chunk, in few system calls."""
-        return [_sum(value) for _, value in self.chunk(number).counters.items(self.chunk_size)]
+    def counted_by_cpu(self) -> list[Sums]:
+        """What each CPU has counted since the data plane was loaded, deleted destinations left out."""
+        sums = [Sums(0, 0, 0, 0, 0)] * possible_cpus()
+        for number in range(-(-self.settings["next_record"] // self.chunk_size)):
+            for _, raw in self.chunk(number).counters.items(self.chunk_size):
+                if any(raw):
+                    sums = [Sums(*map(add, a, b)) for a, b in zip(sums, _by_cpu(raw), strict=True)]
+        return sums
 
     def estimate_at(self, slot: int) -> tuple[memoryview, int]:
         chunk = self.chunk(slot // self.chunk_size)
         return chunk.estimates.memory, slot % self.chunk_size * chunk.estimates.stride
 
-    def base(self, slot: int) -> Sums:
-        """The counters at the last zeroing."""
-        memory, start = self.estimate_at(slot)
-        return Sums(*_FIVE.unpack_from(memory, start + self.estimate.offset("base")))
-
     def rates(self, slot: int) -> Sums:
         """Connections, packets and bytes a second, rounded as the kernel does (ip_vs_read_estimator)."""
         memory, start = self.estimate_at(slot)
-        values = _FIVE.unpack_from(memory, start + self.estimate.offset("average"))
+        values = _FIVE.unpack_from(memory, start + self._average)
         return Sums(*((v + 0x1FF) >> 10 for v in values[:3]), *((v + 0xF) >> 5 for v in values[3:]))
 
     def zero(self, slot: int) -> None:
-        """Counters and rates of the record start again from zero; the per-CPU counters, the data plane's, go on."""
+        """Counters and rates of the record start again from zero; the totals, the data plane's, go on."""
         memory, start = self.estimate_at(slot)
-        now = self.counted(slot)
-        _FIVE.pack_into(memory, start + self.estimate.offset("last"), *now)
-        _FIVE.pack_into(memory, start + self.estimate.offset("average"), 0, 0, 0, 0, 0)
-        _FIVE.pack_into(memory, start + self.estimate.offset("base"), *now)
+        total = memory[start + self._total : start + self._total + _FIVE.size]
+        memory[start + self._base : start + self._base + _FIVE.size] = total
+        memory[start + self._sampled : start + self._sampled + _FIVE.size] = total
+        memory[start + self._average : start + self._average + _FIVE.size] = bytes(_FIVE.size)
+
+    def _forget(self, slot: int) -> None:
+        """A record used before: nothing was counted yet."""
+        memory, start = self.estimate_at(slot)
+        memory[start : start + self.estimate.size] = bytes(self.estimate.size)
+        counters = self.chunk(slot // self.chunk_size).counters
+        counters.update((slot % self.chunk_size).to_bytes(4, "little"), bytes(counters.value_bytes))
 
 
 _FIVE = struct.Struct("=5Q")
@@ -200,10 +205,6 @@ _FIVE = struct.Struct("=5Q")
 def _by_cpu(raw: bytes) -> list[Sums]:
     size = len(raw) // possible_cpus()
     return [Sums(*_FIVE.unpack_from(raw, cpu * size)) for cpu in range(possible_cpus())]
-
-
-def _sum(raw: bytes) -> Sums:
-    return Sums(*(sum(column) for column in zip(*_by_cpu(raw), strict=True)))
 
 
 class Settings:

@@ -24,6 +24,7 @@ ROWS = 200_000  # of the connection table, at most
 YOUNG = 20  # seconds: half-open connections older than that speak of the past
 SYN_RECV_SECONDS = 60  # ip_vs_proto_tcp.c
 PROBERS = 16  # at the same time
+LIFE = (Reply.OPEN, Reply.REFUSED, Reply.PROHIBITED, Reply.UNKNOWN_TUNNEL)
 MOST = 64  # destinations probed in one examination
 
 
@@ -118,8 +119,18 @@ class Patient:
         """A handshake with RIP:port."""
         if self.here or not self.tcp_service:
             return None
-        patience = probes.PATIENCE * probes.TRIES if self.on_link else probes.ROUTER_PATIENCE
-        return probes.connect(self.address, self.port, patience=patience)
+        return probes.connect(self.address, self.port)
+
+    @cached_property
+    def ping(self) -> Outcome | None:
+        """A ping of the RIP; asked only when TCP is silent."""
+        return None if self.here or self.way is None else probes.ping_directly(self.address)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the machine gives any sign of life."""
+        said = (one.reply for one in (self.direct, self.through, self.echo, self.ping) if one)
+        return bool(self.macs) or any(reply in LIFE for reply in said)
 
     @property
     def path(self) -> Path | None:
@@ -153,7 +164,7 @@ class Patient:
         if not self.macs:
             return bool(self.macs_by_probe)
         silent = self.direct is not None and self.direct.reply is Reply.SILENT
-        silent = silent and probes.ping_directly(self.address).reply is Reply.SILENT
+        silent = silent and self.ping is not None and self.ping.reply is Reply.SILENT
         return silent and probes.speaks_ipv6(self.address)
 
     @property
@@ -212,6 +223,8 @@ class Patient:
             _ = self.macs_by_probe
             return
         _ = self.direct, self.through, self.back, self.dead_cycle
+        if self.direct and self.direct.reply is Reply.SILENT:
+            _ = self.ping
         if self.through and self.through.reply is Reply.SILENT:
             _ = self.echo
         if self.path and self.path.tunnel and self.through and self.through.reply is Reply.OPEN:

@@ -25,7 +25,6 @@ from pylvs.realserver import neighbours
 from pylvs.realserver.machine import CommandFailed, ip_json
 
 PATIENCE = 0.7  # seconds for an answer, once; a lost packet is asked for again
-ROUTER_PATIENCE = 4.5  # a router asks three times for a neighbour, a second each, before it says "unreachable"
 TRIES = 2
 SNAP = 2048
 
@@ -82,11 +81,11 @@ def way_to(target: Address) -> Way | None:
     return Way(found["dev"], ip_address(source), ip_address(via) if via else None, mtu)
 
 
-def connect(target: Address, port: int, source: Address | None = None, patience: float = PATIENCE * TRIES) -> Outcome:
+def connect(target: Address, port: int, source: Address | None = None) -> Outcome:
     """A TCP handshake by the kernel, ended at once by RST, so that nothing lingers."""
     family = socket.AF_INET if target.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_STREAM) as one:
-        one.settimeout(patience)
+        one.settimeout(PATIENCE * TRIES)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if source:
             one.bind((str(source), 0))

@@ -124,12 +124,10 @@ inline_always void translate_from(struct translation *change, const struct flow 
 inline_always enum outcome nat_forward(struct packet *packet, struct destination *destination, __be16 rport,
 				       enum hop hop)
 {
-	struct desk *desk = desk_get();
+	struct translation change;
 
-	if (!desk)
-		return DROP_ERROR;
-	translate_to(&desk->first, packet->flow, destination, rport);
-	if (translate(packet, &desk->first) || (hop != HOP_LOCAL && decrement_ttl(packet, packet->flow->l3)))
+	translate_to(&change, packet->flow, destination, rport);
+	if (translate(packet, &change) || (hop != HOP_LOCAL && decrement_ttl(packet, packet->flow->l3)))
 		return DROP_ERROR;
 	if (hop == HOP_LOCAL)
 		return PASS_LOCAL;
@@ -214,13 +212,13 @@ inline_always enum outcome fullnat_forward(struct packet *packet, struct destina
 	struct flow *flow = packet->flow;
 	__u32 index = connection->timeout;
 	struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
-	struct desk *desk = desk_get();
+	struct translation source, target;
 
-	if (!local || !desk)
+	if (!local)
 		return DROP_ERROR;
-	translate_from(&desk->first, flow, local, connection->lport);
-	translate_to(&desk->second, flow, destination, connection->rport);
-	if (translate(packet, &desk->first) || translate(packet, &desk->second) || decrement_ttl(packet, flow->l3))
+	translate_from(&source, flow, local, connection->lport);
+	translate_to(&target, flow, destination, connection->rport);
+	if (translate(packet, &source) || translate(packet, &target) || decrement_ttl(packet, flow->l3))
 		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_FULLNAT);
 }

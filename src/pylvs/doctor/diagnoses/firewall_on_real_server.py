@@ -21,11 +21,11 @@ def diagnose(examination: Examination) -> Iterator[Diagnosis]:
         if kept_here or not _stopped(patient):
             continue
         more = [f"a ping of the VIP through it: {tell(patient.echo)}"] if patient.echo else []
+        more += [f"a ping of {patient.address}: {tell(patient.ping)}"] if patient.ping else []
         yield of(
             patient,
             "firewall_on_real_server",
-            f"{patient.address} is there, but something on it drops TCP to port {patient.port}: a firewall"
-            + ("" if replied(patient.echo, Reply.OPEN) or patient.on_link else ", or a strict rp_filter"),
+            f"{patient.address} is there, but something on it drops TCP to port {patient.port}: a firewall",
             f"nft -a list ruleset   (on {patient.address}: find the rule for port {patient.port} and delete it;"
             " pylvs doctor there names it)",
             LIKELIHOOD,
@@ -43,5 +43,5 @@ def _stopped(patient: Patient) -> bool:
     if replied(patient.direct, Reply.PROHIBITED) or replied(patient.through, Reply.PROHIBITED):
         return True
     if replied(patient.direct, Reply.SILENT):
-        return not patient.dead_cycle and (bool(patient.macs) or not patient.on_link)
+        return not patient.dead_cycle and patient.alive
     return replied(patient.through, Reply.SILENT) and replied(patient.echo, Reply.OPEN)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import of, replied
+from pylvs.doctor.evidence import of, replied, tell
 from pylvs.doctor.examination import Examination, Patient
 from pylvs.doctor.probes import Reply
 
@@ -20,13 +20,15 @@ def diagnose(examination: Examination) -> Iterator[Diagnosis]:
         yield of(
             patient,
             "real_server_down",
-            f"the real server {patient.address} is down, or off its network",
+            f"the real server {patient.address} is down, or off its network"
+            + ("" if patient.on_link else ", or drops all that comes (firewall, strict rp_filter)"),
             f"ip link set {patient.way.interface} up   (on {patient.address}, after a look at its cable and power)",
             LIKELIHOOD,
+            *([f"a ping of {patient.address}: {tell(patient.ping)}"] if patient.ping else []),
         )
 
 
 def _gone(patient: Patient) -> bool:
     if patient.on_link:
         return not patient.macs and not patient.macs_by_probe
-    return replied(patient.direct, Reply.UNREACHABLE) and not replied(patient.through, Reply.OPEN, Reply.REFUSED)
+    return replied(patient.direct, Reply.UNREACHABLE, Reply.SILENT) and not patient.alive

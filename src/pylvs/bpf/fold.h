@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* From per-CPU counters to totals. Packets are counted at their destination alone; folding adds what is new there
+ * to the destination's total, to its service's and to the total of all. The clock does it every two seconds, a listing
+ * when it looks; both at once do no harm, since what one has taken the other does not find. */
+#ifndef PYLVS_FOLD_H
+#define PYLVS_FOLD_H
+
+#include "count.h"
+
+enum { CPUS_MAX = 1024 };
+
+struct folding {
+	__u32 slot;
+	__u32 pad;
+	struct counters sum;
+};
+
+inline_always struct estimate *estimate_get(__u32 slot)
+{
+	__u32 chunk = slot / CHUNK, index = slot % CHUNK;
+	void *of_chunk = bpf_map_lookup_elem(&estimates, &chunk);
+
+	return of_chunk ? bpf_map_lookup_elem(of_chunk, &index) : 0;
+}
+
+static long sum_visit(__u32 cpu, void *context)
+{
+	struct folding *folding = context;
+	__u32 chunk = folding->slot / CHUNK, index = folding->slot % CHUNK;
+	void *of_chunk = bpf_map_lookup_elem(&counters, &chunk);
+	struct counters *counter = of_chunk ? bpf_map_lookup_percpu_elem(of_chunk, &index, cpu) : 0;
+
+	if (!counter)
+		return 1;
+	folding->sum.connections += counter->connections;
+	folding->sum.in_packets += counter->in_packets;
+	folding->sum.out_packets += counter->out_packets;
+	folding->sum.in_bytes += counter->in_bytes;
+	folding->sum.out_bytes += counter->out_bytes;
+	return 0;
+}
+
+/* Takes the new sum over; what is new goes to both other totals as well. */
+inline_always void fold_one(__u64 *total, __u64 sum, __u64 *of_service, __u64 *of_all)
+{
+	__u64 more = sum - __sync_lock_test_and_set(total, sum);
+
+	__sync_fetch_and_add(of_service, more);
+	__sync_fetch_and_add(of_all, more);
+}
+
+/* Folds a destination's counters. A service has none of its own, and neither has a free record. */
+inline_always void fold(__u32 slot)
+{
+	struct folding folding = {.slot = slot};
+	struct destination *destination = destination_get(slot);
+	struct estimate *own = estimate_get(slot), *service, *all = estimate_get(0);
+
+	bpf_loop(CPUS_MAX, sum_visit, &folding, 0);
+	if (!folding.sum.in_packets && !folding.sum.out_packets && !folding.sum.connections)
+		return;
+	service = destination ? estimate_get(destination->service) : 0;
+	if (!own || !service || !all)
+		return;
+	fold_one(&own->total.connections, folding.sum.connections, &service->total.connections,
+		 &all->total.connections);
+	fold_one(&own->total.in_packets, folding.sum.in_packets, &service->total.in_packets, &all->total.in_packets);
+	fold_one(&own->total.out_packets, folding.sum.out_packets, &service->total.out_packets,
+		 &all->total.out_packets);
+	fold_one(&own->total.in_bytes, folding.sum.in_bytes, &service->total.in_bytes, &all->total.in_bytes);
+	fold_one(&own->total.out_bytes, folding.sum.out_bytes, &service->total.out_bytes, &all->total.out_bytes);
+}
+
+#endif
