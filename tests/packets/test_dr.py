@@ -284,6 +284,12 @@ ROWS = [
         connections=[],
     ),
     Row(
+        "nor is half a UDP header one",
+        DNS,
+        [passed(request(udp(20000, 53), len=27), "PASS_MALFORMED")],
+        connections=[],
+    ),
+    Row(
         "what pads the frame is no transport header",
         ONE,
         [

@@ -32,7 +32,7 @@ class Clients:
         self.frames = {flags: template(flags) for flags in ("S", "A")}
 
     def send(self, client: int, flags: str) -> str:
-        """One packet of the client whose address and port are made of this number; the server, '' if it was not sent."""
+        """One packet of the client whose address and port this number makes; the server, '' if it was not sent."""
         frame = self.frames[flags]
         struct.pack_into("!I", frame, SOURCE, 0x0B000000 + (client >> 14))
         struct.pack_into("!H", frame, SPORT, 1024 + (client & 0x3FFF))

@@ -265,15 +265,15 @@ inline_always int parse_sctp(struct packet *packet)
 	return 0;
 }
 
-inline_always int parse_ports(struct packet *packet)
+inline_always int parse_udp(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
-	struct ports *ports = transport_at(packet, sizeof(*ports));
+	struct udphdr *udp = transport_at(packet, sizeof(*udp));
 
-	if (!ports)
+	if (!udp)
 		return -1;
-	flow->sport = ports->source;
-	flow->dport = ports->dest;
+	flow->sport = udp->source;
+	flow->dport = udp->dest;
 	return 0;
 }
 
@@ -311,7 +311,7 @@ inline_always int parse_transport(struct packet *packet)
 		return 0;
 	switch (flow->protocol) {
 	case PROTO_TCP: return parse_tcp(packet);
-	case PROTO_UDP: flow->flags |= FLOW_OPENS; return parse_ports(packet);
+	case PROTO_UDP: flow->flags |= FLOW_OPENS; return parse_udp(packet);
 	case PROTO_SCTP: return parse_sctp(packet);
 	case PROTO_ICMP: return flow->family == 4 ? parse_icmp(packet) : 0;
 	case PROTO_ICMPV6: return flow->family == 6 ? parse_icmpv6(packet) : 0;
