@@ -48,6 +48,7 @@ class Patient:
 
     service: ServiceState
     state: DestinationState
+    vips: frozenset[Address] = frozenset()  # of all services: no probe may come from one
     half_open: int = 0  # young connections in SYN_RECV
     others: int = 0  # young connections in other states
 
@@ -94,7 +95,7 @@ class Patient:
 
     @cached_property
     def way(self) -> Way | None:
-        return probes.way_to(self.address)
+        return probes.way_to(self.address, self.vips)
 
     @property
     def on_link(self) -> bool:
@@ -119,12 +120,12 @@ class Patient:
         """A handshake with RIP:port."""
         if self.here or not self.tcp_service:
             return None
-        return probes.connect(self.address, self.port)
+        return probes.connect(self.address, self.port, self.way.source if self.way else None)
 
     @cached_property
     def ping(self) -> Outcome | None:
         """A ping of the RIP; asked only when TCP is silent."""
-        return None if self.here or self.way is None else probes.ping_directly(self.address)
+        return None if self.here or self.way is None else probes.ping_directly(self.address, self.vips)
 
     @property
     def alive(self) -> bool:
@@ -140,7 +141,7 @@ class Patient:
         if self.method is ForwardingMethod.DR and not self.on_link:
             return None
         tunnel = self.state.destination.tunnel if self.method is ForwardingMethod.TUN else None
-        return Path(self.vip, self.address, tunnel)
+        return Path(self.vip, self.address, tunnel, self.vips)
 
     @cached_property
     def through(self) -> Outcome | None:
@@ -203,6 +204,7 @@ class Patient:
         for held in Machine().addresses:
             ip = held.address.ip
             elsewhere = held.interface not in (self.way.interface, "lo") and ip.version == self.address.version
+            elsewhere = elsewhere and ip not in self.vips
             if elsewhere and not ip.is_link_local and not any(ip in h.address.network for h in near):
                 return ip
         return None
@@ -271,7 +273,7 @@ class Examination:
         found = []
         for service in self.services:
             for one in service.destinations:
-                patient = Patient(service, one)
+                patient = Patient(service, one, frozenset(self.vips))
                 patient.half_open = states[patient.address, patient.vip, "SYN_RECV"]
                 patient.others = states[patient.address, patient.vip, ""]
                 found += [patient] if one.destination.weight else []

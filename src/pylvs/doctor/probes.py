@@ -65,8 +65,14 @@ class Way:
         return self.gateway or target
 
 
-def way_to(target: Address) -> Way | None:
-    """What the routing table says; None where it knows no way, or the address is our own."""
+NOBODY: frozenset[Address] = frozenset()
+
+
+def way_to(target: Address, avoid: frozenset[Address] = NOBODY) -> Way | None:
+    """What the routing table says; None where it knows no way, or the address is our own.
+
+    `avoid` are the VIPs: the kernel may choose one as our source, and a real server would answer that to itself.
+    """
     try:
         found = ip_json(f"-{target.version}", "route", "get", str(target))[0]
     except (CommandFailed, IndexError):
@@ -74,11 +80,13 @@ def way_to(target: Address) -> Way | None:
     source = found.get("prefsrc")
     if found.get("type") in ("local", "unreachable", "blackhole", "prohibit") or found.get("dev") in (None, "lo"):
         return None
+    if source and ip_address(source) in avoid:
+        source = own_address(found["dev"], target.version, avoid) or source
     if not source:
         return None
     via = found.get("gateway")
     mtu = int(ip_json("link", "show", found["dev"])[0].get("mtu", 1500))
-    return Way(found["dev"], ip_address(source), ip_address(via) if via else None, mtu)
+    return Way(found["dev"], ip_address(str(source)), ip_address(via) if via else None, mtu)
 
 
 def connect(target: Address, port: int, source: Address | None = None) -> Outcome:
@@ -158,9 +166,9 @@ class Wire:
 
 
 @contextmanager
-def wire_to(target: Address) -> Iterator[Wire | None]:
+def wire_to(target: Address, avoid: frozenset[Address] = NOBODY) -> Iterator[Wire | None]:
     """A wire towards a real server; None where there is no way, or the next hop does not answer."""
-    way = way_to(target)
+    way = way_to(target, avoid)
     macs = neighbours.ask(way.interface, way.next_hop(target), way.source, PATIENCE, 1) if way else []
     if not way or not macs:
         yield None
@@ -176,6 +184,7 @@ class Path:
     vip: Address
     real: Address
     tunnel: Tunnel | None = None
+    avoid: frozenset[Address] = NOBODY
 
     def dress(self, way: Way, packet: bytes) -> bytes:
         """The packet as it leaves the director."""
@@ -185,15 +194,15 @@ class Path:
         """An address of ours, of the VIP's family, for the VIP to answer to."""
         if way.source.version == self.vip.version:
             return way.source
-        return way_to_family(way.interface, self.vip.version)
+        return own_address(way.interface, self.vip.version, self.avoid)
 
 
-def way_to_family(interface: str, version: int) -> Address | None:
-    """An address of ours on a card, of this family."""
+def own_address(interface: str, version: int, avoid: frozenset[Address]) -> Address | None:
+    """An address of ours on a card, of this family, that is no VIP."""
     from pylvs.realserver.machine import Machine
 
-    found = (h.address.ip for h in Machine().addresses if h.interface == interface)
-    return next((one for one in found if one.version == version and not one.is_link_local), None)
+    found = (h.address.ip for h in Machine().addresses if h.interface == interface and h.address.version == version)
+    return next((one for one in found if one not in avoid and not one.is_link_local), None)
 
 
 def icmp_judge(way: Way, seen: Seen) -> Outcome | None:
@@ -218,7 +227,7 @@ def icmp_judge(way: Way, seen: Seen) -> Outcome | None:
 
 def handshake(path: Path, port: int, source: Address | None = None) -> Outcome:
     """SYN to the VIP by the forwarding path; what comes back to us. A SYN+ACK is answered by RST."""
-    with wire_to(path.real) as wire:
+    with wire_to(path.real, path.avoid) as wire:
         own = source or (path.source(wire.way) if wire else None)
         if wire is None or own is None:
             return Outcome(Reply.UNREACHABLE)
@@ -240,7 +249,7 @@ def handshake(path: Path, port: int, source: Address | None = None) -> Outcome:
 
 def ping(path: Path, size: int = 64) -> Outcome:
     """An echo request of `size` bytes (with IP header) to the VIP by the forwarding path."""
-    with wire_to(path.real) as wire:
+    with wire_to(path.real, path.avoid) as wire:
         own = path.source(wire.way) if wire else None
         if wire is None or own is None:
             return Outcome(Reply.UNREACHABLE)
@@ -254,9 +263,9 @@ def ping(path: Path, size: int = 64) -> Outcome:
         return wire.ask(path.dress(wire.way, packets.echo(own, path.vip, identity, size)), judge)
 
 
-def ping_directly(target: Address) -> Outcome:
+def ping_directly(target: Address, avoid: frozenset[Address] = NOBODY) -> Outcome:
     """A small ping of a real server's own address."""
-    return ping(Path(target, target))
+    return ping(Path(target, target, None, avoid))
 
 
 def speaks_ipv6(target: Address) -> bool:
@@ -285,7 +294,7 @@ def announced(path: Path, port: int, stranger: Address) -> Address | None:
 
     A SYN seems to come from `stranger`, an address of the segment that nobody has, so that the real server has to ask.
     """
-    with wire_to(path.real) as wire:
+    with wire_to(path.real, path.avoid) as wire:
         if wire is None or path.vip.version != 4:
             return None
         sport, seq = 20000 + secrets.randbelow(12000), secrets.randbits(32)
