@@ -15,8 +15,10 @@ from pylvs.dataplane.instance import Instance, NotThere
 from pylvs.doctor import probes
 from pylvs.doctor.firewall import Rule, rules
 from pylvs.doctor.probes import Outcome, Path, Reply, Way
+from pylvs.errors import PylvsError
 from pylvs.model import Address, DestinationState, ForwardingMethod, Protocol, ServiceState, Tunnel, TunnelType
 from pylvs.realserver import neighbours
+from pylvs.realserver.injection import claims
 from pylvs.realserver.machine import Machine
 
 USUAL_PORTS = (80, 443, 8080, 8000, 8008, 8081, 8443, 8888, 3000, 5000)
@@ -307,7 +309,7 @@ class Examination:
         return held[0] if held else self.machine.on_link(address) or ""
 
     @cached_property
-    def claims(self) -> dict[Address, list[str]]:
+    def claimed(self) -> dict[Address, list[str]]:
         """Who else says that a VIP is his: hardware addresses by VIP."""
         asked = [(vip, self.card_of(vip)) for vip in self.vips if self.card_of(vip)]
         with ThreadPoolExecutor(max(1, min(PROBERS, len(asked)))) as pool:
@@ -318,6 +320,20 @@ class Examination:
         vip, card = asked
         own = {neighbours.mac_text(neighbours.mac_of(name)) for name in self.machine.cards}
         return [mac for mac in neighbours.ask(card, vip, None, probes.PATIENCE) if mac not in own]
+
+    @cached_property
+    def unanswered(self) -> list[Address]:
+        """The VIPs that the director has, and does not answer for when a neighbour asks."""
+        return [vip for vip in self.vips if self.machine.holders(vip) and self._silent(vip)]
+
+    def _silent(self, vip: Address) -> bool:
+        card = self.card_of(vip)
+        if card not in self.machine.cards:
+            return False
+        try:
+            return not claims(card, [vip])[vip]
+        except PylvsError:  # a kernel without TCX: nobody to ask
+            return False
 
     def owner(self, mac: str) -> Patient | None:
         """The destination with this hardware address."""

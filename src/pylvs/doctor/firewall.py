@@ -24,6 +24,11 @@ class Rule:
     text: str
 
     @property
+    def hampers(self) -> bool:
+        """Whether it may stop what this machine itself sends, and so the doctor's probes."""
+        return self.hook in ("egress", "output", "postrouting") and self.family != "arp"
+
+    @property
     def mend(self) -> str:
         """What takes it away."""
         if not self.handle:

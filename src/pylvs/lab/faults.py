@@ -18,7 +18,7 @@ from pylvs.lab import build, netns
 from pylvs.lab.httpd import binary
 from pylvs.lab.steps import add_destination, folder, service
 from pylvs.lab.topology import METHODS, Port, Topology, machine_address
-from pylvs.model import ForwardingMethod, TunnelType
+from pylvs.model import ForwardingMethod
 
 DR, TUN, NAT, FULLNAT = METHODS["dr"], METHODS["tun"], METHODS["nat"], METHODS["fullnat"]
 ANY = (DR, TUN, NAT, FULLNAT)
@@ -66,16 +66,11 @@ NFT_INPUT = (
     "nft add chain inet fault input '{{ type filter hook input priority 0; }}'",
     "nft add rule inet fault input tcp dport 80 drop",
 )
-NFT_EGRESS = (
-    "nft add table netdev fault",
-    "nft add chain netdev fault out '{{ type filter hook egress device \"{card}\" priority 0; }}'",
-    "nft add rule netdev fault out {forwarded} drop",
+NFT_ARP = (
+    "nft add table arp fault",
+    "nft add chain arp fault input '{{ type filter hook input priority 0; }}'",
+    "nft add rule arp fault input arp operation request drop",
 )
-FORWARDED = {
-    TunnelType.IPIP: "ip protocol 4",
-    TunnelType.GRE: "ip protocol gre",
-    TunnelType.GUE: "udp dport 6080",
-}
 NO_FAR_END = "from pylvs.realserver.farend import FarEnd; FarEnd.here().instance.remove()"
 
 FAULTS: dict[str, Fault] = {
@@ -124,9 +119,17 @@ FAULTS: dict[str, Fault] = {
         "firewall_on_real_server",
     ),
     "firewall-director": Fault(
-        "a firewall on the director drops what it forwards",
-        tuple((DIRECTOR, line) for line in NFT_EGRESS), ((DIRECTOR, "nft delete table netdev fault"),),
+        "a firewall on the director drops what asks it for the VIP",
+        (*((DIRECTOR, line) for line in NFT_ARP), *FORGET), ((DIRECTOR, "nft delete table arp fault"),),
         "firewall_on_director", culprit=DIRECTOR,
+    ),
+    "vip-hidden": Fault(
+        "the director hides the VIP as if it were a real server",
+        ((DIRECTOR, "ip addr del {vip}/{bits} dev eth0"), (DIRECTOR, "ip addr add {vip}/32 dev lo"),
+         (DIRECTOR, "sysctl -qw net.ipv4.conf.all.arp_ignore=1"), *FORGET),
+        ((DIRECTOR, "sysctl -qw net.ipv4.conf.all.arp_ignore=0"), (DIRECTOR, "ip addr del {vip}/32 dev lo"),
+         (DIRECTOR, "ip addr add {vip}/{bits} dev eth0")),
+        "vip_unanswered", culprit=DIRECTOR,
     ),
     "server-down": Fault(
         "a real server is off its network",
@@ -160,7 +163,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "vip-not-here": Fault(
         "the director does not have the VIP",
-        ((DIRECTOR, "ip addr del {vip}/{bits} dev eth0"),), ((DIRECTOR, "ip addr add {vip}/{bits} dev eth0"),),
+        ((DIRECTOR, "ip addr del {vip}/{bits} dev eth0"), *FORGET), ((DIRECTOR, "ip addr add {vip}/{bits} dev eth0"),),
         "vip_not_here", culprit=DIRECTOR,
     ),
     "no-destination": Fault(
@@ -190,8 +193,6 @@ def words(lab: Topology) -> dict[str, str]:
         "client": str(lab.client.address),
         "director": str(lab.director.ports[-1].address.ip),
         "bits": str(lab.director.ports[0].address.network.prefixlen),
-        "card": lab.director.ports[-1].interface,
-        "forwarded": FORWARDED[lab.options.tunnel] if lab.options.method is TUN else "tcp dport 80",
         "second": str(_second_card(lab).address),
         "default": gateway,
         "add": add,

@@ -12,7 +12,7 @@ LIKELIHOOD = 86
 
 
 def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for vip, macs in examination.claims.items():
+    for vip, macs in examination.claimed.items():
         for mac in macs:
             patient = examination.owner(mac)
             if patient is None:

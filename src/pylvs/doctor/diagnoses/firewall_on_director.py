@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A firewall of the director's own is in the way of what it forwards, or of ARP.
+"""A firewall of the director's own keeps it from saying that the VIP is his.
 
-The data plane meets packets before the kernel's firewall does, so only some hooks matter: `egress` of a card, by which
-forwarded packets leave, and ARP, by which machines find each other.
+The data plane meets packets before the kernel's firewall does, and what it forwards leaves beside it; so a rule matters
+only if it stops ARP or neighbour discovery, by which machines find each other.
 """
 
 from __future__ import annotations
@@ -10,33 +10,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.evidence import replied, seen
 from pylvs.doctor.examination import Examination
 from pylvs.doctor.firewall import Rule
-from pylvs.doctor.probes import Reply
+from pylvs.model import Address
 
 LIKELIHOOD = 94
-STOPPED = (Reply.SILENT, Reply.PROHIBITED, Reply.KEPT_HERE)
+MEETING = ("ingress", "prerouting", "input", "output", "egress")
 
 
 def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    silent = [p for p in examination.patients if replied(p.through or p.direct, *STOPPED) or (p.on_link and not p.macs)]
-    for rule in examination.firewall:
-        if not in_the_way(rule) or (rule.family != "arp" and not silent):
-            continue
-        evidence = [f"{rule.family} table {rule.table}, chain {rule.chain} (hook {rule.hook}): {rule.text}"]
-        evidence += [line for patient in silent[:2] for line in seen(patient)]
-        yield Diagnosis(
-            "firewall_on_director",
-            f"the director's own firewall drops what it forwards (hook {rule.hook})",
-            tuple(evidence),
-            "director",
-            rule.mend,
-            Health.BROKEN,
-            LIKELIHOOD,
-        )
+    for vip in examination.unanswered:
+        for rule in examination.firewall:
+            if in_the_way(rule, vip):
+                yield Diagnosis(
+                    "firewall_on_director",
+                    f"the director's own firewall keeps it from answering for the VIP {vip}",
+                    (f"who has {vip}, asked by a probe on {examination.card_of(vip)}: the director says nothing",
+                     f"{rule.family} table {rule.table}, chain {rule.chain} (hook {rule.hook}): {rule.text}"),
+                    "director",
+                    rule.mend,
+                    Health.BROKEN,
+                    LIKELIHOOD,
+                )  # fmt: skip
 
 
-def in_the_way(rule: Rule) -> bool:
-    """Whether forwarded packets, or ARP, meet this hook."""
-    return (rule.family == "netdev" and rule.hook == "egress") or rule.family == "arp"
+def in_the_way(rule: Rule, vip: Address) -> bool:
+    """Whether questions for this address, or their answers, meet the rule's hook."""
+    families = ("arp", "netdev", "bridge") if vip.version == 4 else ("inet", "ip6", "netdev", "bridge")
+    return rule.family in families and rule.hook in MEETING

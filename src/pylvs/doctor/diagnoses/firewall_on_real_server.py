@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnoses.firewall_on_director import in_the_way
 from pylvs.doctor.diagnosis import Diagnosis
 from pylvs.doctor.evidence import of, replied, tell
 from pylvs.doctor.examination import Examination, Patient
@@ -15,7 +14,7 @@ LIKELIHOOD = 70
 
 
 def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    ours = any(map(in_the_way, examination.firewall))
+    ours = any(rule.hampers for rule in examination.firewall)
     for patient in examination.patients:
         kept_here = replied(patient.through, Reply.KEPT_HERE) or (ours and patient.through is None)
         if kept_here or not _stopped(patient):

@@ -12,7 +12,7 @@ LIKELIHOOD = 87
 
 
 def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for vip, macs in examination.claims.items():
+    for vip, macs in examination.claimed.items():
         strangers = [mac for mac in macs if examination.owner(mac) is None]
         for mac in strangers if examination.machine.holders(vip) else []:
             card = examination.card_of(vip)

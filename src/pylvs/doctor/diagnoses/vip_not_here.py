@@ -21,7 +21,7 @@ def diagnose(examination: Examination) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "vip_not_here",
             f"the VIP {vip} is not configured on the director",
-            (f"no interface has {vip}", f"{len(examination.claims.get(vip, []))} other machines answer for it"),
+            (f"no interface has {vip}", f"{len(examination.claimed.get(vip, []))} other machines answer for it"),
             "director",
             f"ip addr add {vip}/{length} dev {card}",
             Health.BROKEN,

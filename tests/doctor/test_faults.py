@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Each fault is made in the lab, hurts a client, is named first by the doctor, and is mended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pylvs.lab import build, faults
+from pylvs.lab.faults import FAULTS
+from pylvs.lab.topology import METHODS, Topology
+from pylvs.model import TunnelType
+from tests.doctor.conftest import Labs, await_health, doctor, examined, requests
+
+# With DR every fault that it can have; with the other methods those that are seen in another way there.
+CASES = [(method, name) for method, names in {
+    "dr": [name for name, fault in FAULTS.items() if METHODS["dr"] in fault.methods],
+    "tun": ["vip-missing", "firewall", "firewall-director", "server-down", "wrong-rip", "tunnel-mtu",
+            "decapsulator-missing", "httpd-bound"],
+    "nat": ["nat-return", "server-down", "firewall-director", "port-mismatch"],
+    "fullnat": ["server-down", "httpd-stopped"],
+}.items() for name in names]  # fmt: skip
+# A client does not notice these at once: only ARP is wrong, or only full packets get lost.
+HIDDEN = ("arp-ignore", "arp-announce", "vip-claimed", "tunnel-mtu")
+
+
+def group(method: str) -> Any:
+    """One worker has the lab of a method."""
+    return pytest.mark.xdist_group(f"doctor-{method}")
+
+
+@pytest.mark.parametrize(("method", "name"), [pytest.param(m, n, marks=group(m)) for m, n in CASES])
+def test_the_fault_is_named_first(labs: Labs, method: str, name: str) -> None:
+    """Healthy before, the fault's own name first, on the machine that has it, and healthy when mended."""
+    lab, fault = labs.up(method), FAULTS[name]
+    try:
+        assert await_health(lab, fault.asked)["diagnoses"] == []
+        faults.break_(lab, name)
+        if name not in HIDDEN:
+            assert set(requests(lab, 2)) != {""}, "no request of two failed: the fault is none"
+        status, said = examined(lab, fault.asked)
+        assert status in (1, 2)
+        assert [one["fault"] for one in said["diagnoses"]][:1] == [fault.named], said
+        first = said["diagnoses"][0]
+        assert first["machine"] in machines(lab, fault)
+        assert first["evidence"]
+        assert first["mend"]
+    finally:
+        faults.mend(lab)
+    assert await_health(lab, fault.asked)["diagnoses"] == []
+    assert requests(lab, 2, 3.0) == ["", ""]
+
+
+def machines(lab: Topology, fault: faults.Fault) -> set[str]:
+    """What the doctor may call the culprit."""
+    machine = lab[fault.culprit]
+    wrong = faults.words(lab)["add_wrong"].partition(" -r ")[2].split()[0]
+    return {str(machine.address), machine.ports[0].mac, wrong} | (
+        {"director"} if machine is lab.director else {"this real server"} if fault.asked == fault.culprit else set()
+    )
+
+
+# The doctor's own words are what mends, where they are a command for the director, or for one real server as it stands.
+MENDS = ["arp-ignore", "arp-announce", "vip-missing", "vip-with-network", "firewall-director", "wrong-rip",
+         "vip-not-here", "vip-hidden", "detached"]  # fmt: skip
+
+
+@group("dr")
+@pytest.mark.parametrize("name", MENDS)
+def test_what_it_says_mends(labs: Labs, name: str) -> None:
+    """Typed on the machine that it names, the command that it gives makes the lab healthy."""
+    lab, fault = labs.up("dr"), FAULTS[name]
+    assert await_health(lab)["diagnoses"] == []
+    faults.break_(lab, name)
+    try:
+        mend = examined(lab)[1]["diagnoses"][0]["mend"]
+        command, _, _ = mend.partition("   (")
+        build.run(lab, fault.culprit, ["env", f"PATH={build.path()}", "sh", "-ec", f"{command} >/dev/null"])
+        assert await_health(lab)["diagnoses"] == []
+    finally:
+        build.down(labs.name)  # whichever way it was mended, the next test finds a lab of its own
+
+
+@group("dr")
+def test_syn_recv_is_the_sign_of_a_way_back(labs: Labs) -> None:
+    """The document's sign, on the director: half-open connections at a real server that answers the director itself."""
+    lab = labs.up("dr")
+    assert await_health(lab)["diagnoses"] == []
+    faults.break_(lab, "rp-filter")
+    try:
+        requests(lab, 10, 0.3)
+        for _ in range(20):
+            named = [one["fault"] for one in examined(lab)[1]["diagnoses"]]
+            if named:
+                break
+        assert named == ["way_back"]
+    finally:
+        faults.mend(lab)
+
+
+@group("healthy")
+@pytest.mark.parametrize("mode", ["tc", "xdp"])
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+@pytest.mark.parametrize(("method", "tunnel"), [("dr", "ipip"), ("nat", "ipip"), ("fullnat", "ipip"),
+                                                ("tun", "ipip"), ("tun", "gue"), ("tun", "gre")])  # fmt: skip
+def test_nothing_is_said_of_a_healthy_lab(labs: Labs, method: str, tunnel: str, family: str, mode: str) -> None:
+    """Every method, both families, both hooks, after some traffic; exit status 0."""
+    lab = labs.up(method, tunnel=TunnelType(tunnel), ipv6=family == "ipv6", mode=mode)
+    assert requests(lab, 4, 3.0) == [""] * 4  # a new card is deaf for up to a second
+    status, said = examined(lab)
+    assert (status, said["health"], said["diagnoses"]) == (0, "healthy", [])
+    if lab.holds_vip:
+        assert examined(lab, "node02") == (0, {"health": "healthy", "roles": ["realserver"], "diagnoses": []})
+
+
+@group("dr")
+def test_two_faults_at_once(labs: Labs) -> None:
+    """The likelier first, and broken when no destination is left."""
+    lab = labs.up("dr")
+    assert await_health(lab)["diagnoses"] == []
+    build.run(lab, "node02", ["ip", "link", "set", "eth0", "down"])
+    faults.break_(lab, "httpd-stopped")
+    try:
+        status, said = examined(lab)
+        assert status == 2
+        assert [one["fault"] for one in said["diagnoses"]] == ["real_server_down", "service_stopped"]
+    finally:
+        build.run(lab, "node02", ["ip", "link", "set", "eth0", "up"])
+        faults.mend(lab)
+
+
+@group("dr")
+def test_what_it_prints(labs: Labs) -> None:
+    """For a person: the fault, where, what was seen, what to type."""
+    lab = labs.up("dr")
+    faults.break_(lab, "vip-missing")
+    try:
+        done = doctor(lab)
+    finally:
+        faults.mend(lab)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines[0] == "1. 192.168.247.136 does not have the VIP 192.168.247.100 on its lo  [vip_missing]"
+    assert lines[1] == "   on     192.168.247.136"
+    assert "   seen   TCP to 192.168.247.136:80: answers" in lines
+    assert lines[-1] == "degraded: 1 services, 2 destinations probed"
+
+
+@group("dr")
+def test_a_machine_with_nothing_to_examine(labs: Labs) -> None:
+    """The client: one line, exit status 1."""
+    lab = labs.up("dr")
+    done = doctor(lab, "client")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "pylvs: this machine is no director (pylvsadm -A …) and no real server (pylvs realserver join VIP)\n"
+    )
