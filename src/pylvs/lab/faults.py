@@ -139,7 +139,7 @@ FAULTS: dict[str, Fault] = {
     "wrong-rip": Fault(
         "a destination's address has the document's slip, 227 for 247",
         ((DIRECTOR, "{delete}"), (DIRECTOR, "{add_wrong}")), ((DIRECTOR, "{delete_wrong}"), (DIRECTOR, "{add}")),
-        "wrong_rip",
+        "wrong_rip", culprit=DIRECTOR,
     ),
     "nat-return": Fault(
         "a real server of NAT sends its replies elsewhere",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 
 from pylvs.doctor import probes
@@ -11,7 +12,7 @@ from pylvs.doctor.diagnosis import Diagnosis
 from pylvs.doctor.evidence import of
 from pylvs.doctor.examination import Examination, Patient
 from pylvs.doctor.probes import Reply
-from pylvs.model import Address, ForwardingMethod
+from pylvs.model import Address, ForwardingMethod, TunnelType
 
 LIKELIHOOD = 82
 
@@ -21,12 +22,17 @@ def diagnose(examination: Examination) -> Iterator[Diagnosis]:
         if patient.here:
             continue
         if patient.way is None:
-            yield of(patient, "wrong_rip", f"there is no way to {patient.address}: the director has no route to it",
-                     *_mend(examination, patient))  # fmt: skip
+            what = f"there is no way to {patient.address}: the director has no route to it"
         elif patient.method is ForwardingMethod.DR and not patient.on_link:
-            yield of(patient, "wrong_rip",
-                     f"{patient.address} is behind the router {patient.way.gateway}: DR reaches its own segment only",
-                     *_mend(examination, patient))  # fmt: skip
+            what = f"{patient.address} is behind the router {patient.way.gateway}: DR reaches its own segment only"
+        else:
+            continue
+        yield _slip(patient, what, *_mend(examination, patient))
+
+
+def _slip(patient: Patient, what: str, mend: str, likelihood: int, more: str) -> Diagnosis:
+    """What is wrong is what the director was told."""
+    return replace(of(patient, "wrong_rip", what, mend, likelihood, more), machine="director")
 
 
 def _mend(examination: Examination, patient: Patient) -> tuple[str, int, str]:
@@ -43,8 +49,17 @@ def _mend(examination: Examination, patient: Patient) -> tuple[str, int, str]:
 
 
 def _method(patient: Patient) -> str:
-    letter = {ForwardingMethod.NAT: "-m", ForwardingMethod.TUN: "-i"}.get(patient.method, "-g")
-    return f" {letter} -w {patient.state.destination.weight}"
+    """The destination's options as they were given."""
+    destination = patient.state.destination
+    if patient.method is ForwardingMethod.FULLNAT:
+        letter = "--fullnat --local-address " + ",".join(map(str, destination.local_addresses))
+    else:
+        letter = {ForwardingMethod.NAT: "-m", ForwardingMethod.TUN: "-i"}.get(patient.method, "-g")
+    tunnel = destination.tunnel
+    if patient.method is ForwardingMethod.TUN and tunnel.type is not TunnelType.IPIP:
+        letter += f" --tun-type {tunnel.type.value} --tun-{tunnel.checksum.value}"
+        letter += f" --tun-port {tunnel.port}" if tunnel.port else ""
+    return f" {letter} -w {destination.weight}"
 
 
 def _candidates(examination: Examination, patient: Patient) -> Iterator[Address]:
