@@ -132,7 +132,7 @@ def test_a_destination_of_dr_behind_a_router(labs: Labs) -> None:
     """DR cannot get there; TUN can, and that is what it says."""
     lab = labs.up("tun")
     assert await_health(lab)["diagnoses"] == []
-    words = "-t 192.168.247.100:80 -r 192.168.248.137:80".split()
+    words = ["-t", "192.168.247.100:80", "-r", "192.168.248.137:80"]
     build.run(lab, "node01", ["pylvsadm", "-a", *words, "-g"])
     try:
         first = examined(lab)[1]["diagnoses"][0]
