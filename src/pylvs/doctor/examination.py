@@ -188,8 +188,12 @@ class Patient:
         """DR: the sender that the real server puts into its ARP requests for the VIP's replies."""
         if not self.path or self.path.tunnel or self.vip is None or self.vip.version == 6 or not self.tcp_service:
             return None
-        stranger = probes.free_address(self.way, self.address) if self.way else None
-        return probes.announced(self.path, self.port, stranger) if stranger else None
+        for _ in range(probes.TRIES):
+            stranger = probes.free_address(self.way, self.address, self.vips) if self.way else None
+            found = probes.announced(self.path, self.port, stranger) if stranger else None
+            if found or not stranger:
+                return found
+        return None
 
     @cached_property
     def back(self) -> Outcome | None:

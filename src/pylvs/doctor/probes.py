@@ -315,17 +315,19 @@ def _asker(wire: Wire, path: Path, stranger: Address) -> Address | None:
     return None
 
 
-def free_address(way: Way, near: Address) -> Address | None:
+def free_address(way: Way, near: Address, avoid: frozenset[Address] = NOBODY) -> Address | None:
     """An address of the real server's segment that nobody has, for `announced` to use."""
     from pylvs.realserver.machine import Machine
 
-    network = next((h.address.network for h in Machine().addresses if h.interface == way.interface
+    held = Machine().addresses
+    network = next((h.address.network for h in held if h.interface == way.interface
                     and h.address.version == 4 and near in h.address.network), None)  # fmt: skip
     if network is None or network.prefixlen > 29:
         return None
     for _ in range(4):
         host = int(network.network_address) + 1 + secrets.randbelow(network.num_addresses - 2)
         candidate = ip_address(host)
-        if not neighbours.ask(way.interface, candidate, None, 0.3, 1):
+        ours = candidate in avoid or any(candidate == h.address.ip for h in held)
+        if not ours and not neighbours.ask(way.interface, candidate, None, 0.3, 1):
             return candidate
     return None

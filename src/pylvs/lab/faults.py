@@ -71,7 +71,7 @@ NFT_ARP = (
     "nft add chain arp fault input '{{ type filter hook input priority 0; }}'",
     "nft add rule arp fault input arp operation request drop",
 )
-NO_FAR_END = "from pylvs.realserver.farend import FarEnd; FarEnd.here().instance.remove()"
+NO_FAR_END = "from pylvs.realserver.farend import FarEnd; FarEnd.here().unload()"
 
 FAULTS: dict[str, Fault] = {
     "arp-ignore": Fault(

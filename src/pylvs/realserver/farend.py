@@ -73,8 +73,13 @@ class FarEnd:
                 return
             self.instance.map("joined").delete(pack(vip))
             if not self.joined():
-                self._detach()
-                self.instance.remove()
+                self.unload()
+
+    def unload(self) -> None:
+        """Take everything away, whatever was joined; when this returns, nothing is unwrapped any more."""
+        with self.instance.locked():
+            self._detach()
+            self.instance.remove()
 
     def joined(self) -> dict[bytes, int]:
         """Packets unwrapped, by VIP (16 bytes, IPv4-mapped)."""
@@ -142,6 +147,11 @@ class FarEnd:
         return False
 
     def _detach(self) -> None:
+        """At once: a link that only loses its pin goes when the kernel comes to it."""
+        for link in self.instance.links().values():
+            with link:
+                if link.info.ifindex:
+                    link.detach()
         for note in self.instance.notes():
             if note.startswith("clsact-"):
                 clsact.detach(int(note.partition("-")[2]))

@@ -105,10 +105,20 @@ def answers(raw: socket.socket, target: Address, patience: float | None = None, 
 def ask(
     interface: str, target: Address, own: Address | None = None, patience: float | None = None, enough: int = 0
 ) -> list[str]:
-    """Ask the interface's segment who has `target`; the hardware addresses of all who say that they do."""
+    """Ask the interface's segment who has `target`; the hardware addresses of all who say that they do.
+
+    Asked twice in the time, if nobody answers at first: a question may get lost.
+    """
+    half = (PATIENCE if patience is None else patience) / 2
     with listen(interface) as raw:
-        try:
-            raw.send(question(mac_of(interface), target, own))
-        except OSError:  # down meanwhile, or dropped on the way out: nobody can answer
-            return []
-        return [answer.mac for answer in answers(raw, target, patience, enough) if not answer.sent]
+        for _ in range(2):
+            try:
+                raw.send(question(mac_of(interface), target, own))
+            except OSError:  # down meanwhile, or dropped on the way out: nobody can answer
+                return []
+            found = [answer.mac for answer in answers(raw, target, half, enough) if not answer.sent]
+            if found and not enough:
+                found += [a.mac for a in answers(raw, target, half) if not a.sent and a.mac not in found]
+            if found:
+                return found
+    return []
