@@ -23,7 +23,7 @@ from pylvs.realserver.machine import Machine
 
 USUAL_PORTS = (80, 443, 8080, 8000, 8008, 8081, 8443, 8888, 3000, 5000)
 ROWS = 200_000  # of the connection table, at most
-YOUNG = 20  # seconds: half-open connections older than that speak of the past
+YOUNG = 12  # seconds: half-open connections older than that speak of the past
 SYN_RECV_SECONDS = 60  # ip_vs_proto_tcp.c
 PROBERS = 16  # at the same time
 LIFE = (Reply.OPEN, Reply.REFUSED, Reply.PROHIBITED, Reply.UNKNOWN_TUNNEL)
