@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Requests a second, latency, throughput and CPU time end to end: every way to the real servers in each round."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pylvs.bench import peers
+from pylvs.bench.segment import Segment, Way
+from pylvs.errors import PylvsError
+from pylvs.lab import netns
+
+SCRIPT = Path(__file__).with_name("wrk.lua")
+FAILED = 0.01  # of the requests may fail; more is not a measurement
+
+
+class Load(NamedTuple):
+    """What wrk does for so many seconds, with so many connections at a time."""
+
+    name: str
+    seconds: int
+    connections: int
+    path: str = "/"
+    header: str = ""
+
+
+LOADS = (
+    Load("new connection each", 2, 64, header="Connection: close"),
+    Load("keep-alive", 1, 64),
+    Load("download", 1, 4, "/large"),
+)
+
+
+class Result(NamedTuple):
+    """One run of wrk. `cpu`: seconds that all CPUs of this machine were busy meanwhile."""
+
+    requests: int
+    seconds: float
+    octets: int
+    failed: int
+    p50: float
+    p99: float
+    cpu: float
+
+
+def busy() -> float:
+    """Seconds for which the CPUs have been busy (user, nice, system, interrupts), /proc/stat."""
+    user, nice, system, _, _, hard, soft = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8])
+    return (user + nice + system + hard + soft) / os.sysconf("SC_CLK_TCK")
+
+
+def run(segment: Segment, way: Way, load: Load) -> Result:
+    """One load on one way; PylvsError if requests failed."""
+    targets = segment.targets(way)
+    argv = [peers.find("wrk"), "-t2", f"-c{load.connections}", f"-d{load.seconds}s", "-s", str(SCRIPT)]
+    argv += ["-H", load.header] if load.header else []
+    before = busy()
+    with netns.inside(segment.client(way)):
+        done = subprocess.run(
+            [*argv, f"http://{targets[0]}{load.path}"], capture_output=True, text=True, timeout=load.seconds + 30,
+            env=peers.environment() | {"TARGETS": " ".join(targets)},
+        )  # fmt: skip
+    cpu = busy() - before
+    line = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not line:
+        raise PylvsError(f"wrk gave no result and said: {(done.stderr or done.stdout).strip()[-200:]}")
+    requests, duration, octets, failed, p50, p99 = map(int, line[0].split()[1:])
+    if failed > requests * FAILED:
+        raise PylvsError(f"bench: {way.name}, {load.name}: {failed} of {requests} requests failed")
+    return Result(requests, duration / 1e6, octets, failed, p50 / 1e3, p99 / 1e3, cpu)
+
+
+def figures(load: Load, result: Result) -> dict[tuple[str, str], float]:
+    """What a run says, by name and unit."""
+    if load.path != "/":
+        return {(load.name, "MB/s"): result.octets / result.seconds / 1e6}
+    return {
+        (load.name, "requests/s"): result.requests / result.seconds,
+        (f"{load.name}, p50", "ms"): result.p50,
+        (f"{load.name}, p99", "ms"): result.p99,
+        (f"{load.name}, CPU a million requests", "s"): result.cpu / result.requests * 1e6,
+    }
+
+
+def measure(say: Callable[[str], None], rounds: int, budget: float) -> list[dict[str, Any]]:
+    """All loads on all ways, round by round, until there were `rounds` or `budget` seconds are over."""
+    deadline = time.monotonic() + budget
+    samples: dict[tuple[str, str, str], list[float]] = {}
+    with Segment() as segment:
+        for round in range(rounds + 1):
+            if round > 3 and time.monotonic() + _seconds(segment) > deadline:
+                break
+            say(f"round {round} of {rounds}")
+            _round(segment, round, samples if round else {})  # the first warms up
+    return [
+        {"name": name, "hook": way, "count": 0, "unit": unit, "samples": values}
+        for (name, way, unit), values in samples.items()
+    ]
+
+
+def _seconds(segment: Segment) -> int:
+    return sum(load.seconds for load in LOADS) * len(segment.ways)
+
+
+def _round(segment: Segment, round: int, samples: dict[tuple[str, str, str], list[float]]) -> None:
+    """Every way once for each load; another one begins in each round."""
+    first = round % len(segment.ways)
+    for load in LOADS:
+        for way in segment.ways[first:] + segment.ways[:first]:
+            for (name, unit), value in figures(load, run(segment, way, load)).items():
+                samples.setdefault((name, way.name, unit), []).append(round_to(value))
+
+
+def round_to(value: float) -> float:
+    """Five significant digits."""
+    return float(f"{value:.5g}")
