@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,26 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _packet(say: Callable[[str], None], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def _packet(say: Say, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from pylvs.bench.packet import measure
     from pylvs.dataplane.open import OBJECT
 
-    rows = measure(say, arguments.rounds, arguments.object or OBJECT)
-    return [
-        {"name": row.name, "hook": row.hook, "count": row.count, "unit": "ns",
-         "samples": [round(sample, 2) for sample in row.samples],
-         "shares": {name: round(share, 5) for name, share in row.shares.items()}}
-        for row in rows
-    ]  # fmt: skip
+    return measure(say, arguments.rounds, BUDGETS["packet"], arguments.object or OBJECT)
 
 
-SUITES = {"packet": _packet}
+def _suite(name: str) -> Callable[[Say, argparse.Namespace], list[dict[str, Any]]]:
+    def measure(say: Say, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = import_module(f"pylvs.bench.{name}").measure(
+            say, arguments.rounds, BUDGETS[name]
+        )
+        return rows
+
+    return measure
+
+
+Say = Callable[[str], None]
+BUDGETS = {"packet": 250.0, "wire": 170.0, "table": 60.0, "control": 75.0}  # seconds: ten minutes in all
+SUITES = {"packet": _packet} | {name: _suite(name) for name in ("wire", "table", "control")}
 
 
 def run(argv: Sequence[str]) -> int:

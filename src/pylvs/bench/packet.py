@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pylvs.bench.frames import ACK, SYN, frame
 from pylvs.bench.generator import Flows, Generator
@@ -30,7 +31,9 @@ BIG_ENTRIES = 1 << 24
 FLOOD_ENTRIES = 1 << 20
 SIZES = (1, 1_000, 100_000, 1_000_000)
 BIG = 10_000_000
+BIG_SHARE = 0.25  # of the time that there is
 ROUNDS = 7
+LEAST = 3  # rounds, however late it is
 PARTS, MANY_PARTS = 5, 25  # runs of a sample; many where it is of a few ns
 RUN_NS = 8e6  # of CPU time in each run
 REPEAT = (5_000, 400_000)
@@ -45,7 +48,7 @@ REAL, REAL6, LOCAL = "172.16.0.1", "2001:db8::1:2", "172.31.0.0"
 LOCALS = 32
 
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos")
-CROWDS = (10, 100, 1024)
+CROWDS = {10: SCHEDULERS, 100: ("rr", "wrr", "lc", "wlc", "sh", "mh"), 1024: ("rr", "wlc", "mh")}
 
 
 SOME = (1_000, 1_000_000)
@@ -94,14 +97,19 @@ class Bench:
         self._cold = mmap.mmap(-1, 64 << 20)
         self._patch = b"\1" * (64 << 20)
 
-    def run(self, rounds: int) -> None:
-        """All rows, `rounds` times, each beside an empty run of the same kind."""
+    def run(self, rounds: int, deadline: float) -> None:
+        """All rows, `rounds` times, each beside an empty run of the same kind; at the deadline, less often."""
+        took = 0.0
         for round in range(rounds + 1):
+            begin = time.monotonic()
+            if round > LEAST and begin + took > deadline:
+                break
             self.say(f"round {round} of {rounds}")
             for row in self.rows:
                 sample = self._sample(row, round)
                 if round:  # the first one finds out how long things take
                     row.samples.append(sample)
+            took = time.monotonic() - begin
 
     def _sample(self, row: Row, round: int) -> float:
         row.repeat = row.repeat or (NEW if row.new else REPEAT)[0]
@@ -277,22 +285,22 @@ def flooded(stage: Stage) -> Row:
 
 
 def port_of(scheduler: str, destinations: int) -> int:
-    return 1000 + SCHEDULERS.index(scheduler) * len(CROWDS) + CROWDS.index(destinations)
+    return 1000 + SCHEDULERS.index(scheduler) * len(CROWDS) + list(CROWDS).index(destinations)
 
 
 def crowded() -> list[ConfiguredService]:
-    """A service for each scheduler and each number of destinations."""
+    """A service for each scheduler and number of destinations that are measured."""
     return [
         service(port_of(scheduler, crowd), ForwardingMethod.DR, scheduler, crowd)
-        for scheduler in SCHEDULERS
-        for crowd in CROWDS
+        for crowd, schedulers in CROWDS.items()
+        for scheduler in schedulers
     ]
 
 
 def new_connections(stage: Stage) -> Iterator[Row]:
     """The first packet of a flow, for each scheduler."""
-    for crowd in CROWDS:
-        for scheduler in SCHEDULERS:
+    for crowd, schedulers in CROWDS.items():
+        for scheduler in schedulers:
             port = port_of(scheduler, crowd)
             flows = Flows(CLIENTS, number(VIP), port)
             for hook in ("xdp", "tc") if scheduler in ("rr", "wlc") and crowd == 10 else ("xdp",):
@@ -302,17 +310,34 @@ def new_connections(stage: Stage) -> Iterator[Row]:
                 )  # fmt: skip
 
 
-def measure(say: Callable[[str], None], rounds: int = ROUNDS, object_path: Path = OBJECT) -> list[Row]:
-    """The whole suite, on the last CPU of those that this process may use."""
+@contextmanager
+def one_cpu() -> Iterator[None]:
+    """Only the last CPU of those that this process may use."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(allowed)})
     try:
-        return _up_to_a_million(say, rounds, object_path) + _ten_million(say, rounds, object_path)
+        yield
     finally:
         os.sched_setaffinity(0, allowed)
 
 
-def _up_to_a_million(say: Callable[[str], None], rounds: int, object_path: Path) -> list[Row]:
+def measure(
+    say: Callable[[str], None], rounds: int = ROUNDS, budget: float = 3600, object_path: Path = OBJECT
+) -> list[dict[str, Any]]:
+    """The whole suite, in about `budget` seconds, as data."""
+    begin = time.monotonic()
+    with one_cpu():
+        rows = _up_to_a_million(say, rounds, begin + budget * (1 - BIG_SHARE), object_path)
+        rows += _ten_million(say, rounds, begin + budget, object_path)
+    return [
+        {"name": row.name, "hook": row.hook, "count": row.count, "unit": "ns",
+         "samples": [round(sample, 2) for sample in row.samples],
+         "shares": {name: round(share, 5) for name, share in row.shares.items()}}
+        for row in rows
+    ]  # fmt: skip
+
+
+def _up_to_a_million(say: Callable[[str], None], rounds: int, deadline: float, object_path: Path) -> list[Row]:
     with ExitStack() as stack:
         generator, full = Generator(ENTRIES), Generator(ENTRIES)
         for kind in ("hash", "lru"):
@@ -342,11 +367,11 @@ def _up_to_a_million(say: Callable[[str], None], rounds: int, object_path: Path)
         )
         bench.rows += new_connections(crowd)
         bench.rows.append(flooded(flood))
-        bench.run(rounds)
+        bench.run(rounds, deadline)
         return bench.rows
 
 
-def _ten_million(say: Callable[[str], None], rounds: int, object_path: Path) -> list[Row]:
+def _ten_million(say: Callable[[str], None], rounds: int, deadline: float, object_path: Path) -> list[Row]:
     with ExitStack() as stack:
         say("ten million connections")
         generator = Generator(BIG_ENTRIES)
@@ -357,5 +382,5 @@ def _ten_million(say: Callable[[str], None], rounds: int, object_path: Path) -> 
         bench = Bench(say)
         bench.rows += [row for row in references(generator, [BIG]) if row.count == BIG]
         bench.rows += established(generator, {"dr": stage}, ways)
-        bench.run(rounds)
+        bench.run(rounds, deadline)
         return bench.rows

@@ -7,6 +7,7 @@ import ctypes
 import os
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -56,6 +57,8 @@ class Stage:
             raise PylvsError(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
         try:
             self._net = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            # Pins of a namespace in which no process is are taken away by the next command, wherever it is typed.
+            self._holder = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
             run(["ip", "-batch", "-"], NETWORK)
             self.ifindex = socket.if_nametoindex("wire")
             self.instance = Instance.here()
@@ -76,6 +79,7 @@ class Stage:
         """Take the director and its namespace away."""
         with self.inside():
             self.instance.remove()
+        self._holder.communicate()
         os.close(self._net)
         os.close(self._home)
 

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How long the commands take, from their start to their end, beside the start of Python itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from pylvs.bench.generator import Generator
+from pylvs.bench.packet import ENTRIES, TO_VIP, service
+from pylvs.bench.stage import Stage
+from pylvs.errors import PylvsError
+from pylvs.model import ForwardingMethod
+
+SIZES = (10, 1_000, 10_000)
+DESTINATIONS = 10
+MILLION = 1_000_000
+SMALL = 1 << 16  # entries of a connection table that is not measured
+PYLVSADM = [sys.executable, "-m", "pylvs.ipvsadm"]
+ONE_MORE = ["-t", "10.0.0.0:80", "-r", "172.31.0.1:80"]
+
+
+class Timed(NamedTuple):
+    """A row: how long `action` took, in ms."""
+
+    name: str
+    count: int
+    action: Callable[[], None]
+    undo: Callable[[], None] = lambda: None
+
+
+def rules(services: int) -> str:
+    """What `pylvsadm -R` reads: so many virtual services of ten destinations each."""
+    lines = []
+    for number in range(services):
+        vip = f"10.0.{number >> 8}.{number & 255}:80"
+        lines.append(f"-A -t {vip} -s rr")
+        lines += [f"-a -t {vip} -r 172.16.{number >> 8 & 255}.{i}:80 -g -w 1" for i in range(1, DESTINATIONS + 1)]
+    return "\n".join(lines) + "\n"
+
+
+def run(argv: list[str], stdin: str = "") -> None:
+    """Run a command whose output nobody reads; PylvsError if it fails."""
+    done = subprocess.run(argv, input=stdin, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=120)
+    if done.returncode:
+        raise PylvsError(f"bench: {' '.join(argv[-3:])} said: {done.stderr.strip()[-200:]}")
+
+
+def adm(*options: str, stdin: str = "") -> Callable[[], None]:
+    """`pylvsadm` with these options, to be run."""
+    return lambda: run([*PYLVSADM, *options], stdin)
+
+
+def _start() -> Iterator[Timed]:
+    yield Timed("python -c pass", 0, lambda: run([sys.executable, "-c", "pass"]))
+    yield Timed("pylvsadm --version", 0, adm("--version"))
+
+
+def _table(services: int) -> Iterator[Timed]:
+    yield Timed("restore", services, adm("-R", stdin=rules(services)))
+    yield Timed("list", services, adm("-Ln"))
+    yield Timed("one more destination", services, adm("-a", *ONE_MORE), adm("-d", *ONE_MORE))
+    yield Timed("clear", services, adm("-C"))
+
+
+def _connections(stack: ExitStack) -> Stage:
+    """A director with a million connections."""
+    stage = stack.enter_context(Stage("listing", ENTRIES, [service(80, ForwardingMethod.DR)]))
+    stage.join(Generator(SMALL))
+    stage.establish(TO_VIP, MILLION, 6)
+    return stage
+
+
+def measure(say: Callable[[str], None], rounds: int, budget: float) -> list[dict[str, Any]]:
+    """Every command once a round, until there were `rounds` or `budget` seconds are over."""
+    deadline = time.monotonic() + budget
+    samples: dict[tuple[str, int], list[float]] = {}
+    with ExitStack() as stack:
+        say("a million connections")
+        places = [(_connections(stack), [Timed("list connections", MILLION, adm("-Lnc"))])]
+        empty = stack.enter_context(Stage("control", SMALL, []))
+        places += [(empty, list(_start()))] + [(empty, list(_table(size))) for size in SIZES]
+        took = 0.0
+        for round in range(rounds + 1):
+            begin = time.monotonic()
+            if round > 3 and begin + took > deadline:
+                break
+            say(f"round {round} of {rounds}")
+            for stage, actions in places:
+                _round(stage, actions, samples if round else {})  # the first warms up
+            took = time.monotonic() - begin
+    for size in SIZES:
+        pairs = zip(samples["clear", size], samples["restore", size], strict=True)
+        samples["clear and restore", size] = [round(sum(pair), 2) for pair in pairs]
+    return [
+        {"name": name, "hook": "command", "count": count, "unit": "ms", "samples": values}
+        for (name, count), values in samples.items()
+    ]
+
+
+def _round(stage: Stage, actions: list[Timed], samples: dict[tuple[str, int], list[float]]) -> None:
+    with stage.inside():
+        for name, count, action, undo in actions:
+            begin = time.perf_counter()
+            action()
+            samples.setdefault((name, count), []).append(round((time.perf_counter() - begin) * 1e3, 2))
+            undo()
