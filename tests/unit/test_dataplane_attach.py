@@ -16,7 +16,7 @@ import pytest
 
 from pylvs.attach import UsageError, run
 from pylvs.dataplane import namespaces
-from pylvs.dataplane.attach import Attacher, Mode, prepare_loopback, mode_of, refusal, wants_xdp
+from pylvs.dataplane.attach import Attacher, Mode, mode_of, prepare_loopback, refusal, wants_xdp
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.interfaces import Interface, driver, interfaces
 from pylvs.errors import DataPlaneError

@@ -28,7 +28,7 @@ class Timed(NamedTuple):
     """A row: how long `action` took, in ms."""
 
     name: str
-    count: int
+    services: int
     action: Callable[[], None]
     undo: Callable[[], None] = lambda: None
 

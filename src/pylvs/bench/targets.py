@@ -32,6 +32,7 @@ class Verdict(NamedTuple):
 
 
 SWAP = ("parse and swap MACs", "xdp", 1)
+BESIDE = "DR, in the rounds of ten million"
 INSERT = ("insert in a full LRU map", "xdp", 1)
 
 
@@ -62,7 +63,7 @@ PACKET = (
         )
         for name in ("lc", "wlc")
     ),
-    Target("established DR, 10,000,000 flows", "1,000,000 flows", 1.5, _dr(10 * MILLION), _dr(MILLION)),
+    Target("established DR, 10,000,000 flows", "1,000,000 flows", 1.5, _dr(10 * MILLION), (BESIDE, "xdp", MILLION)),
 )
 
 
