@@ -85,17 +85,17 @@ def measure(say: Callable[[str], None], rounds: int, budget: float) -> list[dict
         empty = stack.enter_context(Stage("control", SMALL, []))
         places += [(empty, list(_start()))] + [(empty, list(_table(size))) for size in SIZES]
         took = 0.0
-        for round in range(rounds + 1):
+        for turn in range(rounds + 1):
             begin = time.monotonic()
-            if round > 3 and begin + took > deadline:
+            if turn > 3 and begin + took > deadline:
                 break
-            say(f"round {round} of {rounds}")
+            say(f"round {turn} of {rounds}")
             for stage, actions in places:
-                _round(stage, actions, samples if round else {})  # the first warms up
+                _round(stage, actions, samples if turn else {})  # the first warms up
             took = time.monotonic() - begin
     for size in SIZES:
-        pairs = zip(samples["clear", size], samples["restore", size], strict=True)
-        samples["clear and restore", size] = [round(sum(pair), 2) for pair in pairs]
+        both = zip(samples["clear", size], samples["restore", size], strict=True)
+        samples["clear and restore", size] = [round(clear + restore, 2) for clear, restore in both]
     return [
         {"name": name, "hook": "command", "count": count, "unit": "ms", "samples": values}
         for (name, count), values in samples.items()
