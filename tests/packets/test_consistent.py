@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 import pytest
 
@@ -170,8 +171,16 @@ HERE = 900  # connections, a share of the 3,000: the table is small
 
 @pytest.mark.parametrize(("weights", "shares"), RECORDED)
 def test_twos_takes_the_less_loaded(plane: Plane, weights: tuple[int, ...], shares: tuple[int, ...]) -> None:
-    """Of two drawn: so the shares are far closer to the weights than draws alone would be."""
-    configure(plane, weighted(REALS, *weights), "twos")
-    found = Counter(picks(plane, HERE))
+    """Of two drawn: so the shares are far closer to the weights than draws alone would be.
+
+    The median of five runs: a model of the kernel's algorithm is off by 1 in most runs, by more than 4 in one of fifty
+    and by 15 at worst; draws alone are off by 14 in most.
+    """
     wanted = [share * HERE / 3000 for share in shares]
-    assert [found[0x21 + i] for i in range(3)] == pytest.approx(wanted, abs=4)
+    off = []
+    for _ in range(5):
+        plane.wipe()
+        configure(plane, weighted(REALS, *weights), "twos")
+        found = Counter(picks(plane, HERE))
+        off.append(max(abs(found[0x21 + i] - share) for i, share in enumerate(wanted)))
+    assert median(off) <= 4

@@ -200,3 +200,24 @@ def test_a_refused_packet_leaves_no_trace(plane: Plane, vip: str) -> None:
     assert plane.run("tc", bytes(frame)).outcome == "REFUSE_NO_DESTINATION"
     assert plane.connections() == []
     assert plane.director.totals()[0].connections == 0
+
+
+def _wait(plane: Plane, seconds: int) -> None:
+    """Let every destination have been asked for, in vain, so much longer."""
+    ticks = seconds * plane.settings["second"]
+    for record, memory, base, values in plane._destinations():
+        asked = int.from_bytes(values["own"][:4], "little") - ticks
+        record.store(memory, base, "own", (asked & 0xFFFFFFFF).to_bytes(4, "little") + bytes(2))
+        record.store(memory, base, "checked", (values["checked"] - ticks) & 0xFFFFFFFF)
+
+
+def test_a_real_server_that_does_not_answer_arp_is_given_up_after_three_seconds(plane: Plane) -> None:
+    """Until then the kernel asks for it; then one packet is answered with host unreachable, and the asking begins anew."""
+    plane.adm("-A -t VIP:80 -s rr")
+    plane.adm("-a -t VIP:80 -r NOBODY -g")
+    frame = bytes(sent_by(CLIENT, request(SYN)))
+    seen = [plane.run("tc", frame).outcome]
+    for seconds in (2, 2, 0):
+        _wait(plane, seconds)
+        seen.append(plane.run("tc", frame).outcome)
+    assert seen == ["FORWARD_DR", "FORWARD_DR", "REFUSE_NO_ROUTE", "FORWARD_DR"]
