@@ -212,7 +212,7 @@ def _wait(plane: Plane, seconds: int) -> None:
 
 
 def test_a_real_server_that_does_not_answer_arp_is_given_up_after_three_seconds(plane: Plane) -> None:
-    """Until then the kernel asks for it; then one packet is answered with host unreachable, and the asking begins anew."""
+    """Until then the kernel asks for it; then one packet is answered with host unreachable, and it asks anew."""
     plane.adm("-A -t VIP:80 -s rr")
     plane.adm("-a -t VIP:80 -r NOBODY -g")
     frame = bytes(sent_by(CLIENT, request(SYN)))
