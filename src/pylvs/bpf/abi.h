@@ -97,7 +97,7 @@ enum connection_flag {
 	CONN_NO_OUTPUT = 4, /* replies do not pass the director */
 	CONN_INVALID = 8,   /* a template whose destination went: listed with port 65535, never found */
 	CONN_HASHED = 16,   /* chosen by consistent hash: losing the entry does not move the flow */
-	CONN_SECOND = 32,   /* its first set was full: it is in the second, and counted as an overflow of the first */
+	CONN_AWAY = 32,     /* this and the next bit: how many full sets it passed, its home first; each counts it */
 };
 
 /* What became of a packet. The names are what `pylvs status` prints; the groups say whether it is normal. */

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* The connection table: sets of eight entries of one cache line each. An entry's set is chosen by client address,
- * client port and protocol alone, so that a request and, in NAT, its reply find the same line. One client port may have
- * more than eight connections: the others go to a second set, chosen by the virtual address and port as well.
- * An entry is claimed by compare-and-swap of its tag, filled, and published by writing the tag. */
+/* The connection table: sets of eight entries of one cache line each. An entry's home is the set chosen by client
+ * address, client port and protocol alone, so that a request and, in NAT, its reply find the same line. Where the home is
+ * full, an entry goes to one of three more sets, chosen by the virtual address and port as well; each set counts the
+ * entries that had to go on from it. An entry is claimed by compare-and-swap of its tag, filled, and published by writing
+ * the tag. */
 #ifndef PYLVS_CONNECTION_H
 #define PYLVS_CONNECTION_H
 
 #include "count.h"
 #include "states.h"
 
+enum { PLACES = 4 }; /* sets that an entry may be in */
 enum tag { TAG_FREE = 0, TAG_BUSY = 1, TAG_FIRST = 2 };
 
 /* The golden ratio and a prime of Steele and Vigna's: any odd multiplier that mixes well would do. */
@@ -24,16 +26,20 @@ inline_always __u64 hash_client(const struct addr *client, __be16 cport, __u8 pr
 	return hash ^ hash >> 32;
 }
 
-/* The virtual service made part of the hash: for the second set, and for templates, which all have port 0. The second set
- * is always another one than the first. */
-inline_always __u64 hash_second(__u64 first, const struct addr *virtual, __be16 vport)
+/* The next of an entry's sets: the virtual service is part of it. Neighbouring virtual addresses must spread as well as any
+ * others, so every bit is mixed and comes down twice (IPv4's last byte is the highest of `low`). */
+inline_always __u64 hash_next(__u64 hash, const struct addr *virtual, __be16 vport)
 {
-	__u64 of_virtual = virtual->low * MIX_2, hash;
+	hash = (hash ^ virtual->low) * MIX_1;
+	hash = (hash ^ hash >> 32 ^ virtual->high ^ (__u32)vport << 8) * MIX_2;
+	hash = (hash ^ hash >> 29) * MIX_1;
+	return hash ^ hash >> 32;
+}
 
-	/* IPv4's last byte is the highest here: it has to come down before it can matter. */
-	hash = (first ^ of_virtual ^ of_virtual >> 32 ^ virtual->high ^ (__u32)vport << 8) * MIX_1;
-	hash ^= hash >> 32;
-	return (hash ^ first) & set_mask ? hash : hash ^ 1;
+/* The table has any number of sets, not only a power of two. */
+inline_always __u32 set_of_hash(__u64 hash)
+{
+	return (hash & 0xffffffff) * sets >> 32;
 }
 
 inline_always __u32 tag_of_hash(__u64 hash)
@@ -124,14 +130,23 @@ inline_always void unbind_connection(struct destination *destination, __u8 flags
 	overload_off(destination);
 }
 
-/* An entry came to its second set, or went from it. */
-inline_always void count_overflow(const struct connection *connection, int step)
+/* An entry came to another set than its home, or went from it: in each set that it had to pass, one more or one less. */
+__attribute__((noinline)) int count_overflow(const struct connection *connection, int step)
 {
-	__u32 set = hash_client(&connection->client, connection->cport, connection->protocol) & set_mask;
-	struct set_summary *summary = bpf_map_lookup_elem(&due, &set);
+	__u64 hash;
 
-	if (summary)
-		__sync_fetch_and_add(&summary->overflow, step);
+	if (!connection)
+		return 0;
+	hash = hash_client(&connection->client, connection->cport, connection->protocol);
+	for (int passed = connection->flags / CONN_AWAY; passed; passed--) {
+		__u32 set = set_of_hash(hash);
+		struct set_summary *summary = bpf_map_lookup_elem(&due, &set);
+
+		if (summary)
+			__sync_fetch_and_add(&summary->overflow, step);
+		hash = hash_next(hash, &connection->virtual, connection->vport);
+	}
+	return 0;
 }
 
 inline_always int reply_forget(struct connection *connection);
@@ -160,7 +175,7 @@ inline_always int connection_end(struct connection *connection, __u32 now, __u32
 		unbind_connection(destination, connection->flags);
 	if (!(connection->flags & CONN_TEMPLATE))
 		reply_forget(connection);
-	if (connection->flags & CONN_SECOND)
+	if (connection->flags >= CONN_AWAY)
 		count_overflow(connection, -1);
 	if (template) {
 		struct connection *of = connection_get(template - 1);
@@ -223,16 +238,21 @@ inline_always int has_overflow(__u32 set)
 	return summary && summary->overflow;
 }
 
-/* The same in the second set: rarely gone, so a function of its own. */
-__attribute__((noinline)) __u32 connection_find_second(struct flow *flow)
+/* The same in the sets after the home: rarely gone, so a function of its own. */
+__attribute__((noinline)) __u32 connection_find_away(struct flow *flow)
 {
 	struct connection *found = 0;
+	__u32 number = 0;
 	__u64 hash;
 
 	if (!flow)
 		return 0;
-	hash = hash_second(hash_client(&flow->saddr, flow->sport, flow->protocol), &flow->daddr, flow->dport);
-	return find_in_set(flow, 0, hash & set_mask, tag_of_hash(hash), &found);
+	hash = hash_client(&flow->saddr, flow->sport, flow->protocol);
+	for (int passed = 1; !number && passed < PLACES && has_overflow(set_of_hash(hash)); passed++) {
+		hash = hash_next(hash, &flow->daddr, flow->dport);
+		number = find_in_set(flow, 0, set_of_hash(hash), tag_of_hash(hash), &found);
+	}
+	return number;
 }
 
 /* The number + 1 of the connection whose client (or, `reply`, whose NAT server) sent this packet; 0: none. */
@@ -240,16 +260,11 @@ inline_always __u32 connection_find(struct flow *flow, int reply, struct connect
 {
 	__u64 hash = reply ? hash_client(&flow->daddr, flow->dport, flow->protocol)
 			   : hash_client(&flow->saddr, flow->sport, flow->protocol);
-	__u32 tag = tag_of_hash(hash), number;
+	__u32 number = find_in_set(flow, reply, set_of_hash(hash), tag_of_hash(hash), found);
 
-	if (!reply) {
-		flow->set = hash & set_mask;
-		flow->tag = tag;
-	}
-	number = find_in_set(flow, reply, hash & set_mask, tag, found);
-	if (likely(number) || reply || !has_overflow(hash & set_mask))
+	if (likely(number) || reply || !has_overflow(set_of_hash(hash)))
 		return number;
-	number = connection_find_second(flow);
+	number = connection_find_away(flow);
 	*found = number ? connection_get(number - 1) : 0;
 	return number;
 }

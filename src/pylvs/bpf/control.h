@@ -332,7 +332,7 @@ inline_always __u32 end_connections(__u32 destination, __u32 now)
 	if (!setting)
 		return 0;
 	ending.second = setting->second;
-	bpf_loop(set_mask + 1, end_visit, &ending, 0);
+	bpf_loop(sets, end_visit, &ending, 0);
 	return ending.ended;
 }
 

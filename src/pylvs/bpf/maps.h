@@ -10,7 +10,7 @@
 #define unlikely(x)   __builtin_expect(!!(x), 0)
 
 /* Set before loading. */
-volatile const __u32 set_mask = 0;   /* number of connection sets - 1 */
+volatile const __u32 sets = 0;       /* of the connection table */
 volatile const __u32 tick_shift = 0; /* jiffies >> tick_shift = ticks */
 volatile const struct abi abi = {};
 volatile const __u64 hash_seed = 0; /* secret: nobody outside can aim at one set */
@@ -84,7 +84,7 @@ struct {
 	__array(values, struct estimates_chunk);
 } estimates SEC(".maps");
 
-/* max_entries is set before loading, with set_mask. */
+/* max_entries is set before loading, with `sets`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -99,7 +99,7 @@ struct set_summary {
 };
 
 /* For each set, when its soonest entry expires (lower half; 0: it is empty), which the sweep reads instead of the table; and
- * how many entries had to go to their second set (upper half). */
+ * how many entries had to go on to another set (upper half). */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

@@ -140,25 +140,52 @@ inline_always int table_is_pressed(struct settings *setting, __u32 now)
 	return setting->table_pressed && tick_before(now, setting->table_pressed + 60 * setting->second);
 }
 
+/* What an entry has from its place in the table. */
+struct place {
+	__u32 tag;
+	__u32 flags; /* of connection_flag: how many sets it passed, and whether it must be chosen by consistent hash */
+};
+
+/* A place for an entry, claimed: at home or, that being full, in another of its sets. The number + 1, or 0. */
+inline_always __u32 connection_place(struct place *place, __u64 hash, const struct addr *virtual, __be16 vport,
+				     __u32 now)
+{
+	for (__u32 passed = 0; passed < PLACES; passed++) {
+		__u32 number = connection_claim(set_of_hash(hash), tag_of_hash(hash), now, 0);
+
+		if (number) {
+			place->tag = tag_of_hash(hash);
+			place->flags = passed * CONN_AWAY;
+			return number;
+		}
+		hash = hash_next(hash, virtual, vport);
+	}
+	return 0;
+}
+
 /* A template for clients of this network, claimed and published: its number + 1, or 0. */
 inline_always __u32 template_new(struct connection *template, struct settings *setting, __u32 now)
 {
-	__u64 hash =
-		hash_second(hash_client(&template->client, 0, template->protocol), &template->virtual, template->vport);
-	__u32 tag = tag_of_hash(hash);
-	__u32 number = connection_claim(hash & set_mask, tag, now, 1);
+	__u64 hash = hash_client(&template->client, 0, template->protocol);
+	struct place place = {.tag = tag_of_hash(hash)};
+	__u32 number = connection_place(&place, hash, &template->virtual, template->vport, now);
 	struct destination *destination = destination_get(template->destination);
 	struct connection *entry;
 
+	if (!number)
+		number = connection_claim(set_of_hash(hash), place.tag, now, 1);
 	if (!number || !destination)
 		return 0;
 	entry = connection_get(number - 1);
 	if (!entry)
 		return 0;
 	template->tag = TAG_BUSY;
+	template->flags |= place.flags;
 	*entry = *template;
+	if (place.flags)
+		count_overflow(entry, 1);
 	bind_connection(destination, CONN_TEMPLATE);
-	connection_publish(entry, number - 1, tag);
+	connection_publish(entry, number - 1, place.tag);
 	return number;
 }
 
@@ -170,14 +197,15 @@ inline_always int template_is_valid(const struct connection *template, const str
 	return !setting->expire_quiescent_template || destination->weight > 0;
 }
 
-/* The live template like this one: its number + 1, or 0. One whose destination went is put aside. */
-inline_always __u32 template_find(struct connection *like, struct settings *setting, __u32 now)
+/* The live template like this one in one of its sets: its number + 1, or 0. One whose destination went is put aside. */
+__attribute__((noinline)) __u32 template_in_set(struct connection *like, __u32 set_number, __u32 tag, __u32 now)
 {
-	__u64 hash = hash_second(hash_client(&like->client, 0, like->protocol), &like->virtual, like->vport);
-	__u32 set_number = hash & set_mask, tag = tag_of_hash(hash);
 	struct connection_set *set = set_get(set_number);
+	struct settings *setting = settings_get();
 
-	for (__u32 i = 0; set && i < WAYS; i++) {
+	if (!like || !set || !setting)
+		return 0;
+	for (__u32 i = 0; i < WAYS; i++) {
 		__u32 way = (tag + i) % WAYS;
 		struct connection *entry = &set->way[way];
 
@@ -193,6 +221,18 @@ inline_always __u32 template_find(struct connection *like, struct settings *sett
 		entry->flags |= CONN_INVALID;
 	}
 	return 0;
+}
+
+inline_always __u32 template_find(struct connection *like, __u32 now)
+{
+	__u64 hash = hash_client(&like->client, 0, like->protocol);
+	__u32 number = template_in_set(like, set_of_hash(hash), tag_of_hash(hash), now);
+
+	for (int passed = 1; !number && passed < PLACES && has_overflow(set_of_hash(hash)); passed++) {
+		hash = hash_next(hash, &like->virtual, like->vport);
+		number = template_in_set(like, set_of_hash(hash), tag_of_hash(hash), now);
+	}
+	return number;
 }
 
 /* Persistence (ip_vs_sched_persist): the client's network has a template; it decides, or the scheduler does and a new
@@ -221,7 +261,7 @@ inline_always __u32 schedule_persistently(struct service *service, __u32 slot, s
 		like->virtual.high = 0;
 		like->virtual.low = (__u64)bpf_htonl(service->fwmark) << 32 | (flow->family == 4 ? 0xffff0000ULL : 0);
 	}
-	*template_number = template_find(like, setting, flow->now);
+	*template_number = template_find(like, flow->now);
 	if (*template_number) {
 		entry = connection_get(*template_number - 1);
 		if (!entry)
@@ -248,46 +288,47 @@ inline_always int fullnat_bind(struct connection *connection, struct destination
 			       __u32 number);
 inline_always int reply_remember(struct connection *connection, struct destination *destination, __u32 number);
 
-/* An entry for the flow, claimed: in its first set, in its second (then flow->set and flow->tag are that one's), or in the
- * place of a half-open connection. The number + 1, or 0. */
-inline_always __u32 connection_place(struct flow *flow, struct settings *setting, __u8 *flags)
+/* A place for the flow's connection, if need be that of a half-open one: number + 1, or 0 where the table is full. */
+__attribute__((noinline)) __u32 claim_place(struct flow *flow, struct place *place)
 {
-	__u32 number = connection_claim(flow->set, flow->tag, flow->now, 0);
+	struct settings *setting = settings_get();
+	__u32 number;
 	__u64 hash;
 
-	if (likely(number))
-		return number;
-	hash = hash_second(hash_client(&flow->saddr, flow->sport, flow->protocol), &flow->daddr, flow->dport);
-	number = connection_claim(hash & set_mask, tag_of_hash(hash), flow->now, 0);
-	if (number) {
-		flow->set = hash & set_mask;
-		flow->tag = tag_of_hash(hash);
-		*flags |= CONN_SECOND;
-		return number;
+	if (!flow || !place || !setting)
+		return 0;
+	hash = hash_client(&flow->saddr, flow->sport, flow->protocol);
+	number = connection_place(place, hash, &flow->daddr, flow->dport, flow->now);
+	if (unlikely(!number)) {
+		setting->table_pressed = flow->now ?: 1;
+		place->tag = tag_of_hash(hash);
+		place->flags = CONN_HASHED;
+		number = connection_claim(set_of_hash(hash), place->tag, flow->now, 1);
 	}
-	setting->table_pressed = flow->now ?: 1;
-	return connection_claim(flow->set, flow->tag, flow->now, 1);
+	/* The table was full: this may be in the middle of a flow that found no room for an entry then. */
+	if (unlikely(table_is_pressed(setting, flow->now)) &&
+	    (flow->protocol == PROTO_UDP || !(flow->flags & FLOW_OPENS)))
+		place->flags |= CONN_HASHED;
+	return number;
 }
 
 /* Writes the entry of a new connection, claimed at choice->number, and counts it. Returns 0, or an outcome that ends the
  * packet. */
-__attribute__((noinline)) int connection_enter(struct flow *flow, struct choice *choice, __u32 template, int flags)
+__attribute__((noinline)) int connection_enter(struct flow *flow, struct choice *choice, struct place *place,
+					       __u32 template)
 {
 	struct settings *setting = settings_get();
 	struct destination *destination;
 	struct connection *entry;
 	__u32 number;
 
-	if (!flow || !choice || !setting)
+	if (!flow || !choice || !place || !setting)
 		return DROP_ERROR;
 	destination = destination_get(choice->destination);
 	number = choice->number;
 	entry = connection_get(number - 1);
 	if (!destination || !entry)
 		return DROP_ERROR;
-	flags |= CONN_INACTIVE;
-	if (choice->method != METHOD_NAT && choice->method != METHOD_FULLNAT)
-		flags |= CONN_NO_OUTPUT;
 	entry->client = flow->saddr;
 	entry->virtual = flow->daddr;
 	entry->cport = flow->sport;
@@ -297,28 +338,28 @@ __attribute__((noinline)) int connection_enter(struct flow *flow, struct choice 
 	entry->rport = choice->rport;
 	entry->state = 0;
 	entry->protocol = flow->protocol;
-	entry->flags = flags;
+	entry->flags = place->flags | CONN_INACTIVE;
+	if (choice->method != METHOD_NAT && choice->method != METHOD_FULLNAT)
+		entry->flags |= CONN_NO_OUTPUT;
 	entry->method = choice->method;
 	entry->lport = 0;
 	entry->timeout = 0;
 	entry->expires = flow->now + 2 * setting->second;
-	if (choice->method == METHOD_FULLNAT && fullnat_bind(entry, destination, flow, number)) {
-		entry->tag = TAG_FREE;
+	if (choice->method == METHOD_FULLNAT && fullnat_bind(entry, destination, flow, number))
 		return DROP_NO_PORT;
-	}
-	if (flags & CONN_SECOND) {
+	if (entry->flags >= CONN_AWAY) {
 		count_overflow(entry, 1);
 		if (choice->method == METHOD_NAT)
 			reply_remember(entry, destination, number);
 	}
-	bind_connection(destination, flags);
+	bind_connection(destination, entry->flags);
 	if (template) {
 		struct connection *control = connection_get(template - 1);
 
 		if (control)
 			__sync_fetch_and_add(&control->control, 1);
 	}
-	connection_publish(entry, number - 1, flow->tag);
+	connection_publish(entry, number - 1, place->tag);
 	return 0;
 }
 
@@ -330,53 +371,55 @@ inline_always void choose(struct choice *choice, struct destination *destination
 
 	choice->method = destination->method;
 	choice->rport = destination->port && !keep_port ? destination->port : flow->dport;
-	choice->number = 0;
 }
 
-inline_always __u32 pick(struct service *service, __u32 slot, struct flow *flow, struct settings *setting,
-			 __u32 *template, __u32 *outcome)
+inline_always __u32 pick(struct service *service, __u32 slot, struct flow *flow, int consistently)
 {
-	if (service->flags & SERVICE_PERSISTENT)
-		return schedule_persistently(service, slot, flow, setting, template, outcome);
 	if (!service->fwmark && flow->dport != service->port)
 		return 0; /* port zero is for persistent services only */
-	if (unlikely(table_is_pressed(setting, flow->now)))
-		return schedule_consistently(flow, slot);
-	return schedule(flow, slot);
+	return unlikely(consistently) ? schedule_consistently(flow, slot) : schedule(flow, slot);
 }
 
-/* No room for an entry: this packet, and every other of its flow, goes where the consistent hash says. */
-inline_always __u32 choose_stateless(struct choice *choice, struct service *service, __u32 slot, struct flow *flow)
-{
-	struct destination *destination;
-
-	choice->destination = schedule_consistently(flow, slot);
-	destination = destination_get(choice->destination);
-	if (!choice->destination || !destination)
-		return REFUSE_NO_DESTINATION;
-	choose(choice, destination, service, flow);
-	choice->stateless = 1;
-	return choice->method == METHOD_NAT || choice->method == METHOD_FULLNAT ? DROP_NO_ENTRY : 0;
-}
-
+/* The place first and then the destination, since where there is no place only a consistent hash will do: this packet,
+ * and every other of its flow, goes where it says. */
 inline_always __u32 connect_to(struct flow *flow, __u32 slot, struct service *service, struct settings *setting,
 			       struct choice *choice)
 {
+	int one_packet = service->flags & SERVICE_ONE_PACKET && flow->protocol == PROTO_UDP;
 	__u32 template = 0, outcome = REFUSE_NO_DESTINATION;
 	struct destination *destination;
-	__u8 flags = table_is_pressed(setting, flow->now) ? CONN_HASHED : 0;
+	struct place place = {};
 
-	choice->destination = pick(service, slot, flow, setting, &template, &outcome);
+	if (!one_packet)
+		choice->number = claim_place(flow, &place);
+	if (service->flags & SERVICE_PERSISTENT) {
+		place.flags &= ~CONN_HASHED;
+		choice->destination = schedule_persistently(service, slot, flow, setting, &template, &outcome);
+	} else {
+		choice->destination = pick(service, slot, flow, place.flags & CONN_HASHED);
+	}
 	destination = destination_get(choice->destination);
 	if (!choice->destination || !destination)
 		return outcome;
 	choose(choice, destination, service, flow);
-	if (service->flags & SERVICE_ONE_PACKET && flow->protocol == PROTO_UDP && choice->method != METHOD_FULLNAT)
+	if (one_packet && choice->method != METHOD_FULLNAT)
 		return 0;
-	choice->number = connection_place(flow, setting, &flags);
+	if (one_packet)
+		choice->number = claim_place(flow, &place);
 	if (choice->number)
-		return connection_enter(flow, choice, template, flags);
-	return template ? DROP_NO_ENTRY : choose_stateless(choice, service, slot, flow);
+		return connection_enter(flow, choice, &place, template);
+	choice->stateless = 1;
+	return template || choice->method == METHOD_NAT || choice->method == METHOD_FULLNAT ? DROP_NO_ENTRY : 0;
+}
+
+/* Gives back a place that was claimed and not filled. */
+inline_always void leave_place(struct choice *choice)
+{
+	struct connection *entry = choice->number ? connection_get(choice->number - 1) : 0;
+
+	if (entry && entry->tag == TAG_BUSY)
+		__sync_lock_test_and_set(&entry->tag, TAG_FREE);
+	choice->number = 0;
 }
 
 /* A flow without a connection, for the service in `slot`: chooses a destination and enters the connection.
@@ -392,6 +435,7 @@ __attribute__((noinline)) int connection_new(struct flow *flow, __u32 slot, stru
 	if (choice->outcome == REFUSE_NO_DESTINATION && service->fwmark && setting->cache_bypass)
 		choice->outcome = PASS_BYPASS;
 	if (choice->outcome) {
+		leave_place(choice);
 		choice->destination = 0;
 		return 0;
 	}

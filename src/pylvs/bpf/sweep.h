@@ -37,13 +37,13 @@ inline_always __u32 sweep_set(struct connection_set *set, const struct sweep *sw
 static long sweep_visit(__u32 index, void *context)
 {
 	struct sweep *sweep = context;
-	__u32 number = sweep->set & set_mask;
+	__u32 number = sweep->set;
 	struct set_summary *summary = bpf_map_lookup_elem(&due, &number);
 	__u32 *due_at = summary ? &summary->due : 0;
 	struct connection_set *set;
 	__u32 soonest, never;
 
-	sweep->set++;
+	sweep->set = number + 1 < sets ? number + 1 : 0;
 	if (!due_at || !*due_at || tick_before(sweep->now, *due_at))
 		return 0;
 	set = set_get(number);
@@ -117,8 +117,8 @@ static int tick(void *map, int *key, struct clock *clock)
 	if (!setting)
 		return 0;
 	sweep.second = setting->second;
-	bpf_loop(set_mask / SLICES + 1, sweep_visit, &sweep, 0);
-	clock->next_set = sweep.set & set_mask;
+	bpf_loop(sets / SLICES + 1, sweep_visit, &sweep, 0);
+	clock->next_set = sweep.set;
 	estimate_slice(clock, setting, sweep.now);
 	bpf_timer_start(&clock->timer, SLICE_NS, 0);
 	return 0;

@@ -9,8 +9,11 @@ from pathlib import Path
 from pylvs.dataplane.clock import Clock, clock
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.records import Records, Settings
+from pylvs.errors import Unsupported
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "director.bpf.o"
+SIZE = "PYLVS_CONN_TAB_SIZE"
+SIZE_MIN, SIZE_MAX = 256, 1 << 26
 WAYS = 8
 ENTRY = 64  # bytes
 
@@ -23,9 +26,14 @@ ICMP_RATE = 1000  # errors a second and CPU: net.ipv4.icmp_msgs_per_sec
 
 
 def table_entries() -> int:
-    """Entries of a new connection table: PYLVS_CONN_TAB_BITS (as IPVS's module has conn_tab_bits), or by memory."""
-    if bits := os.environ.get("PYLVS_CONN_TAB_BITS", ""):
-        return int(1 << min(max(int(bits), 8), 26))
+    """Places of a new connection table: the environment's PYLVS_CONN_TAB_SIZE, else by memory.
+
+    Raises Unsupported for a size that is none.
+    """
+    if size := os.environ.get(SIZE, ""):
+        if not size.isascii() or not size.isdigit() or not SIZE_MIN <= int(size) <= SIZE_MAX:
+            raise Unsupported(f"{SIZE}={size}: a number of connections is needed, from {SIZE_MIN} to {SIZE_MAX}")
+        return int(size)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return 1 << (20 if memory >= 4 << 30 else 18)
 
@@ -38,7 +46,7 @@ def create(instance: Instance, object_path: Path = OBJECT, entries: int = 0) -> 
     """Load the director, unattached, with an empty table. The caller holds the lock."""
     time, sets = clock(), (entries or table_entries()) // WAYS
     constants = {
-        "set_mask": sets - 1,
+        "sets": sets,
         "tick_shift": time.shift,
         "hash_seed": int.from_bytes(os.urandom(8), "little"),
     }

@@ -199,7 +199,7 @@ inline_always int reply_forget(struct connection *connection)
 		local = bpf_map_lookup_elem(&local_addresses, &index);
 		if (!local)
 			return -1;
-	} else if (connection->method != METHOD_NAT || !(connection->flags & CONN_SECOND)) {
+	} else if (connection->method != METHOD_NAT || connection->flags < CONN_AWAY) {
 		return 0;
 	}
 	key = destination ? reply_key_of(connection, destination, local) : 0;
