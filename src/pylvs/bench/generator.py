@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pylvs.dataplane.btf import Layouts
-from pylvs.dataplane.kernel import Program
+from pylvs.dataplane.kernel import Program, xdp_context
 from pylvs.dataplane.libbpf import ObjectFile
 from pylvs.dataplane.mapped import MappedArray
 
@@ -97,12 +97,16 @@ class Generator:
         """Start the random numbers anew."""
         self._plan.pack_into(self._memory, 0, state=SEED + number)
 
-    def run(self, hook: str, target: int, frame: bytes, repeat: int) -> float:
-        """CPU time in ns for each of `repeat` packets, generator and target together."""
+    def run(self, hook: str, target: int, frame: bytes, repeat: int, ingress: int = 0) -> float:
+        """CPU time in ns for each of `repeat` packets, generator and target together.
+
+        `ingress`: XDP's packets come in by this interface; else, and at TC, by lo.
+        """
         self._plan.pack_into(self._memory, 0, target=target)
         program = self.programs[hook]
+        context = xdp_context(len(frame), ingress) if ingress and hook == "xdp" else b""
         begin = time.thread_time_ns()
-        program.test_run(frame, repeat=repeat)
+        program.test_run(frame, context, repeat)
         return (time.thread_time_ns() - begin) / repeat
 
     @property

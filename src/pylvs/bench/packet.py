@@ -133,8 +133,9 @@ class Bench:
                 row.generator.run(row.hook, row.target, row.packet, min(3 * row.count, WARM))
             before = row.stage.outcomes() if row.stage else []
             empty = row.generator.reference("empty")
+            ingress = row.stage.ifindex if row.stage else 0  # one arm: where it came in it goes out
             times = [
-                [row.generator.run(row.hook, target, row.packet, row.repeat) for target in (row.target, empty)]
+                [row.generator.run(row.hook, target, row.packet, row.repeat, ingress) for target in (row.target, empty)]
                 for _ in range(row.parts)
             ]
             after = row.stage.outcomes() if row.stage else []

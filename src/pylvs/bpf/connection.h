@@ -296,10 +296,9 @@ inline_always int may_evict(const struct connection *connection, __u32 now, __u3
 __attribute__((noinline)) __u32 connection_claim(__u32 set_number, __u32 tag, __u32 now, int evict)
 {
 	struct connection_set *set = set_get(set_number);
-	struct settings *setting = settings_get();
 	__u32 victim = WAYS;
 
-	if (!set || !setting)
+	if (!set)
 		return 0;
 	for (__u32 i = 0; i < WAYS; i++) {
 		__u32 way = (tag + i) % WAYS;
@@ -311,13 +310,13 @@ __attribute__((noinline)) __u32 connection_claim(__u32 set_number, __u32 tag, __
 			continue;
 		}
 		if (connection_expired(connection, now) ? !(connection->flags & CONN_TEMPLATE && connection->control)
-							: evict && may_evict(connection, now, setting->second))
+							: evict && may_evict(connection, now, settings.second))
 			victim = way;
 	}
 	if (victim < WAYS) {
 		struct connection *connection = &set->way[bounded(victim, WAYS - 1)];
 
-		if (connection_end(connection, now, setting->second) &&
+		if (connection_end(connection, now, settings.second) &&
 		    __sync_val_compare_and_swap(&connection->tag, TAG_FREE, TAG_BUSY) == TAG_FREE)
 			return set_number * WAYS + victim + 1;
 	}
@@ -358,13 +357,13 @@ inline_always void count_state(struct connection *connection, struct destination
 	}
 }
 
-inline_always __u32 timeout_of(struct settings *setting, __u8 protocol, __u8 state)
+inline_always __u32 timeout_of(__u8 protocol, __u8 state)
 {
 	if (protocol == PROTO_TCP)
-		return setting->tcp_timeout[bounded(state, STATES - 1)];
+		return settings.tcp_timeout[bounded(state, STATES - 1)];
 	if (protocol == PROTO_UDP)
-		return setting->udp_timeout[UDP_NORMAL];
-	return setting->sctp_timeout[bounded(state, STATES - 1)];
+		return settings.udp_timeout[UDP_NORMAL];
+	return settings.sctp_timeout[bounded(state, STATES - 1)];
 }
 
 inline_always void connection_refresh(struct connection *connection, __u32 number, __u32 expires)
@@ -378,13 +377,12 @@ inline_always void connection_refresh(struct connection *connection, __u32 numbe
 		due_by(number / WAYS, expires);
 }
 
-inline_always __u8 next_state(const struct connection *connection, const struct flow *flow, enum direction direction,
-			      struct settings *setting)
+inline_always __u8 next_state(const struct connection *connection, const struct flow *flow, enum direction direction)
 {
 	if (flow->fragment == FRAGMENT_LATER)
 		return connection->state;
 	if (flow->protocol == PROTO_TCP)
-		return tcp_transition(connection->state, flow->event, direction, setting->secure_tcp == 3);
+		return tcp_transition(connection->state, flow->event, direction, settings.secure_tcp == 3);
 	if (flow->protocol == PROTO_SCTP)
 		return sctp_transition(connection->state, flow->event, direction);
 	return connection->state;
@@ -404,15 +402,14 @@ inline_always int is_assured(__u8 protocol, __u8 state)
 __attribute__((noinline)) int connection_advance(struct flow *flow, __u32 number, int direction)
 {
 	struct connection *connection = connection_get(number);
-	struct settings *setting = settings_get();
 	struct destination *destination;
 	__u8 state;
 
-	if (!flow || !connection || !setting)
+	if (!flow || !connection)
 		return 0;
 	if (connection->flags & CONN_NO_OUTPUT)
 		direction = CLIENT_ONLY;
-	state = next_state(connection, flow, direction, setting);
+	state = next_state(connection, flow, direction);
 	if (state != connection->state) {
 		destination = destination_get(connection->destination);
 		if (destination)
@@ -421,17 +418,19 @@ __attribute__((noinline)) int connection_advance(struct flow *flow, __u32 number
 	}
 	if (connection->control && is_assured(flow->protocol, state))
 		assure_template(connection);
-	connection_refresh(connection, number, flow->now + timeout_of(setting, flow->protocol, state));
+	connection_refresh(connection, number, flow->now + timeout_of(flow->protocol, state));
 	return 0;
 }
 
-/* The same, at once for the packet that is almost every packet: an ACK in an established connection. */
+/* The same, at once for the packet that is almost every packet: an ACK in an established connection, or a datagram. */
 inline_always void connection_see(struct connection *connection, __u32 number, struct flow *flow,
-				  enum direction direction, struct settings *setting)
+				  enum direction direction)
 {
 	if (likely(flow->protocol == PROTO_TCP && flow->event == EVENT_ACK && connection->state == TCP_ESTABLISHED &&
 		   !connection->control))
-		connection_refresh(connection, number, flow->now + setting->tcp_timeout[TCP_ESTABLISHED]);
+		connection_refresh(connection, number, flow->now + settings.tcp_timeout[TCP_ESTABLISHED]);
+	else if (flow->protocol == PROTO_UDP && !connection->control)
+		connection_refresh(connection, number, flow->now + settings.udp_timeout[UDP_NORMAL]);
 	else
 		connection_advance(flow, number, direction);
 }

@@ -291,13 +291,12 @@ static long fold_visit(__u32 index, void *context)
 /* Brings totals up to date: of a service and its destinations, or of everything. */
 inline_always void fold_counters(struct service *service, __u32 slot)
 {
-	struct settings *setting = settings_get();
 	__u32 first = service->first;
 
 	if (slot)
 		bpf_loop(DESTINATIONS_MAX, fold_visit, &first, 0);
-	else if (setting)
-		bpf_loop(setting->next_record, fold_all_visit, &first, 0);
+	else
+		bpf_loop(settings.next_record, fold_all_visit, &first, 0);
 }
 
 struct ending {
@@ -326,12 +325,9 @@ static long end_visit(__u32 number, void *context)
 /* Ends every connection of a destination: the next packet of each has none, and the host answers it with RST. */
 inline_always __u32 end_connections(__u32 destination, __u32 now)
 {
-	struct settings *setting = settings_get();
 	struct ending ending = {.destination = destination, .now = now};
 
-	if (!setting)
-		return 0;
-	ending.second = setting->second;
+	ending.second = settings.second;
 	bpf_loop(sets, end_visit, &ending, 0);
 	return ending.ended;
 }

@@ -50,18 +50,16 @@ inline_always __u32 mtu_towards(const struct destination *destination, __u8 meth
 	return method == METHOD_TUN ? destination->mtu - tunnel_overhead(destination) : destination->mtu;
 }
 
-/* Whether the packet may go on to this destination: refusals that do not depend on the method. OUTCOMES: it may. */
-inline_always enum outcome admit(struct packet *packet, struct destination *destination, __u8 method,
-				 struct settings *setting)
+/* Whether the packet may go on to this destination: refusals that do not depend on the method. OUTCOMES: it may.
+ * XDP knows that already (xdp_can). */
+inline_always enum outcome admit(struct packet *packet, struct destination *destination, __u8 method)
 {
 	struct flow *flow = packet->flow;
 
 	if (unlikely(flow->ttl <= 1))
 		return REFUSE_TTL;
 	flow->mtu = mtu_towards(destination, method);
-	if (unlikely(!setting->pmtu_disc) && method == METHOD_TUN && flow->family == 4)
-		flow->flags &= ~FLOW_DF; /* the outer header's, by which the packet may be cut */
-	if (unlikely(wire_length(packet) > flow->mtu) && flow->flags & FLOW_DF && setting->pmtu_disc)
+	if (unlikely(wire_length(packet) > flow->mtu) && flow->flags & FLOW_DF && settings.pmtu_disc)
 		return decrement_ttl(packet, flow->l3) ? DROP_ERROR : REFUSE_TOO_BIG; /* the kernel quotes it so */
 	return OUTCOMES;
 }
@@ -101,7 +99,7 @@ __attribute__((noinline)) int forward_tc(struct __sk_buff *ctx, struct flow *flo
 }
 
 inline_always enum outcome forward(struct packet *packet, struct choice *choice, struct destination *destination,
-				   struct settings *setting, enum hop hop)
+				   enum hop hop)
 {
 	enum outcome outcome;
 
@@ -109,15 +107,21 @@ inline_always enum outcome forward(struct packet *packet, struct choice *choice,
 		return REFUSE_NO_ROUTE;
 	if (hop == HOP_LOCAL && choice->method != METHOD_NAT)
 		return PASS_LOCAL;
-	outcome = hop == HOP_LOCAL ? OUTCOMES : admit(packet, destination, choice->method, setting);
-	if (outcome != OUTCOMES)
-		return outcome;
-	if (choice->method == METHOD_DR)
+	if (packet->hook == HOOK_TC && hop != HOP_LOCAL) {
+		outcome = admit(packet, destination, choice->method);
+		if (outcome != OUTCOMES)
+			return outcome;
+	}
+	if (choice->method == METHOD_DR) {
 		outcome = dr_forward(packet, destination, hop);
-	else if (packet->hook == HOOK_XDP)
-		outcome = forward_xdp(packet->ctx, packet->flow, choice, hop);
-	else
-		outcome = forward_tc(packet->ctx, packet->flow, choice, hop);
+	} else {
+		if (unlikely(!settings.pmtu_disc) && choice->method == METHOD_TUN && packet->flow->family == 4)
+			packet->flow->flags &= ~FLOW_DF; /* the outer header's, by which the packet may be cut */
+		if (packet->hook == HOOK_XDP)
+			outcome = forward_xdp(packet->ctx, packet->flow, choice, hop);
+		else
+			outcome = forward_tc(packet->ctx, packet->flow, choice, hop);
+	}
 	if (outcome < FORWARD_DR || outcome >= FORWARD_STATELESS)
 		return outcome;
 	if (packet->flow->flags & FLOW_ICMP_ERROR)
@@ -134,57 +138,57 @@ inline_always int xdp_can(struct packet *packet, struct destination *destination
 
 /* Whether a packet without a connection may open one; the table being pressed, also one in the middle of a flow, which
  * the consistent hash takes to where the rest of it went. */
-inline_always int may_open(const struct flow *flow, struct settings *setting)
+inline_always int may_open(const struct flow *flow)
 {
 	if (flow->fragment == FRAGMENT_LATER)
 		return 0;
 	if (flow->flags & FLOW_OPENS)
 		return 1;
 	if (flow->protocol == PROTO_TCP)
-		return flow->event != EVENT_RST && (setting->sloppy_tcp || table_is_pressed(setting, flow->now));
-	return flow->protocol == PROTO_SCTP && setting->sloppy_sctp;
+		return flow->event != EVENT_RST && (settings.sloppy_tcp || table_is_pressed(flow->now));
+	return flow->protocol == PROTO_SCTP && settings.sloppy_sctp;
 }
 
 /* A packet without a connection: fills in the choice, or says what becomes of the packet instead. */
-inline_always enum outcome open_connection(struct flow *flow, struct settings *setting, struct choice *choice)
+inline_always enum outcome open_connection(struct flow *flow, struct choice *choice)
 {
 	__u32 slot = service_find(flow);
 
 	if (!slot)
 		return PASS_NOT_OURS;
-	if (!may_open(flow, setting))
+	if (!may_open(flow))
 		return flow->fragment == FRAGMENT_LATER ? DROP_FRAGMENT : PASS_NO_CONNECTION;
 	connection_new(flow, slot, choice);
 	return choice->destination ? OUTCOMES : choice->outcome;
 }
 
 /* A new SYN on a port that is still in the table: a connection that is over is scheduled anew (conn_reuse_mode). */
-inline_always int is_reused(struct connection *connection, struct flow *flow, struct settings *setting)
+inline_always int is_reused(struct connection *connection, struct flow *flow)
 {
 	struct destination *destination;
 
 	if (!(flow->flags & FLOW_SYN) || flow->fragment == FRAGMENT_LATER)
 		return 0;
-	if (setting->expire_nodest_conn) {
+	if (settings.expire_nodest_conn) {
 		destination = destination_get(connection->destination);
 		if (destination && !destination->weight)
 			return 1;
 	}
-	if (!setting->conn_reuse_mode || connection->control)
+	if (!settings.conn_reuse_mode || connection->control)
 		return 0;
 	if (connection->protocol == PROTO_SCTP)
 		return connection->state == SCTP_CLOSED;
 	return connection->state == TCP_TIME_WAIT || connection->state == TCP_CLOSE ||
-	       (setting->conn_reuse_mode & 2 && connection->state == TCP_FIN_WAIT &&
+	       (settings.conn_reuse_mode & 2 && connection->state == TCP_FIN_WAIT &&
 		connection->flags & CONN_NO_OUTPUT);
 }
 
 /* Its destination was deleted, and such connections are to end at once. */
-inline_always int is_orphan(struct connection *connection, struct settings *setting)
+inline_always int is_orphan(struct connection *connection)
 {
 	struct destination *destination;
 
-	if (!setting->expire_nodest_conn)
+	if (!settings.expire_nodest_conn)
 		return 0;
 	destination = destination_get(connection->destination);
 	return destination && !(destination->flags & DEST_AVAILABLE);
@@ -204,7 +208,7 @@ inline_always __u32 quoted_connection(struct packet *packet, struct connection *
 }
 
 /* A packet from a client's side: of its connection, or of one that it opens; or an ICMP error about one. */
-inline_always enum outcome direct_request(struct packet *packet, struct settings *setting)
+inline_always enum outcome direct_request(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	int error = flow->flags & FLOW_ICMP_ERROR;
@@ -215,9 +219,8 @@ inline_always enum outcome direct_request(struct packet *packet, struct settings
 	enum hop hop;
 
 	choice.number = error ? quoted_connection(packet, &connection) : connection_find(flow, 0, &connection);
-	if (choice.number && connection && !error &&
-	    unlikely(is_reused(connection, flow, setting) || is_orphan(connection, setting))) {
-		connection_end(connection, flow->now, setting->second);
+	if (choice.number && connection && !error && unlikely(is_reused(connection, flow) || is_orphan(connection))) {
+		connection_end(connection, flow->now, settings.second);
 		choice.number = 0;
 	}
 	if (likely(choice.number && connection)) {
@@ -225,7 +228,7 @@ inline_always enum outcome direct_request(struct packet *packet, struct settings
 		choice.rport = connection->rport;
 		choice.method = connection->method;
 	} else {
-		outcome = error ? PASS_NOT_OURS : open_connection(flow, setting, &choice);
+		outcome = error ? PASS_NOT_OURS : open_connection(flow, &choice);
 		if (outcome != OUTCOMES)
 			return outcome;
 		connection = choice.number ? connection_get(choice.number - 1) : 0;
@@ -235,13 +238,13 @@ inline_always enum outcome direct_request(struct packet *packet, struct settings
 		return DROP_ERROR;
 	if (unlikely(!(destination->flags & DEST_AVAILABLE)))
 		return DROP_DESTINATION_GONE;
-	hop = destination_hop(packet, destination, setting);
+	hop = destination_hop(packet, destination);
 	if (packet->hook == HOOK_XDP && !xdp_can(packet, destination, choice.method, hop))
 		return PASS_TO_TC;
 	count_request(choice.destination, flow->length);
 	if (connection && !error)
-		connection_see(connection, choice.number - 1, flow, FROM_CLIENT, setting);
-	return forward(packet, &choice, destination, setting, hop);
+		connection_see(connection, choice.number - 1, flow, FROM_CLIENT);
+	return forward(packet, &choice, destination, hop);
 }
 
 /* FULLNAT: the reply's destination becomes the client again. */
@@ -256,8 +259,7 @@ inline_always void translate_back(struct translation *change, const struct flow 
 }
 
 /* A reply from a NAT server to its client. */
-inline_always enum outcome reply(struct packet *packet, __u32 number, struct connection *connection,
-				 struct settings *setting)
+inline_always enum outcome reply(struct packet *packet, __u32 number, struct connection *connection)
 {
 	struct flow *flow = packet->flow;
 	struct destination *destination = destination_get(connection->destination);
@@ -270,13 +272,13 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, struct con
 		return DROP_ERROR;
 	if (flow->ttl <= 1)
 		return PASS_TTL;
-	hop = client_hop(packet, &connection->client, setting, desk);
+	hop = client_hop(packet, &connection->client, desk);
 	if (hop == HOP_LATER)
 		return PASS_TO_TC;
 	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
 	count_reply(connection->destination, flow->length);
-	connection_see(connection, number - 1, flow, FROM_SERVER, setting);
+	connection_see(connection, number - 1, flow, FROM_SERVER);
 	translate_from(&change, flow, &connection->virtual, connection->vport);
 	if (translate(packet, &change))
 		return DROP_ERROR;
@@ -293,7 +295,7 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, struct con
 }
 
 /* A packet from a real server's side: NAT's reply, or an ICMP error about what went there. */
-inline_always enum outcome direct_reply(struct packet *packet, struct settings *setting)
+inline_always enum outcome direct_reply(struct packet *packet)
 {
 	int error = packet->flow->flags & FLOW_ICMP_ERROR;
 	struct connection *connection = 0;
@@ -305,43 +307,44 @@ inline_always enum outcome direct_reply(struct packet *packet, struct settings *
 	if (error) {
 		number = connection_lookup(&desk->quoted, 1);
 		connection = number ? connection_get(number - 1) : 0;
-		return connection ? return_error(packet, connection, setting, desk) : PASS_NOT_OURS;
+		return connection ? return_error(packet, connection, desk) : PASS_NOT_OURS;
 	}
 	number = connection_lookup(packet->flow, 1);
 	connection = number ? connection_get(number - 1) : 0;
 	if (!connection)
 		number = reply_find(packet->flow, &connection);
-	return number && connection ? reply(packet, number, connection, setting) : PASS_NOT_OURS;
+	return number && connection ? reply(packet, number, connection) : PASS_NOT_OURS;
 }
 
 __attribute__((noinline)) int reply_xdp(struct xdp_md *ctx, struct flow *flow)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .flow = flow};
-	struct settings *setting = settings_get();
 
-	return flow && setting ? direct_reply(&packet, setting) : DROP_ERROR;
+	return flow ? direct_reply(&packet) : DROP_ERROR;
 }
 
 __attribute__((noinline)) int reply_tc(struct __sk_buff *ctx, struct flow *flow)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
-	struct settings *setting = settings_get();
 
-	return flow && setting ? direct_reply(&packet, setting) : DROP_ERROR;
+	return flow ? direct_reply(&packet) : DROP_ERROR;
 }
 
 __attribute__((noinline)) int answer_tc(struct __sk_buff *ctx, struct flow *flow, int outcome)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
-	struct settings *setting = settings_get();
 
-	return flow && setting ? answer(&packet, setting, outcome) : DROP_ERROR;
+	return flow ? answer(&packet, outcome) : DROP_ERROR;
 }
 
-inline_always int is_balanced(const struct flow *flow)
+inline_always int is_balanced(__u8 protocol)
 {
-	return flow->protocol == PROTO_TCP || flow->protocol == PROTO_UDP || flow->protocol == PROTO_SCTP ||
-	       flow->flags & FLOW_ICMP_ERROR;
+	return protocol == PROTO_TCP || protocol == PROTO_UDP || protocol == PROTO_SCTP;
+}
+
+inline_always int is_icmp(__u8 protocol)
+{
+	return protocol == PROTO_ICMP || protocol == PROTO_ICMPV6;
 }
 
 inline_always int may_be_reply(const struct flow *flow)
@@ -349,26 +352,36 @@ inline_always int may_be_reply(const struct flow *flow)
 	return flow->flags & FLOW_ICMP_ERROR || filter_has(&flow->saddr, FILTER_RIP);
 }
 
-inline_always enum outcome direct(struct packet *packet, struct settings *setting)
+inline_always enum outcome direct(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	int may_be_request;
 	enum outcome outcome;
 
-	outcome = parse(packet);
+	outcome = parse_network(packet);
 	if (outcome != OUTCOMES)
 		return outcome;
-	if (!is_balanced(flow))
-		return PASS_NOT_OURS;
-	may_be_request =
-		setting->fwmark_services || flow->flags & FLOW_ICMP_ERROR || filter_has(&flow->daddr, FILTER_VIP);
-	if (!may_be_request && !may_be_reply(flow))
-		return PASS_NOT_OURS;
+	if (likely(is_balanced(flow->protocol))) {
+		may_be_request = settings.fwmark_services || filter_has(&flow->daddr, FILTER_VIP);
+		if (!may_be_request && !filter_has(&flow->saddr, FILTER_RIP))
+			return PASS_NOT_OURS;
+		if (parse_transport(packet))
+			return PASS_MALFORMED;
+	} else {
+		/* An error speaks of another packet, whose addresses may be ours whatever its own are. */
+		if (!is_icmp(flow->protocol))
+			return PASS_NOT_OURS;
+		if (parse_transport(packet))
+			return PASS_MALFORMED;
+		if (!(flow->flags & FLOW_ICMP_ERROR))
+			return PASS_NOT_OURS;
+		may_be_request = 1;
+	}
 	flow->now = now_ticks();
 	if (unlikely(flow->fragment != FRAGMENT_NONE) && fragment_ports(flow))
 		return DROP_FRAGMENT;
 	if (may_be_request) {
-		outcome = direct_request(packet, setting);
+		outcome = direct_request(packet);
 		if (outcome != PASS_NOT_OURS || !may_be_reply(flow))
 			return outcome;
 	}
@@ -379,12 +392,11 @@ inline_always enum outcome direct(struct packet *packet, struct settings *settin
 
 inline_always int process(struct packet *packet)
 {
-	struct settings *setting = settings_get();
 	enum outcome outcome;
 
-	if (!setting || !setting->services)
+	if (!settings.services)
 		return leave(packet, PASS_NOT_OURS);
-	outcome = direct(packet, setting);
+	outcome = direct(packet);
 	if (unlikely(outcome >= REFUSE_NO_DESTINATION && outcome <= REFUSE_TOO_BIG))
 		outcome = packet->hook == HOOK_XDP ? PASS_TO_TC : answer_tc(packet->ctx, packet->flow, outcome);
 	return leave(packet, outcome);

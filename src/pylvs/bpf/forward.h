@@ -14,9 +14,7 @@ enum hop { HOP_READY, HOP_ASK, HOP_LOCAL, HOP_NONE, HOP_LATER };
 /* Addresses are read and written in words: byte by byte it would be two dozen instructions for each packet. */
 inline_always int is_zero_mac(const __u8 mac[6])
 {
-	const __u16 *word = (const __u16 *)mac;
-
-	return !(word[0] | word[1] | word[2]);
+	return !(*(const __u32 *)mac | *(const __u16 *)(mac + 4));
 }
 
 /* Fills `fib` with the route to an address as the routing table has it for packets of this host. */
@@ -47,7 +45,7 @@ inline_always void gateway_of(const struct bpf_fib_lookup *fib, struct addr *gat
  * anew. */
 enum { ASK_SECONDS = 3, FORGET_SECONDS = 10 };
 
-inline_always enum hop destination_ask(struct destination *destination, __u32 now, struct settings *setting)
+inline_always enum hop destination_ask(struct destination *destination, __u32 now)
 {
 	__u32 asked = 0, waiting;
 
@@ -55,20 +53,19 @@ inline_always enum hop destination_ask(struct destination *destination, __u32 no
 		__builtin_memcpy(&asked, destination->own, sizeof(asked));
 	__builtin_memset(destination->neighbour, 0, 6);
 	waiting = now - asked;
-	if (!asked || waiting > FORGET_SECONDS * setting->second) {
+	if (!asked || waiting > FORGET_SECONDS * settings.second) {
 		asked = now ?: 1;
 		__builtin_memcpy(destination->own, &asked, sizeof(asked));
 		return HOP_ASK;
 	}
-	if (waiting < ASK_SECONDS * setting->second)
+	if (waiting < ASK_SECONDS * settings.second)
 		return HOP_ASK;
 	__builtin_memset(destination->own, 0, 6);
 	return HOP_NONE;
 }
 
 /* Asks the routing table for the way to a destination and writes it there. */
-inline_always enum hop destination_route(struct packet *packet, struct destination *destination,
-					 struct settings *setting)
+inline_always enum hop destination_route(struct packet *packet, struct destination *destination)
 {
 	struct desk *desk = desk_get();
 	struct bpf_fib_lookup *fib;
@@ -86,7 +83,7 @@ inline_always enum hop destination_route(struct packet *packet, struct destinati
 	gateway_of(fib, &destination->gateway);
 	destination->ifindex = fib->ifindex;
 	if (result == BPF_FIB_LKUP_RET_NO_NEIGH)
-		return destination_ask(destination, packet->flow->now, setting);
+		return destination_ask(destination, packet->flow->now);
 	__builtin_memcpy(destination->neighbour, fib->dmac, 6);
 	__builtin_memcpy(destination->own, fib->smac, 6);
 	destination->mtu = fib->mtu_result;
@@ -95,30 +92,28 @@ inline_always enum hop destination_route(struct packet *packet, struct destinati
 
 /* How the next packet to this destination can leave. READY: address and interface are at the destination. ASK: the same,
  * but through the kernel's neighbour table, which so learns that the neighbour is in use, or asks for it. */
-inline_always enum hop destination_hop(struct packet *packet, struct destination *destination, struct settings *setting)
+inline_always enum hop destination_hop(struct packet *packet, struct destination *destination)
 {
-	int fresh = destination->checked && packet->flow->now - destination->checked < setting->second;
+	int fresh = destination->checked && packet->flow->now - destination->checked < settings.second;
 
 	if (likely(fresh && destination->ifindex && !is_zero_mac(destination->neighbour)))
 		return HOP_READY;
 	if (packet->hook == HOOK_XDP)
 		return HOP_LATER;
-	return destination_route(packet, destination, setting);
+	return destination_route(packet, destination);
 }
 
-inline_always int set_macs(struct packet *packet, const __u8 neighbour[6], const __u8 own[6])
+/* The neighbour's address and our own, which lie behind one another as in the header. */
+inline_always int set_macs(struct packet *packet, const __u8 neighbour[6])
 {
-	__u16 *word = packet_at(packet, 0, sizeof(struct ethhdr));
-	const __u16 *to = (const __u16 *)neighbour, *from = (const __u16 *)own;
+	__u32 *word = packet_at(packet, 0, 2 * ETH_ALEN);
+	const __u32 *from = (const __u32 *)neighbour;
 
 	if (!word)
 		return -1;
-	word[0] = to[0];
-	word[1] = to[1];
-	word[2] = to[2];
-	word[3] = from[0];
-	word[4] = from[1];
-	word[5] = from[2];
+	word[0] = from[0];
+	word[1] = from[1];
+	word[2] = from[2];
 	return 0;
 }
 
@@ -126,12 +121,15 @@ inline_always int set_macs(struct packet *packet, const __u8 neighbour[6], const
 inline_always enum outcome send_to_destination(struct packet *packet, struct destination *destination, enum hop hop,
 					       enum outcome outcome)
 {
-	if (!is_zero_mac(destination->neighbour) && set_macs(packet, destination->neighbour, destination->own))
-		return DROP_ERROR;
-	if (hop == HOP_READY)
+	if (likely(hop == HOP_READY)) {
+		if (set_macs(packet, destination->neighbour))
+			return DROP_ERROR;
 		packet_redirect(packet, destination->ifindex);
-	else
-		packet_redirect_neighbour(packet, destination->ifindex, &destination->gateway);
+		return outcome;
+	}
+	if (!is_zero_mac(destination->neighbour) && set_macs(packet, destination->neighbour))
+		return DROP_ERROR;
+	packet_redirect_neighbour(packet, destination->ifindex, &destination->gateway);
 	return outcome;
 }
 
@@ -160,8 +158,7 @@ inline_always void route_write(struct route *cached, const struct route *route)
 }
 
 /* The way to a client, from the cache or from the routing table. It is put on the desk: the route, and with HOP_ASK the gateway. */
-inline_always enum hop client_hop(struct packet *packet, const struct addr *client, struct settings *setting,
-				  struct desk *desk)
+inline_always enum hop client_hop(struct packet *packet, const struct addr *client, struct desk *desk)
 {
 	__u32 index = filter_bit(client, FILTER_VIP) % ROUTES;
 	struct route *cached = bpf_map_lookup_elem(&routes, &index);
@@ -172,7 +169,7 @@ inline_always enum hop client_hop(struct packet *packet, const struct addr *clie
 	if (!cached)
 		return HOP_NONE;
 	if (route_read(cached, client, route)) {
-		if (packet->flow->now - route->checked < setting->second)
+		if (packet->flow->now - route->checked < settings.second)
 			return HOP_READY;
 		if (packet->hook == HOOK_XDP)
 			return HOP_LATER;
@@ -197,7 +194,7 @@ inline_always enum outcome send_to_client(struct packet *packet, struct desk *de
 {
 	const struct route *route = &desk->route;
 
-	if (!is_zero_mac(route->neighbour) && set_macs(packet, route->neighbour, route->own))
+	if (!is_zero_mac(route->neighbour) && set_macs(packet, route->neighbour))
 		return DROP_ERROR;
 	if (hop == HOP_READY)
 		packet_redirect(packet, route->ifindex);
@@ -211,11 +208,12 @@ inline_always int decrement_ttl(struct packet *packet, __u32 l3)
 {
 	if (packet->flow->family == 4) {
 		struct iphdr *ip = packet_at(packet, l3, sizeof(*ip));
+		__u32 check;
 
 		if (!ip)
 			return -1;
-		ip->check = checksum_update(ip->check,
-					    checksum_delta(bpf_htons(ip->ttl << 8), bpf_htons((ip->ttl - 1) << 8)));
+		check = ip->check + bpf_htons(0x0100); /* RFC 1141 */
+		ip->check = check + (check >= 0xffff);
 		ip->ttl--;
 	} else {
 		struct ipv6hdr *ip = packet_at(packet, l3, sizeof(*ip));

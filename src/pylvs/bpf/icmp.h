@@ -30,17 +30,17 @@ struct refusal {
 };
 
 /* Whether one more error may be sent: a bucket of tokens, refilled as time goes. */
-inline_always int icmp_allowed(struct settings *setting, __u32 now)
+inline_always int icmp_allowed(__u32 now)
 {
 	__u32 zero = 0, more;
 	struct bucket *bucket = bpf_map_lookup_elem(&icmp_tokens, &zero);
 
-	if (!bucket || !setting->icmp_rate)
+	if (!bucket || !settings.icmp_rate)
 		return 1;
-	more = (__u64)(now - bucket->tick) * setting->icmp_rate / (setting->second ?: 1);
+	more = (__u64)(now - bucket->tick) * settings.icmp_rate / (settings.second ?: 1);
 	if (more) {
 		bucket->tokens =
-			bucket->tokens + more > setting->icmp_rate ? setting->icmp_rate : bucket->tokens + more;
+			bucket->tokens + more > settings.icmp_rate ? settings.icmp_rate : bucket->tokens + more;
 		bucket->tick = now;
 	}
 	if (!bucket->tokens)
@@ -122,8 +122,7 @@ inline_always int write_refusal_v6(struct packet *packet, const struct refusal *
 }
 
 /* Turns the packet into an ICMP error that quotes it, from the VIP, back to where it came from. TC only. */
-inline_always enum outcome refuse(struct packet *packet, struct settings *setting, const struct refusal *refusal,
-				  enum outcome outcome)
+inline_always enum outcome refuse(struct packet *packet, const struct refusal *refusal, enum outcome outcome)
 {
 	struct __sk_buff *skb = packet->ctx;
 	struct flow *flow = packet->flow;
@@ -134,7 +133,7 @@ inline_always enum outcome refuse(struct packet *packet, struct settings *settin
 
 	if (packet->hook == HOOK_XDP)
 		return PASS_TO_TC;
-	if (!icmp_allowed(setting, flow->now))
+	if (!icmp_allowed(flow->now))
 		return DROP_ICMP_LIMIT;
 	if (!eth)
 		return DROP_ERROR;
@@ -156,7 +155,7 @@ inline_always enum outcome refuse(struct packet *packet, struct settings *settin
 }
 
 /* Answers as the outcome says. */
-inline_always enum outcome answer(struct packet *packet, struct settings *setting, enum outcome outcome)
+inline_always enum outcome answer(struct packet *packet, enum outcome outcome)
 {
 	struct refusal refusal = {3, 3, 1, 4, 0}; /* port unreachable */
 
@@ -166,7 +165,7 @@ inline_always enum outcome answer(struct packet *packet, struct settings *settin
 		refusal = (struct refusal){11, 0, 3, 0, 0};
 	else if (outcome == REFUSE_TOO_BIG)
 		refusal = (struct refusal){3, 4, 2, 0, packet->flow->mtu};
-	return refuse(packet, setting, &refusal, outcome);
+	return refuse(packet, &refusal, outcome);
 }
 
 /* The packet that an ICMP error quotes, turned round: its flow is that of the connection it is about. */
@@ -244,8 +243,7 @@ inline_always enum outcome nat_forward_error(struct packet *packet, struct desti
 }
 
 /* An error from behind NAT to the client: it comes from the VIP and speaks of the VIP. */
-inline_always enum outcome return_error(struct packet *packet, struct connection *connection, struct settings *setting,
-					struct desk *desk)
+inline_always enum outcome return_error(struct packet *packet, struct connection *connection, struct desk *desk)
 {
 	struct flow *flow = packet->flow, *quoted = &desk->quoted;
 	struct destination *destination = destination_get(connection->destination);
@@ -253,7 +251,7 @@ inline_always enum outcome return_error(struct packet *packet, struct connection
 
 	if (packet->hook == HOOK_XDP)
 		return PASS_TO_TC;
-	hop = client_hop(packet, &flow->daddr, setting, desk);
+	hop = client_hop(packet, &flow->daddr, desk);
 	if (!destination || flow->ttl <= 1 || hop == HOP_LOCAL)
 		return PASS_NOT_OURS;
 	if (hop == HOP_NONE)

@@ -15,21 +15,9 @@ volatile const __u32 tick_shift = 0; /* jiffies >> tick_shift = ticks */
 volatile const struct abi abi = {};
 volatile const __u64 hash_seed = 0; /* secret: nobody outside can aim at one set */
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct settings);
-} settings SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct filter);
-} filter SEC(".maps");
+/* Sections of their own, and so maps of their own: what is in them is had without a lookup. */
+struct settings settings SEC(".data.settings") = {};
+struct filter filter SEC(".data.filter") = {};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -315,13 +303,6 @@ inline_always __u32 bounded(__u32 value, __u32 mask)
 {
 	asm volatile("" : "+r"(value));
 	return value & mask;
-}
-
-inline_always struct settings *settings_get(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&settings, &zero);
 }
 
 inline_always void *record_get(__u32 slot)

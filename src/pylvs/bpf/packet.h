@@ -34,8 +34,8 @@ struct flow {
 	struct addr daddr;
 	__be16 sport;
 	__be16 dport;
-	__u16 l3;     /* offset of the IP header from the start of the frame */
-	__u16 l4;     /* and of the transport header */
+	__u32 l3;     /* offset of the IP header from the start of the frame */
+	__u32 l4;     /* and of the transport header */
 	__u32 length; /* bytes of the IP packet */
 	__u32 now;    /* tick */
 	__u32 mark;
@@ -149,7 +149,8 @@ inline_always void *packet_at(struct packet *packet, __u32 offset, __u32 size)
 		data = context_word(packet->ctx, struct __sk_buff, data);
 		end = context_word(packet->ctx, struct __sk_buff, data_end);
 	}
-	data += bounded(offset, 0xfff);
+	data += __builtin_constant_p(offset) ? offset : bounded(offset, 0xfff);
+	__builtin_assume(data != 0); /* else clang asks again, after each check of bounds */
 	return data + size <= end ? data : 0;
 }
 
@@ -203,29 +204,30 @@ inline_always void *transport_at(struct packet *packet, __u32 size)
 /* TCP's events in the order in which the kernel looks for them. */
 enum tcp_event { EVENT_SYN, EVENT_FIN, EVENT_ACK, EVENT_RST, EVENT_NONE };
 
+enum tcp_header_flag { TH_FIN = 1, TH_SYN = 2, TH_RST = 4, TH_ACK = 16, TH_FLAGS_AT = 13 };
+
 inline_always int parse_tcp(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	struct tcphdr *tcp = transport_at(packet, sizeof(*tcp));
+	__u8 flags;
 
 	if (!tcp)
 		return -1;
 	flow->sport = tcp->source;
 	flow->dport = tcp->dest;
-	if (tcp->rst)
+	flags = ((__u8 *)tcp)[TH_FLAGS_AT];
+	flow->event = flags & TH_ACK ? EVENT_ACK : EVENT_NONE;
+	if (likely(!(flags & (TH_RST | TH_SYN | TH_FIN))))
+		return 0;
+	if (flags & TH_RST)
 		flow->event = EVENT_RST;
-	else if (tcp->syn)
+	else if (flags & TH_SYN)
 		flow->event = EVENT_SYN;
-	else if (tcp->fin)
-		flow->event = EVENT_FIN;
-	else if (tcp->ack)
-		flow->event = EVENT_ACK;
 	else
-		flow->event = EVENT_NONE;
-	if (tcp->syn)
-		flow->flags |= FLOW_SYN;
-	if (tcp->syn && !tcp->rst)
-		flow->flags |= FLOW_OPENS;
+		flow->event = EVENT_FIN;
+	if (flags & TH_SYN)
+		flow->flags |= flags & TH_RST ? FLOW_SYN : FLOW_SYN | FLOW_OPENS;
 	return 0;
 }
 
@@ -319,30 +321,39 @@ inline_always int parse_transport(struct packet *packet)
 	return 0;
 }
 
+enum { IPV4_PLAIN = 0x45, IP_DF = 0x4000, IP_MF_OR_OFFSET = 0x3fff, IP_FRAGMENT_OFFSET = 0x1fff };
+
 inline_always int parse_ipv4(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
-	struct iphdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
+	struct iphdr *ip = packet_at(packet, sizeof(struct ethhdr), sizeof(*ip));
+	__u32 header = sizeof(*ip);
+	__u8 first;
 
-	if (!ip || ip->version != 4 || ip->ihl < 5)
+	if (!ip)
 		return -1;
+	first = *(__u8 *)ip;
+	if (unlikely(first != IPV4_PLAIN)) {
+		header = (first & 15) * 4;
+		if (first >> 4 != 4 || header < sizeof(*ip))
+			return -1;
+		flow->flags = FLOW_HAS_OPTIONS;
+	}
 	flow->family = 4;
-	flow->l4 = flow->l3 + ip->ihl * 4;
+	flow->l4 = sizeof(struct ethhdr) + header;
 	flow->length = bpf_ntohs(ip->tot_len);
 	flow->protocol = ip->protocol;
 	flow->ttl = ip->ttl;
 	flow->tos = ip->tos;
-	if (ip->ihl > 5)
-		flow->flags |= FLOW_HAS_OPTIONS;
-	if (ip->frag_off & bpf_htons(0x4000))
+	if (ip->frag_off & bpf_htons(IP_DF))
 		flow->flags |= FLOW_DF;
-	if (ip->frag_off & bpf_htons(0x3fff)) {
-		flow->fragment = ip->frag_off & bpf_htons(0x1fff) ? FRAGMENT_LATER : FRAGMENT_FIRST;
+	if (unlikely(ip->frag_off & bpf_htons(IP_MF_OR_OFFSET))) {
+		flow->fragment = ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET) ? FRAGMENT_LATER : FRAGMENT_FIRST;
 		flow->id = ip->id;
 	}
 	addr_from_v4(&flow->saddr, ip->saddr);
 	addr_from_v4(&flow->daddr, ip->daddr);
-	return flow->length < ip->ihl * 4U ? -1 : 0;
+	return flow->length < header ? -1 : 0;
 }
 
 struct extension {
@@ -385,12 +396,12 @@ inline_always int parse_extensions(struct packet *packet, __u8 next)
 inline_always int parse_ipv6(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
-	struct ipv6hdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
+	struct ipv6hdr *ip = packet_at(packet, sizeof(struct ethhdr), sizeof(*ip));
 
 	if (!ip || ip->version != 6)
 		return -1;
 	flow->family = 6;
-	flow->l4 = flow->l3 + sizeof(*ip);
+	flow->l4 = sizeof(struct ethhdr) + sizeof(*ip);
 	flow->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	flow->ttl = ip->hop_limit;
 	flow->tos = (ip->priority << 4) | (ip->flow_lbl[0] >> 4);
@@ -400,35 +411,37 @@ inline_always int parse_ipv6(struct packet *packet)
 	return parse_extensions(packet, ip->nexthdr);
 }
 
-/* The frame's headers into `packet->flow`; PASS_* says why it is not one to look at, OUTCOMES that it is. */
-inline_always enum outcome parse(struct packet *packet)
+/* The frame's first headers into `packet->flow`; PASS_* says why it is not one to look at, OUTCOMES that it is. */
+inline_always enum outcome parse_network(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
-	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth));
+	__be16 *ether_type = packet_at(packet, 2 * ETH_ALEN, sizeof(*ether_type));
 	int bad;
 
-	if (!eth)
+	if (!ether_type)
 		return PASS_MALFORMED;
-	flow->l3 = sizeof(*eth);
-	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+	flow->l3 = sizeof(struct ethhdr);
+	if (likely(*ether_type == bpf_htons(ETH_P_IP))) {
 		bad = parse_ipv4(packet);
-	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+	} else if (*ether_type == bpf_htons(ETH_P_IPV6)) {
 		bad = parse_ipv6(packet);
 	} else {
 		/* The kernel takes the tag off and shows the packet again on the VLAN's own interface. */
-		if (eth->h_proto == bpf_htons(ETH_P_8021Q) || eth->h_proto == bpf_htons(ETH_P_8021AD))
+		if (*ether_type == bpf_htons(ETH_P_8021Q) || *ether_type == bpf_htons(ETH_P_8021AD))
 			return PASS_VLAN;
 		return PASS_NOT_IP;
 	}
-	if (bad || !is_whole(packet) || parse_transport(packet))
-		return PASS_MALFORMED;
-	return OUTCOMES;
+	return bad || !is_whole(packet) ? PASS_MALFORMED : OUTCOMES;
 }
 
 /* Leaves by an interface, as it is. */
 inline_always void packet_redirect(struct packet *packet, __u32 ifindex)
 {
-	packet->flow->verdict = bpf_redirect(ifindex, 0);
+	if (packet->hook == HOOK_XDP &&
+	    (__u32)(long)context_word(packet->ctx, struct xdp_md, ingress_ifindex) == ifindex)
+		packet->flow->verdict = XDP_TX;
+	else
+		packet->flow->verdict = bpf_redirect(ifindex, 0);
 }
 
 /* Leaves by an interface; the kernel finds the neighbour's address, or asks for it and waits. */

@@ -35,9 +35,8 @@ struct choice {
 __attribute__((noinline)) __u32 schedule(struct flow *flow, __u32 slot)
 {
 	struct service *service = service_get(slot);
-	struct settings *setting = settings_get();
 
-	if (!service || !flow || !setting)
+	if (!service || !flow)
 		return 0;
 	switch (service->scheduler) {
 	case SCHED_RR: return rr_schedule(service);
@@ -45,7 +44,7 @@ __attribute__((noinline)) __u32 schedule(struct flow *flow, __u32 slot)
 	case SCHED_LC: return lc_schedule(service);
 	case SCHED_WLC: return wlc_schedule(service);
 	case SCHED_LBLC: return lblc_schedule(service, slot, flow);
-	case SCHED_LBLCR: return lblcr_schedule(service, slot, flow, setting->second);
+	case SCHED_LBLCR: return lblcr_schedule(service, slot, flow, settings.second);
 	case SCHED_DH: return dh_schedule(service, slot, flow);
 	case SCHED_SH: return sh_schedule(service, slot, flow);
 	case SCHED_MH: return mh_schedule(service, slot, flow);
@@ -135,9 +134,9 @@ __attribute__((noinline)) __u32 schedule_consistently(struct flow *flow, __u32 s
 	return rendezvous.best;
 }
 
-inline_always int table_is_pressed(struct settings *setting, __u32 now)
+inline_always int table_is_pressed(__u32 now)
 {
-	return setting->table_pressed && tick_before(now, setting->table_pressed + 60 * setting->second);
+	return settings.table_pressed && tick_before(now, settings.table_pressed + 60 * settings.second);
 }
 
 /* What an entry has from its place in the table. */
@@ -164,7 +163,7 @@ inline_always __u32 connection_place(struct place *place, __u64 hash, const stru
 }
 
 /* A template for clients of this network, claimed and published: its number + 1, or 0. */
-inline_always __u32 template_new(struct connection *template, struct settings *setting, __u32 now)
+inline_always __u32 template_new(struct connection *template, __u32 now)
 {
 	__u64 hash = hash_client(&template->client, 0, template->protocol);
 	struct place place = {.tag = tag_of_hash(hash)};
@@ -189,21 +188,19 @@ inline_always __u32 template_new(struct connection *template, struct settings *s
 	return number;
 }
 
-inline_always int template_is_valid(const struct connection *template, const struct destination *destination,
-				    struct settings *setting)
+inline_always int template_is_valid(const struct connection *template, const struct destination *destination)
 {
 	if (!destination || !(destination->flags & DEST_AVAILABLE))
 		return 0;
-	return !setting->expire_quiescent_template || destination->weight > 0;
+	return !settings.expire_quiescent_template || destination->weight > 0;
 }
 
 /* The live template like this one in one of its sets: its number + 1, or 0. One whose destination went is put aside. */
 __attribute__((noinline)) __u32 template_in_set(struct connection *like, __u32 set_number, __u32 tag, __u32 now)
 {
 	struct connection_set *set = set_get(set_number);
-	struct settings *setting = settings_get();
 
-	if (!like || !set || !setting)
+	if (!like || !set)
 		return 0;
 	for (__u32 i = 0; i < WAYS; i++) {
 		__u32 way = (tag + i) % WAYS;
@@ -216,7 +213,7 @@ __attribute__((noinline)) __u32 template_in_set(struct connection *like, __u32 s
 			continue;
 		if (connection_expired(entry, now) && !entry->control)
 			continue;
-		if (template_is_valid(entry, destination_get(entry->destination), setting))
+		if (template_is_valid(entry, destination_get(entry->destination)))
 			return set_number * WAYS + way + 1;
 		entry->flags |= CONN_INVALID;
 	}
@@ -238,7 +235,7 @@ inline_always __u32 template_find(struct connection *like, __u32 now)
 /* Persistence (ip_vs_sched_persist): the client's network has a template; it decides, or the scheduler does and a new
  * template remembers. Gives the destination's slot and the template's number. */
 inline_always __u32 schedule_persistently(struct service *service, __u32 slot, struct flow *flow,
-					  struct settings *setting, __u32 *template_number, __u32 *outcome)
+					  __u32 *template_number, __u32 *outcome)
 {
 	struct desk *desk = desk_get();
 	struct connection *entry, *like;
@@ -278,7 +275,7 @@ inline_always __u32 schedule_persistently(struct service *service, __u32 slot, s
 	like->rport = flow->dport == service->port ? destination->port : 0;
 	like->timeout = service->timeout;
 	like->expires = flow->now + service->timeout;
-	*template_number = template_new(like, setting, flow->now);
+	*template_number = template_new(like, flow->now);
 	if (!*template_number)
 		*outcome = DROP_NO_ENTRY;
 	return *template_number ? like->destination : 0;
@@ -291,23 +288,21 @@ inline_always int reply_remember(struct connection *connection, struct destinati
 /* A place for the flow's connection, if need be that of a half-open one: number + 1, or 0 where the table is full. */
 __attribute__((noinline)) __u32 claim_place(struct flow *flow, struct place *place)
 {
-	struct settings *setting = settings_get();
 	__u32 number;
 	__u64 hash;
 
-	if (!flow || !place || !setting)
+	if (!flow || !place)
 		return 0;
 	hash = hash_client(&flow->saddr, flow->sport, flow->protocol);
 	number = connection_place(place, hash, &flow->daddr, flow->dport, flow->now);
 	if (unlikely(!number)) {
-		setting->table_pressed = flow->now ?: 1;
+		settings.table_pressed = flow->now ?: 1;
 		place->tag = tag_of_hash(hash);
 		place->flags = CONN_HASHED;
 		number = connection_claim(set_of_hash(hash), place->tag, flow->now, 1);
 	}
 	/* The table was full: this may be in the middle of a flow that found no room for an entry then. */
-	if (unlikely(table_is_pressed(setting, flow->now)) &&
-	    (flow->protocol == PROTO_UDP || !(flow->flags & FLOW_OPENS)))
+	if (unlikely(table_is_pressed(flow->now)) && (flow->protocol == PROTO_UDP || !(flow->flags & FLOW_OPENS)))
 		place->flags |= CONN_HASHED;
 	return number;
 }
@@ -317,12 +312,11 @@ __attribute__((noinline)) __u32 claim_place(struct flow *flow, struct place *pla
 __attribute__((noinline)) int connection_enter(struct flow *flow, struct choice *choice, struct place *place,
 					       __u32 template)
 {
-	struct settings *setting = settings_get();
 	struct destination *destination;
 	struct connection *entry;
 	__u32 number;
 
-	if (!flow || !choice || !place || !setting)
+	if (!flow || !choice || !place)
 		return DROP_ERROR;
 	destination = destination_get(choice->destination);
 	number = choice->number;
@@ -344,7 +338,7 @@ __attribute__((noinline)) int connection_enter(struct flow *flow, struct choice 
 	entry->method = choice->method;
 	entry->lport = 0;
 	entry->timeout = 0;
-	entry->expires = flow->now + 2 * setting->second;
+	entry->expires = flow->now + 2 * settings.second;
 	if (choice->method == METHOD_FULLNAT && fullnat_bind(entry, destination, flow, number))
 		return DROP_NO_PORT;
 	if (entry->flags >= CONN_AWAY) {
@@ -382,8 +376,7 @@ inline_always __u32 pick(struct service *service, __u32 slot, struct flow *flow,
 
 /* The place first and then the destination, since where there is no place only a consistent hash will do: this packet,
  * and every other of its flow, goes where it says. */
-inline_always __u32 connect_to(struct flow *flow, __u32 slot, struct service *service, struct settings *setting,
-			       struct choice *choice)
+inline_always __u32 connect_to(struct flow *flow, __u32 slot, struct service *service, struct choice *choice)
 {
 	int one_packet = service->flags & SERVICE_ONE_PACKET && flow->protocol == PROTO_UDP;
 	__u32 template = 0, outcome = REFUSE_NO_DESTINATION;
@@ -394,7 +387,7 @@ inline_always __u32 connect_to(struct flow *flow, __u32 slot, struct service *se
 		choice->number = claim_place(flow, &place);
 	if (service->flags & SERVICE_PERSISTENT) {
 		place.flags &= ~CONN_HASHED;
-		choice->destination = schedule_persistently(service, slot, flow, setting, &template, &outcome);
+		choice->destination = schedule_persistently(service, slot, flow, &template, &outcome);
 	} else {
 		choice->destination = pick(service, slot, flow, place.flags & CONN_HASHED);
 	}
@@ -427,12 +420,11 @@ inline_always void leave_place(struct choice *choice)
 __attribute__((noinline)) int connection_new(struct flow *flow, __u32 slot, struct choice *choice)
 {
 	struct service *service = service_get(slot);
-	struct settings *setting = settings_get();
 
-	if (!flow || !choice || !service || !setting)
+	if (!flow || !choice || !service)
 		return 0;
-	choice->outcome = connect_to(flow, slot, service, setting, choice);
-	if (choice->outcome == REFUSE_NO_DESTINATION && service->fwmark && setting->cache_bypass)
+	choice->outcome = connect_to(flow, slot, service, choice);
+	if (choice->outcome == REFUSE_NO_DESTINATION && service->fwmark && settings.cache_bypass)
 		choice->outcome = PASS_BYPASS;
 	if (choice->outcome) {
 		leave_place(choice);

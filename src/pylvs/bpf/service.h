@@ -18,10 +18,9 @@ inline_always __u32 filter_bit(const struct addr *addr, enum filter_kind kind)
 /* Whether the address can be a VIP (or a NAT server): one load instead of a lookup for all that is not for us. */
 inline_always int filter_has(const struct addr *addr, enum filter_kind kind)
 {
-	__u32 zero = 0, bit = filter_bit(addr, kind) % FILTER_BITS;
-	struct filter *bits = bpf_map_lookup_elem(&filter, &zero);
+	__u32 bit = filter_bit(addr, kind) % FILTER_BITS;
 
-	return bits && bits->word[bit / 64] >> (bit % 64) & 1;
+	return filter.word[bit / 64] >> (bit % 64) & 1;
 }
 
 struct marking {
@@ -50,9 +49,9 @@ static long marking_visit(__u32 index, void *context)
 }
 
 /* The packet's firewall mark: netfilter's if it has one (TC only: XDP comes before netfilter), else that of our rules. */
-inline_always __u32 mark_of(struct flow *flow, struct settings *setting)
+inline_always __u32 mark_of(struct flow *flow)
 {
-	__u32 rules = setting->mark_rules;
+	__u32 rules = settings.mark_rules;
 	struct marking marking = {.flow = flow, .mark = flow->mark, .first = rules >> 16};
 
 	if (!marking.mark && rules)
@@ -63,15 +62,14 @@ inline_always __u32 mark_of(struct flow *flow, struct settings *setting)
 /* Slot of the service, 0 if none: by firewall mark, by address and port, by address and port zero. */
 __attribute__((noinline)) __u32 service_find(struct flow *flow)
 {
-	struct settings *setting = settings_get();
 	struct service_key key = {};
 	__u32 *slot;
 
-	if (!flow || !setting)
+	if (!flow)
 		return 0;
 	key.family = flow->family;
-	if (setting->fwmark_services) {
-		key.fwmark = mark_of(flow, setting);
+	if (settings.fwmark_services) {
+		key.fwmark = mark_of(flow);
 		slot = key.fwmark ? bpf_map_lookup_elem(&services, &key) : 0;
 		if (slot)
 			return *slot;
@@ -81,7 +79,7 @@ __attribute__((noinline)) __u32 service_find(struct flow *flow)
 	key.port = flow->dport;
 	key.protocol = flow->protocol;
 	slot = bpf_map_lookup_elem(&services, &key);
-	if (slot || !setting->port_zero_services)
+	if (slot || !settings.port_zero_services)
 		return slot ? *slot : 0;
 	key.port = 0;
 	slot = bpf_map_lookup_elem(&services, &key);

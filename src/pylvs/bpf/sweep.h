@@ -94,32 +94,29 @@ static long estimate_visit(__u32 index, void *context)
 }
 
 /* A slice of the records; a round over all of them every two seconds. */
-inline_always void estimate_slice(struct clock *clock, struct settings *setting, __u32 now)
+inline_always void estimate_slice(struct clock *clock, __u32 now)
 {
-	__u32 slice = setting->next_record / SLICES + 1, left;
+	__u32 slice = settings.next_record / SLICES + 1, left;
 	struct estimating estimating = {.clock = clock};
 
-	if (clock->next_record >= setting->next_record) {
-		if (tick_before(now, clock->last_estimate + ESTIMATE_SECONDS * setting->second))
+	if (clock->next_record >= settings.next_record) {
+		if (tick_before(now, clock->last_estimate + ESTIMATE_SECONDS * settings.second))
 			return;
 		clock->last_estimate = now;
 		clock->next_record = 0;
 	}
-	left = setting->next_record - clock->next_record;
+	left = settings.next_record - clock->next_record;
 	bpf_loop(left < slice ? left : slice, estimate_visit, &estimating, 0);
 }
 
 static int tick(void *map, int *key, struct clock *clock)
 {
-	struct settings *setting = settings_get();
 	struct sweep sweep = {.set = clock->next_set, .now = now_ticks()};
 
-	if (!setting)
-		return 0;
-	sweep.second = setting->second;
+	sweep.second = settings.second;
 	bpf_loop(sets / SLICES + 1, sweep_visit, &sweep, 0);
 	clock->next_set = sweep.set;
-	estimate_slice(clock, setting, sweep.now);
+	estimate_slice(clock, sweep.now);
 	bpf_timer_start(&clock->timer, SLICE_NS, 0);
 	return 0;
 }

@@ -161,7 +161,7 @@ class Instance:
 
     def pin_path(self, kind: str, name: str) -> str:
         """Where the map, program or link (`kind` of KINDS) is pinned."""
-        return f"{self.folder}/{self._stage}/{kind}/{name.lstrip('.')}"
+        return f"{self.folder}/{self._stage}/{kind}/{name.rpartition('.')[2]}"
 
     def map(self, name: str) -> Map:
         """A pinned map, opened once and kept."""

@@ -235,8 +235,8 @@ inline_always enum outcome tun_forward(struct packet *packet, struct destination
 		return DROP_ERROR;
 	if (has_sum && packet->flow->family == 6)
 		sum += checksum_delta(bpf_htons(packet->flow->ttl), bpf_htons(packet->flow->ttl - 1));
-	cut = packet->flow->family == 4 && destination->family == 4 && packet->flow->length > packet->flow->mtu &&
-	      wire_length(packet) > packet->flow->mtu;
+	cut = packet->hook == HOOK_TC && packet->flow->family == 4 && destination->family == 4 &&
+	      packet->flow->length > packet->flow->mtu && wire_length(packet) > packet->flow->mtu;
 	packet->flow->ttl += cut; /* the kernel takes one off again */
 	if (make_room(packet, destination, tunnel_overhead(destination)) ||
 	    write_outer(packet, destination, has_sum ? &sum : 0))
