@@ -20,9 +20,14 @@ inline_always __u64 checksum_delta(__be16 old, __be16 new)
 	return (__u16)~old + (__u64) new;
 }
 
+/* The same for addresses, both of one family. */
 inline_always __u64 checksum_delta_addr(const struct addr *old, const struct addr *new)
 {
-	__u64 sum = (__u32) ~(__u32)old->low + (__u64)(__u32) ~(__u32)(old->low >> 32);
+	__u64 sum;
+
+	if (likely(addr_is_v4(old)))
+		return (__u32)~addr_v4(old) + (__u64)addr_v4(new);
+	sum = (__u32) ~(__u32)old->low + (__u64)(__u32) ~(__u32)(old->low >> 32);
 
 	sum += (__u32) ~(__u32)old->high + (__u64)(__u32) ~(__u32)(old->high >> 32);
 	return sum + (__u32) new->low + (new->low >> 32) + (__u32) new->high + (new->high >> 32);

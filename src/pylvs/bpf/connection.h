@@ -189,10 +189,11 @@ inline_always int connection_end(struct connection *connection, __u32 now, __u32
 
 inline_always int is_client_of(const struct connection *connection, const struct flow *flow)
 {
-	return connection->client.low == flow->saddr.low && connection->cport == flow->sport &&
-	       connection->vport == flow->dport && connection->virtual.low == flow->daddr.low &&
-	       connection->client.high == flow->saddr.high && connection->virtual.high == flow->daddr.high &&
-	       connection->protocol == flow->protocol && !(connection->flags & CONN_TEMPLATE);
+	return connection->client.low == flow->saddr.low &&
+	       *(const __u32 *)&connection->cport == *(const __u32 *)&flow->sport && /* and vport, dport */
+	       connection->virtual.low == flow->daddr.low && connection->client.high == flow->saddr.high &&
+	       connection->virtual.high == flow->daddr.high && connection->protocol == flow->protocol &&
+	       !(connection->flags & CONN_TEMPLATE);
 }
 
 inline_always int is_server_of(const struct connection *connection, const struct flow *flow)
@@ -221,6 +222,8 @@ inline_always __u32 find_in_set(struct flow *flow, int reply, __u32 set_number, 
 
 		if (connection->tag != tag)
 			continue;
+		/* Else clang reads all of the flow before the loop, and computes the entry's address for each field. */
+		asm volatile("" : "+r"(connection) : : "memory");
 		if (!(reply ? is_server_of(connection, flow) : is_client_of(connection, flow)))
 			continue;
 		if (connection_expired(connection, flow->now))

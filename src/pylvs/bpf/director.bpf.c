@@ -64,8 +64,8 @@ inline_always enum outcome admit(struct packet *packet, struct destination *dest
 	return OUTCOMES;
 }
 
-/* All methods but DR; functions of their own for the verifier's sake, which would otherwise try them after each of the many
- * ways that lead here. */
+/* All methods but DR and, at XDP, NAT; functions of their own for the verifier's sake, which would otherwise try them after
+ * each of the many ways that lead here. */
 inline_always enum outcome forward_by(struct packet *packet, struct choice *choice, enum hop hop)
 {
 	struct destination *destination = destination_get(choice->destination);
@@ -117,7 +117,9 @@ inline_always enum outcome forward(struct packet *packet, struct choice *choice,
 	} else {
 		if (unlikely(!settings.pmtu_disc) && choice->method == METHOD_TUN && packet->flow->family == 4)
 			packet->flow->flags &= ~FLOW_DF; /* the outer header's, by which the packet may be cut */
-		if (packet->hook == HOOK_XDP)
+		if (packet->hook == HOOK_XDP && choice->method == METHOD_NAT)
+			outcome = nat_forward(packet, destination, choice->rport, hop);
+		else if (packet->hook == HOOK_XDP)
 			outcome = forward_xdp(packet->ctx, packet->flow, choice, hop);
 		else
 			outcome = forward_tc(packet->ctx, packet->flow, choice, hop);
@@ -309,8 +311,7 @@ inline_always enum outcome direct_reply(struct packet *packet)
 		connection = number ? connection_get(number - 1) : 0;
 		return connection ? return_error(packet, connection, desk) : PASS_NOT_OURS;
 	}
-	number = connection_lookup(packet->flow, 1);
-	connection = number ? connection_get(number - 1) : 0;
+	number = connection_find(packet->flow, 1, &connection);
 	if (!connection)
 		number = reply_find(packet->flow, &connection);
 	return number && connection ? reply(packet, number, connection) : PASS_NOT_OURS;

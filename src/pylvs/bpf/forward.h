@@ -138,7 +138,10 @@ inline_always int route_read(struct route *cached, const struct addr *to, struct
 {
 	__u32 sequence = *(volatile __u32 *)&cached->sequence;
 
-	*copy = *cached;
+	copy->address = cached->address;
+	copy->checked = cached->checked;
+	copy->ifindex = cached->ifindex;
+	__builtin_memcpy(copy->neighbour, cached->neighbour, 2 * ETH_ALEN); /* and our own */
 	return !(sequence & 1) && sequence == *(volatile __u32 *)&cached->sequence && copy->ifindex &&
 	       addr_equal(&copy->address, to);
 }
