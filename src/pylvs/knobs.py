@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _INT_MAX = 2**31 - 1
+KERNEL, OWN = "net.ipv4.vs.", "pylvs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Knob:
     least: int
     most: int
     meaning: str
+    prefix: str = KERNEL
 
     @property
     def fields(self) -> int:
@@ -86,4 +88,7 @@ KNOBS = (
     Knob("sync_threshold", (3, 50), 0, _INT_MAX, "synchronize after so many packets, then every so many"),
     _number("sync_version", 1, "version of the synchronization protocol", most=1),
 )
-BY_NAME = {knob.name: knob for knob in KNOBS}
+OWN_KNOBS = (
+    Knob("clamp_mss", (0,), 0, 1, "let SYNs announce no larger segments than fit into the destination's tunnel", OWN),
+)
+BY_NAME = {knob.name: knob for knob in KNOBS + OWN_KNOBS}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`pylvs set` and `pylvs get`: the knobs of `net.ipv4.vs.*`, by the kernel's names."""
+"""`pylvs set` and `pylvs get`: the knobs of `net.ipv4.vs.*`, by the kernel's names, and our own."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import json
 
 from pylvs.director import Director
 from pylvs.errors import PylvsError
-from pylvs.knobs import BY_NAME, KNOBS, Knob
+from pylvs.knobs import BY_NAME, KERNEL, KNOBS, OWN, OWN_KNOBS, Knob
 
-PREFIX = "net.ipv4.vs."
 # What the data plane has a setting for, by the same name.
 IMPLEMENTED = (
     "cache_bypass",
+    "clamp_mss",
     "conn_reuse_mode",
     "expire_nodest_conn",
     "expire_quiescent_template",
@@ -46,7 +46,7 @@ class NotTunable(PylvsError):
 
 
 def _knob(name: str) -> Knob:
-    short = name.removeprefix(PREFIX)
+    short = name.removeprefix(KERNEL).removeprefix(OWN)
     if short not in BY_NAME:
         raise NotTunable(f"no knob '{name}'; type: pylvs get")
     return BY_NAME[short]
@@ -88,9 +88,9 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="as data")
     parser.add_argument("name", nargs="*")
     options = parser.parse_args(argv[1:])
-    knobs = [_knob(name) for name in options.name] or list(KNOBS)
+    knobs = [_knob(name) for name in options.name] or [*KNOBS, *OWN_KNOBS]
     with Director() as director:
         values = {knob.name: value_of(director, knob) for knob in knobs}
-    lines = (f"{PREFIX}{name} = {value}" for name, value in values.items())
+    lines = (f"{BY_NAME[name].prefix}{name} = {value}" for name, value in values.items())
     print(json.dumps(values, indent=2) if options.json else "\n".join(lines))
     return 0

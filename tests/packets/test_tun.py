@@ -14,13 +14,14 @@ from tests.packets.cast import (
     CLIENT,
     TUN_VIP,
     TUN_VIP6,
+    TCP,
     UDP,
     Packet,
     sent_by,
     sent_to,
 )
 from tests.packets.plane import Plane
-from tests.packets.rows import Row, Step, aged, each, ip, play, tcp, udp
+from tests.packets.rows import Row, Step, aged, each, ip, payload, play, tcp, udp
 
 ONE = ("-A -t TUN_VIP:80 -s rr", "-a -t TUN_VIP:80 -r BACK_1 -i")
 ONE_6 = ("-A -t TUN_VIP_6:80 -s rr", "-a -t TUN_VIP_6:80 -r BACK_1_6:80 -i")
@@ -154,15 +155,29 @@ ROWS = [
     Row("GRE in IPv6 with a checksum", GRE_6_SUM, [wrapped(request6(SYN), outer6(), gre(IPV6_INSIDE, True))]),
     Row("GRE: IPv6 in IPv4", GRE_6_IN_4, [wrapped(request6(SYN), outer(), gre(IPV6_INSIDE, False))]),
     Row(
-        "GRE with a checksum that pylvs cannot know without reading the packet: UDP without one",
+        "GRE with a checksum round UDP without one: the packet is read",
         (DNS[0], f"{DNS[1]} --tun-type gre --tun-csum"),
-        [Step(sent_by(CLIENT, request(udp(20000, 53, chksum=0))), "DROP_ERROR")],
-        hooks=["tc"],
+        [wrapped(request(udp(20000, 53, size, chksum=0)), outer(), gre(IPV4_INSIDE, True)) for size in (5, 484, 1401)],
     ),
     Row(
-        "GUE with a checksum that would have to be computed: there is none",
+        "GUE with a checksum round UDP without one: the packet is read",
         DNS_GUE_SUM,
-        [wrapped(request(udp(20000, 53, chksum=0)), outer(), gue(IPV4_INSIDE, False), free=["sport"])],
+        [wrapped(request(udp(20000, 53, 33, chksum=0)), outer(), gue(IPV4_INSIDE, True), free=["sport"])],
+    ),
+    Row(
+        "GRE with a checksum round fragments",
+        GRE_SUM,
+        [
+            wrapped(
+                request(tcp(20000, 80, "S", 508), flags="MF"), outer(id=0, flags=0), gre(IPV4_INSIDE, True), free=["id"]
+            ),
+            wrapped(
+                request(payload(33), flags=0, frag=66, proto=6),
+                outer(id=0, flags=0),
+                gre(IPV4_INSIDE, True),
+                free=["id"],
+            ),
+        ],
     ),
 ]
 
@@ -171,3 +186,74 @@ ROWS = [
 def test_tunnels(plane: Plane, row: Row, hook: str) -> None:
     """The outer headers are right to the byte, the inner packet is the client's."""
     play(plane, row, hook)
+
+
+def syn(*options: tuple[str, Any]) -> Packet:
+    return TCP(sport=20000, dport=80, flags="S", seq=1000, options=list(options))
+
+
+MSS, SACK, NOTHING, END = ("MSS", 1460), ("SAckOK", b""), ("NOP", None), ("EOL", None)
+BROKEN = Raw(b"\x05\x01\x02\x04\x05\xb4\x00\x00")  # an option of one byte, which must be two at least
+
+
+def broken() -> Packet:
+    """A SYN whose options cannot be read as far as the MSS."""
+    return TCP(sport=20000, dport=80, flags="S", seq=1000, dataofs=7) / BROKEN
+
+
+def clamped(make: Any, sends: Packet, arrives: Packet, outside: Packet, between: Packet | None = None) -> Step:
+    inside = Raw(bytes(aged(make(arrives))))
+    whole = outside / between / inside if between is not None else outside / inside
+    free = ["sport"] if between is not None else []
+    return Step(sent_by(CLIENT, make(sends)), "FORWARD_TUN", sent_to(BACK_1, whole), free=free)
+
+
+SMALL, LARGER = ("MSS", 1200), ("MSS", 9000)
+ON = {"clamp_mss": 1}
+CLAMPS = [
+    Row("off: as it came", ONE, [ipip(request(syn(MSS)))]),
+    Row("IPIP", ONE, [clamped(request, syn(MSS, SACK), syn(("MSS", 1440), SACK), outer(proto=IPV4_INSIDE))], knobs=ON),
+    Row(
+        "an odd place among the options",
+        ONE,
+        [
+            clamped(
+                request,
+                syn(NOTHING, LARGER, NOTHING, SACK, NOTHING),
+                syn(NOTHING, ("MSS", 1440), NOTHING, SACK, NOTHING),
+                outer(proto=IPV4_INSIDE),
+            )
+        ],
+        knobs=ON,
+    ),
+    Row(
+        "GUE with a checksum",
+        GUE_SUM,
+        [clamped(request, syn(MSS), syn(("MSS", 1428)), outer(), gue(IPV4_INSIDE, True))],
+        knobs=ON,
+    ),
+    Row("IPv6", ONE_6, [clamped(request6, syn(MSS), syn(("MSS", 1400)), outer6(nh=IPV6_INSIDE))], knobs=ON),
+    Row("small enough", ONE, [ipip(request(syn(SMALL, SACK)))], knobs=ON),
+    Row("none", ONE, [ipip(request(syn(SACK, END)))], knobs=ON),
+    Row("no options", ONE, [ipip(request(syn()))], knobs=ON),
+    Row("behind the end of the options", ONE, [ipip(request(syn(END, MSS)))], knobs=ON),
+    Row("options that cannot be read", ONE, [ipip(request(broken()))], knobs=ON),
+]
+
+
+@each(CLAMPS)
+def test_clamped_mss(plane: Plane, row: Row, hook: str) -> None:
+    """`pylvs set clamp_mss=1`: the SYN announces no more than fits into the tunnel."""
+    play(plane, row, hook)
+
+
+def test_gue_spreads_flows(plane: Plane) -> None:
+    """Each flow has its own source port outside, for the network's sake, and keeps it."""
+    for line in GUE:
+        plane.adm(line)
+    ports = []
+    for client_port in (20000, 20001, 20002, 20003, 20000):
+        frame = plane.run("tc", bytes(sent_by(CLIENT, request(tcp(client_port, 80, "S"))))).frame
+        ports.append(int.from_bytes(frame[34:36], "big"))
+    assert len(set(ports)) > 2
+    assert ports[0] == ports[-1]

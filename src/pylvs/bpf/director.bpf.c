@@ -47,7 +47,7 @@ inline_always __u32 mtu_towards(const struct destination *destination, __u8 meth
 {
 	if (!destination->mtu)
 		return 65535;
-	return method == METHOD_TUN ? destination->mtu - tunnel_overhead(destination) : destination->mtu;
+	return method == METHOD_TUN ? tunnel_mtu(destination) : destination->mtu;
 }
 
 /* Whether the packet may go on to this destination: refusals that do not depend on the method. OUTCOMES: it may.

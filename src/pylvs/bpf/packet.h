@@ -48,8 +48,6 @@ struct flow {
 	__u8 ttl;
 	__u8 tos;
 	__u8 inner_l3; /* ICMP error: offset of the quoted header from l4 */
-	__u32 set;     /* of the connection table */
-	__u32 tag;
 	__u32 mtu;     /* with REFUSE_TOO_BIG: what would have fitted */
 	__s32 verdict; /* where the packet was sent, if it was */
 };
@@ -65,6 +63,8 @@ struct translation {
 	struct addr new;
 };
 
+enum { PIECE = 512 };
+
 /* Room for what the slower ways need and the stack has not: the verifier allows 512 bytes for all calls together. */
 struct desk {
 	struct flow quoted;
@@ -78,6 +78,7 @@ struct desk {
 	struct connection template;
 	struct cached cached;
 	struct cached_key cached_key;
+	__u8 piece[PIECE + 8]; /* of a packet that has to be read; what is behind is zero */
 };
 
 struct {
@@ -432,6 +433,14 @@ inline_always enum outcome parse_network(struct packet *packet)
 		return PASS_NOT_IP;
 	}
 	return bad || !is_whole(packet) ? PASS_MALFORMED : OUTCOMES;
+}
+
+/* Bytes of the packet, however it lies in memory. */
+inline_always long load_bytes(struct packet *packet, __u32 offset, void *to, __u32 size)
+{
+	if (packet->hook == HOOK_XDP)
+		return bpf_xdp_load_bytes(packet->ctx, offset, to, size);
+	return bpf_skb_load_bytes(packet->ctx, offset, to, size);
 }
 
 /* Leaves by an interface, as it is. */

@@ -4,7 +4,7 @@
 #ifndef PYLVS_FORWARDERS_TUN_H
 #define PYLVS_FORWARDERS_TUN_H
 
-#include "../forward.h"
+#include "mss.h"
 
 struct gue_header {
 	__u8 version_and_length;
@@ -35,6 +35,25 @@ inline_always __u32 tunnel_header(const struct destination *destination)
 inline_always __u32 tunnel_overhead(const struct destination *destination)
 {
 	return (destination->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) + tunnel_header(destination);
+}
+
+/* The largest IP packet that fits into the tunnel; 0: not known. */
+inline_always __u32 tunnel_mtu(const struct destination *destination)
+{
+	return destination->mtu ? destination->mtu - tunnel_overhead(destination) : 0;
+}
+
+inline_always int wants_clamp(const struct flow *flow, const struct destination *destination)
+{
+	return flow->protocol == PROTO_TCP && flow->flags & FLOW_SYN && flow->fragment == FRAGMENT_NONE &&
+	       destination->mtu;
+}
+
+/* Segments of this size, with the headers that every packet of the connection has, fit into the tunnel. */
+inline_always __u32 tunnel_mss(const struct flow *flow, const struct destination *destination)
+{
+	return tunnel_mtu(destination) - (flow->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) -
+	       sizeof(struct tcphdr);
 }
 
 inline_always long make_room(struct packet *packet, struct destination *destination, __u32 room)
@@ -99,12 +118,64 @@ inline_always int inner_sum(struct packet *packet, __u64 *sum)
 	return 0;
 }
 
+struct summing {
+	void *ctx;
+	__u32 offset;
+	__u32 left;
+	__u64 sum;
+	__u64 failed;
+};
+
+inline_always long sum_piece(struct summing *summing, enum hook hook)
+{
+	struct packet packet = {.ctx = summing->ctx, .hook = hook};
+	__u32 size = summing->left < PIECE ? summing->left : PIECE;
+	struct desk *desk = desk_get();
+
+	if (!size || !desk)
+		return 1;
+	if (size < PIECE)
+		__builtin_memset(desk->piece, 0, PIECE); /* an odd number of bytes is summed with zeros behind it */
+	size = bounded(size - 1, PIECE - 1) + 1;
+	if (load_bytes(&packet, summing->offset, desk->piece, size)) {
+		summing->failed = 1;
+		return 1;
+	}
+	summing->sum += (__u32)bpf_csum_diff(0, 0, (void *)desk->piece, (size + 3) & ~3, 0);
+	summing->offset += size;
+	summing->left -= size;
+	return 0;
+}
+
+static long sum_piece_xdp(__u32 index, void *context)
+{
+	return sum_piece(context, HOOK_XDP);
+}
+
+static long sum_piece_tc(__u32 index, void *context)
+{
+	return sum_piece(context, HOOK_TC);
+}
+
+/* The sum over the inner packet as it is now, by reading it: fragments, SCTP, and UDP that has no checksum. */
+inline_always int sum_all(struct packet *packet, __u64 *sum)
+{
+	struct summing summing = {.ctx = packet->ctx, .offset = packet->flow->l3, .left = packet->flow->length};
+
+	if (packet->hook == HOOK_XDP)
+		bpf_loop(65536 / PIECE, sum_piece_xdp, &summing, 0);
+	else
+		bpf_loop(65536 / PIECE, sum_piece_tc, &summing, 0);
+	*sum = summing.sum;
+	return summing.failed || summing.left ? -1 : 0;
+}
+
 inline_always int write_gue(struct packet *packet, struct destination *destination, __u32 offset, __u32 length,
 			    __u8 inner, const __u64 *sum)
 {
 	struct udphdr *udp = packet_at(packet, offset, sizeof(*udp) + sizeof(struct gue_header));
 	struct gue_header *gue = (void *)(udp + 1);
-	__u32 hash = packet->flow->tag;
+	__u32 hash = hash_client(&packet->flow->saddr, packet->flow->sport, packet->flow->protocol) >> 32;
 	__u64 total;
 
 	if (!udp)
@@ -223,23 +294,31 @@ inline_always enum outcome send_in_fragments(struct packet *packet)
 	return FORWARD_TUN;
 }
 
+/* The sum over the inner packet, which has one hop less to live by now. */
+inline_always int sum_inside(struct packet *packet, __u64 *sum)
+{
+	if (inner_sum(packet, sum))
+		return sum_all(packet, sum);
+	return 0;
+}
+
 inline_always enum outcome tun_forward(struct packet *packet, struct destination *destination, enum hop hop)
 {
+	int wants_sum = destination->tunnel_flags & TUNNEL_CSUM && destination->tunnel != TUNNEL_IPIP, cut;
 	__u64 sum = 0;
-	int wants_sum = destination->tunnel_flags & TUNNEL_CSUM && destination->tunnel != TUNNEL_IPIP;
-	int has_sum = wants_sum && !inner_sum(packet, &sum), cut;
 
-	if (wants_sum && !has_sum && destination->tunnel == TUNNEL_GRE)
-		return DROP_ERROR; /* its header would have to be another one */
+	if (unlikely(settings.clamp_mss) && wants_clamp(packet->flow, destination) &&
+	    clamp_mss(packet, tunnel_mss(packet->flow, destination)))
+		return DROP_ERROR;
 	if (decrement_ttl(packet, packet->flow->l3))
 		return DROP_ERROR;
-	if (has_sum && packet->flow->family == 6)
-		sum += checksum_delta(bpf_htons(packet->flow->ttl), bpf_htons(packet->flow->ttl - 1));
+	if (wants_sum && sum_inside(packet, &sum))
+		return DROP_ERROR;
 	cut = packet->hook == HOOK_TC && packet->flow->family == 4 && destination->family == 4 &&
 	      packet->flow->length > packet->flow->mtu && wire_length(packet) > packet->flow->mtu;
 	packet->flow->ttl += cut; /* the kernel takes one off again */
 	if (make_room(packet, destination, tunnel_overhead(destination)) ||
-	    write_outer(packet, destination, has_sum ? &sum : 0))
+	    write_outer(packet, destination, wants_sum ? &sum : 0))
 		return DROP_ERROR;
 	if (cut)
 		return send_in_fragments(packet);

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* The maximum segment size that a SYN announces (RFC 9293, section 3.7.1), made so small that segments fit into a tunnel:
+ * for networks that lose the ICMP errors of path MTU discovery. */
+#ifndef PYLVS_FORWARDERS_MSS_H
+#define PYLVS_FORWARDERS_MSS_H
+
+#include "../forward.h"
+
+/* Options are 40 bytes at most; a power of two for the verifier. */
+enum { TCP_OPTIONS = 64 };
+
+enum { OPTION_END = 0, OPTION_NOTHING = 1, OPTION_MSS = 2, MSS_SIZE = 4 };
+
+struct option_walk {
+	const __u8 *options;
+	__u32 length;
+	__u32 at;
+	__u32 found; /* offset of the value, 0: none */
+};
+
+static long option_visit(__u32 index, void *context)
+{
+	struct option_walk *walk = context;
+	__u32 at = walk->at, size;
+
+	if (at + 1 >= walk->length)
+		return 1;
+	if (walk->options[bounded(at, TCP_OPTIONS - 1)] == OPTION_END)
+		return 1;
+	if (walk->options[bounded(at, TCP_OPTIONS - 1)] == OPTION_NOTHING) {
+		walk->at = at + 1;
+		return 0;
+	}
+	size = walk->options[bounded(at + 1, TCP_OPTIONS - 1)];
+	if (size < 2 || at + size > walk->length)
+		return 1;
+	if (walk->options[bounded(at, TCP_OPTIONS - 1)] == OPTION_MSS) {
+		walk->found = size == MSS_SIZE ? at + 2 : 0;
+		return 1;
+	}
+	walk->at = at + size;
+	return 0;
+}
+
+/* Offset of the MSS in the frame, 0 if the segment has none that can be read. */
+inline_always __u32 mss_find(struct packet *packet)
+{
+	struct flow *flow = packet->flow;
+	struct tcphdr *tcp = transport_at(packet, sizeof(*tcp));
+	struct desk *desk = desk_get();
+	struct option_walk walk = {};
+	__u32 length;
+
+	if (!tcp || !desk || tcp->doff <= 5)
+		return 0;
+	length = (tcp->doff - 5) * 4;
+	if (flow->l4 + sizeof(*tcp) + length > flow->l3 + flow->length)
+		return 0;
+	length = bounded(length, TCP_OPTIONS - 1);
+	if (!length || load_bytes(packet, flow->l4 + sizeof(*tcp), desk->piece, length))
+		return 0;
+	walk.options = desk->piece;
+	walk.length = length;
+	bpf_loop(TCP_OPTIONS, option_visit, &walk, 0);
+	return walk.found ? flow->l4 + sizeof(*tcp) + walk.found : 0;
+}
+
+/* Makes the MSS `most` bytes if it is more. A segment without one stays as it is. */
+inline_always int clamp_mss(struct packet *packet, __u32 most)
+{
+	__u32 offset = mss_find(packet), check_at = packet->flow->l4 + 16;
+	__be16 old, new = bpf_htons(most), *mss;
+	__u16 *check;
+
+	if (!offset)
+		return 0;
+	mss = packet_at(packet, offset, sizeof(*mss));
+	if (!mss)
+		return 0;
+	old = *mss;
+	if (bpf_ntohs(old) <= most)
+		return 0;
+	*mss = new;
+	if ((offset - packet->flow->l4) & 1) { /* it lies across two words of the sum */
+		old = old << 8 | old >> 8;
+		new = new << 8 | new >> 8;
+	}
+	if (packet->hook == HOOK_TC) /* the checksum may not be complete yet */
+		return bpf_l4_csum_replace(packet->ctx, check_at, old, new, sizeof(old));
+	check = packet_at(packet, check_at, sizeof(*check));
+	if (!check)
+		return -1;
+	*check = checksum_update(*check, checksum_delta(old, new));
+	return 0;
+}
+
+#endif
