@@ -113,9 +113,16 @@ SCTP_TABLE: TcpTable = {
 }  # fmt: skip
 
 
+def sctp_event(says: int) -> str:
+    """By the first chunk; but an ABORT behind a cookie counts."""
+    first, second = says & 255, says >> 8
+    behind_cookie = CHUNKS.get(first, "").startswith("cookie")
+    return CHUNKS.get(second if behind_cookie and CHUNKS.get(second) == "abort" else first, "data")
+
+
 @dataclass(frozen=True)
 class Packet:
-    """A packet of one client port: TCP's flags or SCTP's first chunk type are `says`."""
+    """A packet of one client port: `says` is TCP's flags, or SCTP's first chunk type and 256 times the second's."""
 
     port: int
     from_client: bool
@@ -201,7 +208,7 @@ class Model:
             return "UDP"
         direction = ("client" if packet.from_client else "server") if self.nat else "client only"
         if self.protocol == SCTP:
-            return SCTP_TABLE[direction][CHUNKS.get(packet.says, "data")].get(state, state)
+            return SCTP_TABLE[direction][sctp_event(packet.says)].get(state, state)
         event = tcp_event(packet.says)
         return TCP_TABLE[direction][event].get(state, state) if event else "CLOSE"
 

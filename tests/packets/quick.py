@@ -61,7 +61,12 @@ def seen(frame: bytes) -> Seen:
     return Seen(frame[5:6].hex(), src, dst, sport, dport)
 
 
-def sctp_frame(src: str, sport: int, dst: str, dport: int, chunk: int) -> bytes:
-    """An SCTP packet with one chunk of this type; its checksum is 0, which no director looks at."""
-    packet = struct.pack("!HHII", sport, dport, 1, 0) + bytes([chunk, 0, 0, 16]) + bytes(12)
+def sctp_frame(src: str, sport: int, dst: str, dport: int, chunks: int) -> bytes:
+    """An SCTP packet with a chunk of the type `chunks & 255` and, if there is more in it, one of type `chunks >> 8`.
+
+    The first is of 14 bytes and padded, its checksum is 0, which no director looks at.
+    """
+    packet = struct.pack("!HHII", sport, dport, 1, 0) + bytes([chunks & 255, 0, 0, 14]) + bytes(12)
+    if chunks >> 8:
+        packet += bytes([chunks >> 8, 0, 0, 4])
     return _frame(src, dst, 132, packet, None)

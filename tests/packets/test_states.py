@@ -21,12 +21,15 @@ PORTS = (20000, 20001, 20002)
 FLAGS = [sum(some) for n in range(4) for some in itertools.combinations((1, 2, 4, 16), n)]
 LIKELY = [2, 16, 17, 4, 20, 18]  # what real connections say
 CHUNK_TYPES = [*range(16), 64, 192]
+BUNDLES = [first | second << 8 for first in (10, 11, 3) for second in (3, 6, 9)]
 SLACK = 1.0  # seconds that the machine may take for a packet
 
 says = {
     TCP: st.one_of(st.sampled_from(LIKELY), st.sampled_from(FLAGS)),
     UDP: st.just(0),
-    SCTP: st.one_of(st.sampled_from([1, 2, 10, 11, 0, 7, 8, 14, 6]), st.sampled_from(CHUNK_TYPES)),
+    SCTP: st.one_of(
+        st.sampled_from([1, 2, 10, 11, 0, 7, 8, 14, 6]), st.sampled_from(CHUNK_TYPES), st.sampled_from(BUNDLES)
+    ),
 }
 
 

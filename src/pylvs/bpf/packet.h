@@ -232,6 +232,14 @@ inline_always int parse_tcp(struct packet *packet)
 	return 0;
 }
 
+/* Bytes of the packet, however it lies in memory. */
+inline_always long load_bytes(struct packet *packet, __u32 offset, void *to, __u32 size)
+{
+	if (packet->hook == HOOK_XDP)
+		return bpf_xdp_load_bytes(packet->ctx, offset, to, size);
+	return bpf_skb_load_bytes(packet->ctx, offset, to, size);
+}
+
 enum sctp_event {
 	SCTP_DATA,
 	SCTP_EVENT_INIT,
@@ -253,6 +261,20 @@ static const __u8 sctp_event_of_chunk[SCTP_CHUNKS] = {
 	SCTP_ABORT, SCTP_SHUTDOWN,   SCTP_SHUTDOWN_ACK,      SCTP_ERROR, SCTP_COOKIE_ECHO, SCTP_COOKIE_ACK,
 	SCTP_DATA,  SCTP_DATA,       SCTP_SHUTDOWN_COMPLETE, SCTP_DATA};
 
+enum { CHUNK_INIT = 1, CHUNK_ABORT = 6, CHUNK_COOKIE_ECHO = 10, CHUNK_COOKIE_ACK = 11, CHUNK_HEADER = 4 };
+
+/* An ABORT may follow a cookie in the same packet, and counts then (set_sctp_state of ip_vs_proto_sctp.c). */
+inline_always int sctp_aborts(struct packet *packet, __u32 length)
+{
+	struct flow *flow = packet->flow;
+	__u32 offset = flow->l4 + 12 + ((length + 3) & ~3U);
+	__u8 chunk = 0;
+
+	if (length < CHUNK_HEADER || offset + CHUNK_HEADER > flow->l3 + flow->length)
+		return 0;
+	return !load_bytes(packet, offset, &chunk, sizeof(chunk)) && chunk == CHUNK_ABORT;
+}
+
 inline_always int parse_sctp(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
@@ -263,8 +285,11 @@ inline_always int parse_sctp(struct packet *packet)
 	flow->sport = sctp->source;
 	flow->dport = sctp->dest;
 	flow->event = sctp->chunk < SCTP_CHUNKS ? sctp_event_of_chunk[sctp->chunk] : SCTP_DATA;
-	if (sctp->chunk == 1) /* INIT */
+	if (sctp->chunk == CHUNK_INIT)
 		flow->flags |= FLOW_SYN | FLOW_OPENS;
+	else if ((sctp->chunk == CHUNK_COOKIE_ECHO || sctp->chunk == CHUNK_COOKIE_ACK) &&
+		 sctp_aborts(packet, bpf_ntohs(sctp->chunk_length)))
+		flow->event = SCTP_ABORT;
 	return 0;
 }
 
@@ -433,14 +458,6 @@ inline_always enum outcome parse_network(struct packet *packet)
 		return PASS_NOT_IP;
 	}
 	return bad || !is_whole(packet) ? PASS_MALFORMED : OUTCOMES;
-}
-
-/* Bytes of the packet, however it lies in memory. */
-inline_always long load_bytes(struct packet *packet, __u32 offset, void *to, __u32 size)
-{
-	if (packet->hook == HOOK_XDP)
-		return bpf_xdp_load_bytes(packet->ctx, offset, to, size);
-	return bpf_skb_load_bytes(packet->ctx, offset, to, size);
 }
 
 /* Leaves by an interface, as it is. */
