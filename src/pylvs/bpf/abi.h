@@ -159,7 +159,8 @@ struct settings {
 	__u32 icmp_rate;  /* errors a second, 0: no limit */
 	__u32 next_local; /* allocator of `local_addresses`, used by Python only */
 	__u32 trashed;    /* how many destinations are in the trash, used by Python only */
-	__u32 spare[4];
+	__u32 trace;      /* tick until which packets are traced (trace.h), 0: they are not */
+	__u32 spare[3];
 	__u32 tcp_timeout[STATES]; /* by tcp_state */
 	__u32 udp_timeout[STATES];
 	__u32 sctp_timeout[STATES];
@@ -304,6 +305,77 @@ struct mark_rule {
 	__u8 spare[7];
 };
 
+/* `pylvs trace`: which packets it wants. Written by Python; masks of zero, ports and numbers of 0 match everything. */
+struct trace_filter {
+	struct addr client;
+	struct addr client_mask;
+	struct addr virtual;
+	struct addr virtual_mask;
+	struct addr real;
+	struct addr real_mask;
+	__be16 vport;
+	__be16 rport;
+	__u32 outcomes; /* a bit for each */
+	__u32 rate;     /* records a second and CPU */
+	__u32 protocol;
+};
+
+enum trace_flag {
+	TRACE_NEW = 1,       /* this packet opened the connection, or was scheduled without one */
+	TRACE_KNOWN = 2,     /* it belongs to a connection, which was looked up after the packet had its effect */
+	TRACE_REPLY = 4,     /* from a real server's side */
+	TRACE_PERSISTENT = 8 /* the connection has a template */
+};
+
+/* One packet, before and after. */
+enum trace_size { TRACE_SNAP = 256 };
+struct trace_record {
+	__u64 time; /* ns, as CLOCK_MONOTONIC has them */
+	struct addr client;
+	struct addr virtual;
+	struct addr real;
+	__be16 cport;
+	__be16 vport;
+	__be16 rport;
+	__u8 hook; /* 0 XDP, 1 TC */
+	__u8 outcome;
+	__u8 protocol;
+	__u8 family;
+	__u8 flags; /* of trace_flag */
+	__u8 method;
+	__u8 state;
+	__u8 event;
+	__u16 spare;
+	__u32 service; /* slots */
+	__u32 destination;
+	__u32 ifindex;   /* in */
+	__u32 out;       /* ifindex; 0: not known */
+	__u32 length;    /* bytes of the frame as it came, of which `before` has the first */
+	__u32 left;      /* bytes as it leaves */
+	struct addr hop; /* next hop, zero: not known */
+	__u8 before[TRACE_SNAP];
+	__u8 after[TRACE_SNAP];
+};
+
+/* `pylvs trace --explain`: what would become of a flow's first packet. The flow goes in, the rest comes out. */
+struct explain_args {
+	struct addr client;
+	struct addr virtual;
+	__be16 cport;
+	__be16 vport;
+	__u8 protocol;
+	__u8 family;
+	__u16 spare;
+	__u32 mark; /* netfilter's, 0: none; out: the one that counts */
+	__u32 service;
+	__u32 connection; /* number + 1 */
+	__u32 template;   /* number + 1 */
+	__u32 destination;
+	__u32 consistent; /* slot that the consistent hash gives, which counts where the table is full */
+	__u32 pressed;
+	__u32 now;
+};
+
 /* Brings the enums into BTF, which keeps only what a variable has. */
 struct abi {
 	enum protocol protocol;
@@ -325,10 +397,14 @@ struct abi {
 	enum mark_size mark_size;
 	enum set_size set_size;
 	enum states states;
+	enum trace_flag trace_flag;
+	enum trace_size trace_size;
 	struct service service;
 	struct destination destination;
 	struct estimate estimate;
 	struct control_args control_args;
+	struct trace_record trace_record;
+	struct explain_args explain_args;
 };
 
 #endif

@@ -13,6 +13,7 @@
 #include "control.h"
 #include "icmp.h"
 #include "sweep.h"
+#include "trace.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -397,9 +398,13 @@ inline_always int process(struct packet *packet)
 
 	if (!settings.services)
 		return leave(packet, PASS_NOT_OURS);
+	if (unlikely(settings.trace))
+		trace_arrival(packet);
 	outcome = direct(packet);
 	if (unlikely(outcome >= REFUSE_NO_DESTINATION && outcome <= REFUSE_TOO_BIG))
 		outcome = packet->hook == HOOK_XDP ? PASS_TO_TC : answer_tc(packet->ctx, packet->flow, outcome);
+	if (unlikely(settings.trace))
+		trace_departure(packet, outcome);
 	return leave(packet, outcome);
 }
 

@@ -18,6 +18,7 @@ volatile const __u64 hash_seed = 0; /* secret: nobody outside can aim at one set
 /* Sections of their own, and so maps of their own: what is in them is had without a lookup. */
 struct settings settings SEC(".data.settings") = {};
 struct filter filter SEC(".data.filter") = {};
+struct trace_filter trace SEC(".data.trace") = {};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

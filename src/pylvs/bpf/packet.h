@@ -48,6 +48,7 @@ struct flow {
 	__u8 ttl;
 	__u8 tos;
 	__u8 inner_l3; /* ICMP error: offset of the quoted header from l4 */
+	__u32 chosen;  /* slot of the destination that was scheduled for this packet */
 	__u32 mtu;     /* with REFUSE_TOO_BIG: what would have fitted */
 	__s32 verdict; /* where the packet was sent, if it was */
 };

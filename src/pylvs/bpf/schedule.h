@@ -431,6 +431,7 @@ __attribute__((noinline)) int connection_new(struct flow *flow, __u32 slot, stru
 		choice->destination = 0;
 		return 0;
 	}
+	flow->chosen = choice->destination;
 	count_connection(choice->destination);
 	return 0;
 }
