@@ -35,6 +35,7 @@ MEANINGS = {
     "DROP_DESTINATION_GONE": "dropped: the destination was deleted",
     "DROP_NO_ROUTE": "dropped: no route to the client",
     "DROP_ICMP_LIMIT": "dropped: would have been refused, but too many were",
+    "DROP_UNANSWERED": "dropped: would have been refused, but ICMP errors and later fragments never are",
     "DROP_FRAGMENT": "dropped: a later fragment without its first",
     "DROP_NO_ENTRY": "dropped: the table is full and the method needs an entry",
     "DROP_NO_PORT": "dropped: no free port for FULLNAT",

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6PacketTooBig
 from scapy.packet import Raw
 
 from tests.packets.cast import (
+    BACK,
     BACK_1,
     CLIENT,
     ICMP,
@@ -23,15 +25,16 @@ from tests.packets.cast import (
     sent_by,
     sent_to,
 )
-from tests.packets.plane import Plane
-from tests.packets.rows import TO_TC, Row, Step, aged, each, ip, payload, play, tcp, udp
-from tests.packets.test_nat import inward, moved
+from tests.packets.plane import HOOKS, Plane
+from tests.packets.rows import TO_TC, Row, Step, aged, each, ip, payload, play, play_step, tcp, udp
+from tests.packets.test_nat import FULL, inward, local_port, moved
 from tests.packets.test_tun import ipip, outer
 
 DR = ("-A -t VIP:80 -s rr", "-a -t VIP:80 -r REAL_1 -g")
 NAT = ("-A -t NAT_VIP:80 -s rr", "-a -t NAT_VIP:80 -r BACK_1:8080 -m")
 NAT_6 = ("-A -t NAT_VIP_6:80 -s rr", "-a -t NAT_VIP_6:80 -r BACK_1_6:8080 -m")
 DNS = ("-A -u NAT_VIP:53 -s rr", "-a -u NAT_VIP:53 -r BACK_1:5353 -m")
+FULL_6 = ("-A -t NAT_VIP_6:80 -s rr", "-a -t NAT_VIP_6:80 -r BACK_1_6:8080 --fullnat --local-address fd01::1")
 TUN = ("-A -t TUN_VIP:80 -s rr", "-a -t TUN_VIP:80 -r BACK_1 -i")
 
 SYN = tcp(20000, 80, "S")
@@ -229,3 +232,69 @@ ROWS = [
 def test_icmp(plane: Plane, row: Row, hook: str) -> None:
     """Outer and quoted addresses agree with what the hearer sent, and every checksum is right."""
     play(plane, row, hook)
+
+
+def full_client_error(reply: Packet, lport: int, ends: tuple[str, str, str], error: Packet) -> Step:
+    """FULLNAT: an error about a reply comes to the real server from the director, as the request did."""
+    router, real, local = ends
+    renaming = renamed(reply, 548, src=real, dst=local, sport=8080, dport=lport)
+    ttl = {"hlim": 63} if ":" in real else {"ttl": 63}
+    return Step(
+        sent_by(ROUTER, ip(router, reply.src) / error / Raw(bytes(reply))),
+        "FORWARD_ICMP",
+        sent_to(BACK_1, ip(local, real, **ttl) / error / Raw(renaming)),
+        xdp=TO_TC,
+    )
+
+
+def full_server_error(request: Packet, sender: str, ends: tuple[str, str], error: Packet) -> Step:
+    """FULLNAT: an error about a request comes to the client from the VIP, about what it sent there."""
+    client, vip = ends
+    renaming = renamed(request, 548, src=client, dst=vip, sport=20000, dport=80)
+    ttl = {"hlim": 63} if ":" in client else {"ttl": 63}
+    return Step(
+        sent_by(BACK_1, ip(sender, request.src) / error / Raw(bytes(request))),
+        "FORWARD_ICMP",
+        sent_to(CLIENT, ip(vip, client, **ttl) / error / Raw(renaming)),
+        xdp=TO_TC,
+    )
+
+
+def full_opened(plane: Plane, vip: str) -> int:
+    """FULLNAT: a connection of CLIENT's, and the local port that it was given."""
+    for line in FULL_6 if ":" in vip else FULL:
+        plane.adm(line)
+    client = CLIENT.ip6 if ":" in vip else CLIENT.ip
+    assert plane.run("tc", bytes(sent_by(CLIENT, ip(client, vip) / SYN))).outcome == "FORWARD_FULLNAT"
+    return local_port(plane)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_errors_of_fullnat(plane: Plane, hook: str) -> None:
+    """Both ends of a connection hear about their own packets, from whom they sent them to; routers too may speak."""
+    lport = full_opened(plane, NAT_VIP)
+    reply, request = ip(NAT_VIP, CLIENT.ip) / tcp(80, 20000, "A", 100), ip(BACK.ip, BACK_1.ip) / tcp(lport, 8080)
+    play_step(plane, full_client_error(reply, lport, (ROUTER.ip, BACK_1.ip, BACK.ip), TOO_BIG), hook)
+    for sender in (BACK_1.ip, "10.1.0.99"):
+        play_step(plane, full_server_error(request, sender, (CLIENT.ip, NAT_VIP), UNREACHABLE), hook)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_errors_of_fullnat_in_ipv6(plane: Plane, hook: str) -> None:
+    """The same; here the checksum of an error is over its addresses too."""
+    lport = full_opened(plane, NAT_VIP6)
+    reply, request = ip(NAT_VIP6, CLIENT.ip6) / tcp(80, 20000, "A", 100), ip(BACK.ip6, BACK_1.ip6) / tcp(lport, 8080)
+    too_big, unreachable = ICMPv6PacketTooBig(mtu=1280), ICMPv6DestUnreach(code=4)
+    play_step(plane, full_client_error(reply, lport, (ROUTER.ip6, BACK_1.ip6, BACK.ip6), too_big), hook)
+    play_step(plane, full_server_error(request, BACK_1.ip6, (CLIENT.ip6, NAT_VIP6), unreachable), hook)
+
+
+def test_a_piece_of_an_error_is_about_nothing(plane: Plane) -> None:
+    """It passes, also where the error before it was about a connection."""
+    for line in NAT:
+        plane.adm(line)
+    plane.run("tc", bytes(sent_by(CLIENT, ip(CLIENT.ip, NAT_VIP) / SYN)))
+    error = nat_server_error(UNREACHABLE, NAT_REQUEST, 80)
+    play_step(plane, error, "tc")
+    piece = ip(BACK_1.ip, CLIENT.ip, flags="MF") / UNREACHABLE / Raw(bytes(NAT_REQUEST))
+    play_step(plane, Step(sent_by(BACK_1, piece), "PASS_NOT_OURS"), "tc")

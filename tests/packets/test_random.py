@@ -41,7 +41,10 @@ TRANSPORTS = [
     SCTP(sport=20000, dport=80) / SCTPChunkInit(),
 ]
 OTHER_PORTS = [tcp(20000, port, "S", 20) for port in (81, 82, 83, 84)]
-QUOTED = [ip(vip, CLIENT.ip) / tcp(80, 20000, "A", 30) for vip in (VIP, NAT_VIP)]
+QUOTED = [
+    *(ip(vip, CLIENT.ip) / tcp(80, 20000, "A", 30) for vip in (VIP, NAT_VIP, TUN_VIP)),
+    *(ip(VIP, CLIENT.ip) / tcp(port, 20000, "A", 30) for port in (83, 84)),
+]
 REPLIES = [tcp(8080, 20000, "SA"), udp(8080, 20000)]
 HEADERS = (IPv6ExtHdrHopByHop(), IPv6ExtHdrDestOpt(), IPv6ExtHdrFragment(m=1))
 SERVER_ERROR = ICMP(type=3, code=3) / Raw(bytes(ip(CLIENT.ip, BACK_1.ip) / tcp(20000, 8080)))
@@ -64,6 +67,7 @@ SEEDS = [
 ETHERNET = 14
 # A test run at TC takes nothing without a whole IP header.
 LEAST_AT_TC = {b"\x08\x00": ETHERNET + 20, b"\x86\xdd": ETHERNET + 40}
+BY_ANY_METHOD = ("FORWARD_ICMP", "FORWARD_STATELESS")  # in a tunnel too
 TUNNELS_MOST = 40 + 8 + 4  # bytes of the largest outer headers: IPv6, UDP, GUE
 
 
@@ -86,17 +90,17 @@ def is_clean(before: bytes, result: Result, hook: str) -> None:
     assert result.verdict == {"PASS": "PASS", "DROP": "DROP"}.get(kind, "SENT")
     if kind == "PASS" and outcome != "PASS_LOCAL":
         assert after == before, "passed on, but changed"
-    elif outcome in ("FORWARD_DR", "FORWARD_STATELESS"):
-        assert same_but(before, after, only_ttl)
-    elif outcome.startswith(("FORWARD_NAT", "FORWARD_FULLNAT", "FORWARD_ICMP")) or outcome == "PASS_LOCAL":
-        assert len(after) == len(before)
-        assert changed(before, after) <= headers(before)
-    elif outcome == "FORWARD_TUN":
+    elif outcome == "FORWARD_TUN" or (outcome in BY_ANY_METHOD and len(after) != len(before)):
         outer = len(after) - len(before)
         assert 20 <= outer <= TUNNELS_MOST
         assert same_but(
             before[ETHERNET:], after[ETHERNET + outer :], lambda b: {at - ETHERNET for at in only_ttl(b"\0" * 14 + b)}
         )
+    elif outcome in ("FORWARD_DR", "FORWARD_STATELESS"):
+        assert same_but(before, after, only_ttl)
+    elif kind == "FORWARD" or outcome == "PASS_LOCAL":
+        assert len(after) == len(before)
+        assert changed(before, after) <= headers(before)
     elif kind == "REFUSE":
         assert hook == "tc"
         quoted = after[ETHERNET + (28 if after[12:14] == b"\x08\x00" else 48) :]
@@ -172,6 +176,8 @@ def test_every_truncation(plane: Plane, seed: int, hook: str) -> None:
         ("FORWARD_DR", SEEDS[0][:-1] + b"\xff"),
         ("FORWARD_NAT", SEEDS[0] + b"\0"),
         ("FORWARD_TUN", SEEDS[0] + bytes(19)),
+        ("FORWARD_ICMP", SEEDS[0] + bytes(20)),
+        ("FORWARD_STATELESS", SEEDS[0] + bytes(20)),
     ],
 )
 def test_what_is_not_clean_is_seen(outcome: str, after: bytes) -> None:

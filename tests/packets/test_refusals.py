@@ -9,9 +9,9 @@ import pytest
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6TimeExceeded
 from scapy.packet import Raw
 
-from tests.packets.cast import CLIENT, ICMP, IP, NAT_VIP, TUN_VIP, VIP, VIP6, Ether, Packet, sent_by, sent_to
-from tests.packets.plane import Plane
-from tests.packets.rows import TO_TC, Row, Step, aged, each, ip, play, tcp, udp
+from tests.packets.cast import CLIENT, ICMP, IP, NAT_VIP, REAL_1, TUN_VIP, VIP, VIP6, Ether, Packet, sent_by, sent_to
+from tests.packets.plane import HOOKS, Plane
+from tests.packets.rows import TO_TC, Row, Step, aged, each, ip, payload, play, tcp, udp
 
 NO_DESTINATION = ("-A -t VIP:80 -s rr",)
 NO_DESTINATION_6 = ("-A -t VIP_6:80 -s rr",)
@@ -173,6 +173,50 @@ ROWS = [
         ],
     ),
 ]
+
+
+DR_ERROR = ip(VIP, CLIENT.ip) / tcp(80, 20000, "A", 30)
+UDP_ONE = ("-A -u VIP:53 -s rr", "-a -u VIP:53 -r REAL_1 -g")
+LONG = request(udp(20000, 53, 600), flags="MF")
+
+
+def unanswered(packet: Packet) -> Step:
+    return Step(sent_by(CLIENT, packet), "DROP_UNANSWERED", xdp=TO_TC)
+
+
+ROWS += [
+    Row(
+        "an ICMP error at its last hop is not answered by another (RFC 1122, 3.2.2)",
+        ONE,
+        [
+            Step(sent_by(CLIENT, request(SYN)), "FORWARD_DR", sent_to(REAL_1, aged(request(SYN)))),
+            unanswered(request(ICMP(type=3, code=4, nexthopmtu=1400) / Raw(bytes(DR_ERROR)), ttl=1)),
+        ],
+    ),
+    Row(
+        "nor is a later fragment; a first one is",
+        UDP_ONE,
+        [
+            Step(sent_by(CLIENT, LONG), "FORWARD_DR", sent_to(REAL_1, aged(LONG))),
+            unanswered(request(payload(64), flags=0, frag=76, proto=17, ttl=1)),
+            refused(request(udp(20000, 53, 600), flags="MF", ttl=1), "REFUSE_TTL", TIME_EXCEEDED),
+        ],
+    ),
+]
+MARTIANS = ["0.0.0.0", "127.0.0.1", "224.0.0.1", "239.255.255.255", "255.255.255.255"]
+MARTIANS_6 = ["::", "::1", "ff02::1", "::ffff:10.0.0.10"]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_sources_that_nobody_has(plane: Plane, hook: str) -> None:
+    """They open no connection and are not answered: the host drops them, as the kernel does in front of IPVS."""
+    for line in (*ONE, *ONE_6, "-A -t VIP:81 -s rr", "-A -t VIP_6:81 -s rr"):
+        plane.adm(line)
+    for source in (*MARTIANS, *MARTIANS_6):
+        for port in (80, 81):
+            frame = sent_by(CLIENT, ip(source, VIP6 if ":" in source else VIP) / tcp(20000, port, "S"))
+            assert plane.run(hook, bytes(frame)).outcome == "PASS_MALFORMED", source
+    assert plane.connections() == []
 
 
 @each(ROWS)

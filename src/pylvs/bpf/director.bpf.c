@@ -74,11 +74,10 @@ inline_always enum outcome forward_by(struct packet *packet, struct choice *choi
 
 	if (!destination)
 		return DROP_ERROR;
+	if (packet->hook == HOOK_TC && packet->flow->flags & FLOW_ICMP_ERROR && choice->method != METHOD_TUN)
+		return nat_forward_error(packet, destination, connection, choice->rport, hop);
 	switch (choice->method) {
-	case METHOD_NAT:
-		if (packet->flow->flags & FLOW_ICMP_ERROR)
-			return nat_forward_error(packet, destination, choice->rport, hop);
-		return nat_forward(packet, destination, choice->rport, hop);
+	case METHOD_NAT: return nat_forward(packet, destination, choice->rport, hop);
 	case METHOD_TUN: return tun_forward(packet, destination, hop);
 	case METHOD_FULLNAT: return connection ? fullnat_forward(packet, destination, connection, hop) : DROP_NO_ENTRY;
 	}
@@ -159,6 +158,8 @@ inline_always enum outcome open_connection(struct flow *flow, struct choice *cho
 
 	if (!slot)
 		return PASS_NOT_OURS;
+	if (is_martian(flow))
+		return PASS_MALFORMED;
 	if (!may_open(flow))
 		return flow->fragment == FRAGMENT_LATER ? DROP_FRAGMENT : PASS_NO_CONNECTION;
 	connection_new(flow, slot, choice);
@@ -250,17 +251,6 @@ inline_always enum outcome direct_request(struct packet *packet)
 	return forward(packet, &choice, destination, hop);
 }
 
-/* FULLNAT: the reply's destination becomes the client again. */
-inline_always void translate_back(struct translation *change, const struct flow *flow,
-				  const struct connection *connection)
-{
-	change->end = END_DESTINATION;
-	change->old = flow->daddr;
-	change->new = connection->client;
-	change->old_port = flow->dport;
-	change->new_port = connection->cport;
-}
-
 /* A reply from a NAT server to its client. */
 inline_always enum outcome reply(struct packet *packet, __u32 number, struct connection *connection)
 {
@@ -308,8 +298,12 @@ inline_always enum outcome direct_reply(struct packet *packet)
 	if (!desk)
 		return PASS_NOT_OURS;
 	if (error) {
+		if (packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &desk->quoted))
+			return PASS_NOT_OURS;
 		number = connection_lookup(&desk->quoted, 1);
 		connection = number ? connection_get(number - 1) : 0;
+		if (!connection)
+			reply_find(&desk->quoted, &connection);
 		return connection ? return_error(packet, connection, desk) : PASS_NOT_OURS;
 	}
 	number = connection_find(packet->flow, 1, &connection);

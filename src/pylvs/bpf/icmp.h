@@ -121,6 +121,12 @@ inline_always int write_refusal_v6(struct packet *packet, const struct refusal *
 	return 0;
 }
 
+/* An ICMP error is never answered by another, nor is a later fragment (RFC 1122, section 3.2.2; icmp_send()). */
+inline_always int may_be_answered(const struct flow *flow)
+{
+	return !(flow->flags & FLOW_ICMP_ERROR) && (flow->family == 6 || flow->fragment != FRAGMENT_LATER);
+}
+
 /* Turns the packet into an ICMP error that quotes it, from the VIP, back to where it came from. TC only. */
 inline_always enum outcome refuse(struct packet *packet, const struct refusal *refusal, enum outcome outcome)
 {
@@ -133,6 +139,8 @@ inline_always enum outcome refuse(struct packet *packet, const struct refusal *r
 
 	if (packet->hook == HOOK_XDP)
 		return PASS_TO_TC;
+	if (!may_be_answered(flow))
+		return DROP_UNANSWERED;
 	if (!icmp_allowed(flow->now))
 		return DROP_ICMP_LIMIT;
 	if (!eth)
@@ -225,19 +233,50 @@ inline_always int translate_quote(struct packet *packet, const struct flow *quot
 	return 0;
 }
 
+/* Rewrites, of the quoted packet, what the desk has first; of the error itself, what it has second. */
+inline_always int translate_error(struct packet *packet, struct desk *desk)
+{
+	return translate_quote(packet, &desk->quoted, &desk->first, &desk->second.old, &desk->second.new) ||
+	       translate_address(packet, packet->flow->l3, &desk->second);
+}
+
+/* FULLNAT: the real server knows the client as one of our own addresses. */
+inline_always int hide_client(struct packet *packet, const struct connection *connection, struct desk *desk)
+{
+	__u32 index = connection->timeout;
+	struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
+
+	if (!local)
+		return -1;
+	translate_from(&desk->first, &desk->quoted, local, connection->lport);
+	desk->first.end = END_DESTINATION; /* the quoted packet went the other way */
+	translate_from(&desk->second, packet->flow, local, 0);
+	return translate_error(packet, desk);
+}
+
+/* FULLNAT: and the client knows nothing of that address. */
+inline_always int show_client(struct packet *packet, const struct connection *connection, struct desk *desk)
+{
+	translate_back(&desk->first, &desk->quoted, connection);
+	desk->first.end = END_SOURCE;
+	translate_back(&desk->second, packet->flow, connection);
+	return translate_error(packet, desk);
+}
+
 /* An error about a packet that a NAT server sent to this client: the server must hear of it under its own address. */
-inline_always enum outcome nat_forward_error(struct packet *packet, struct destination *destination, __be16 rport,
-					     enum hop hop)
+inline_always enum outcome nat_forward_error(struct packet *packet, struct destination *destination,
+					     struct connection *connection, __be16 rport, enum hop hop)
 {
 	struct desk *desk = desk_get();
 
 	if (!desk)
 		return DROP_ERROR;
+	if (connection && connection->method == METHOD_FULLNAT && hide_client(packet, connection, desk))
+		return DROP_ERROR;
 	translate_to(&desk->first, &desk->quoted, destination, rport);
 	desk->first.end = END_SOURCE; /* the quoted packet went the other way */
 	translate_to(&desk->second, packet->flow, destination, 0);
-	if (translate_quote(packet, &desk->quoted, &desk->first, &desk->second.old, &desk->second.new) ||
-	    translate_address(packet, packet->flow->l3, &desk->second) || decrement_ttl(packet, packet->flow->l3))
+	if (translate_error(packet, desk) || decrement_ttl(packet, packet->flow->l3))
 		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_ICMP);
 }
@@ -247,21 +286,23 @@ inline_always enum outcome return_error(struct packet *packet, struct connection
 {
 	struct flow *flow = packet->flow, *quoted = &desk->quoted;
 	struct destination *destination = destination_get(connection->destination);
+	int full = connection->method == METHOD_FULLNAT;
 	enum hop hop;
 
 	if (packet->hook == HOOK_XDP)
 		return PASS_TO_TC;
-	hop = client_hop(packet, &flow->daddr, desk);
+	hop = client_hop(packet, full ? &connection->client : &flow->daddr, desk);
 	if (!destination || flow->ttl <= 1 || hop == HOP_LOCAL)
 		return PASS_NOT_OURS;
 	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
 	count_reply(connection->destination, flow->length);
+	if (full && show_client(packet, connection, desk))
+		return DROP_ERROR;
 	translate_from(&desk->first, quoted, &connection->virtual, connection->vport);
 	desk->first.end = END_DESTINATION; /* the quoted packet went the other way */
 	translate_from(&desk->second, flow, &connection->virtual, 0);
-	if (translate_quote(packet, quoted, &desk->first, &desk->second.old, &desk->second.new) ||
-	    translate_address(packet, flow->l3, &desk->second) || decrement_ttl(packet, flow->l3))
+	if (translate_error(packet, desk) || decrement_ttl(packet, flow->l3))
 		return DROP_ERROR;
 	return send_to_client(packet, desk, hop, FORWARD_ICMP);
 }

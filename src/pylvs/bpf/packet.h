@@ -438,6 +438,26 @@ inline_always int parse_ipv6(struct packet *packet)
 	return parse_extensions(packet, ip->nexthdr);
 }
 
+/* A mapped address in an IPv6 header would be taken for IPv4's. The kernel drops such a packet (ip6_rcv_core()). */
+__attribute__((noinline)) int is_mapped(struct flow *flow)
+{
+	return flow && (addr_is_v4(&flow->saddr) || addr_is_v4(&flow->daddr));
+}
+
+/* A source that nobody on a wire has: the kernel drops such a packet in front of IPVS (ip_route_input_slow(),
+ * ip6_rcv_core()). */
+__attribute__((noinline)) int is_martian(struct flow *flow)
+{
+	__u32 v4;
+
+	if (!flow)
+		return 1;
+	if (flow->family == 6) /* multicast, and :: or ::1 */
+		return (flow->saddr.high & 0xff) == 0xff || (!flow->saddr.high && !(flow->saddr.low & ~(1ULL << 56)));
+	v4 = bpf_ntohl(addr_v4(&flow->saddr));
+	return !v4 || v4 >> 24 == 127 || v4 >> 28 == 14 || v4 == 0xffffffff;
+}
+
 /* The frame's first headers into `packet->flow`; PASS_* says why it is not one to look at, OUTCOMES that it is. */
 inline_always enum outcome parse_network(struct packet *packet)
 {
@@ -451,7 +471,7 @@ inline_always enum outcome parse_network(struct packet *packet)
 	if (likely(*ether_type == bpf_htons(ETH_P_IP))) {
 		bad = parse_ipv4(packet);
 	} else if (*ether_type == bpf_htons(ETH_P_IPV6)) {
-		bad = parse_ipv6(packet);
+		bad = parse_ipv6(packet) || is_mapped(flow);
 	} else {
 		/* The kernel takes the tag off and shows the packet again on the VLAN's own interface. */
 		if (*ether_type == bpf_htons(ETH_P_8021Q) || *ether_type == bpf_htons(ETH_P_8021AD))

@@ -121,6 +121,17 @@ inline_always void translate_from(struct translation *change, const struct flow 
 	change->new_port = sport;
 }
 
+/* FULLNAT: the reply's destination becomes the client again. */
+inline_always void translate_back(struct translation *change, const struct flow *flow,
+				  const struct connection *connection)
+{
+	change->end = END_DESTINATION;
+	change->old = flow->daddr;
+	change->new = connection->client;
+	change->old_port = flow->dport;
+	change->new_port = connection->cport;
+}
+
 inline_always enum outcome nat_forward(struct packet *packet, struct destination *destination, __be16 rport,
 				       enum hop hop)
 {
