@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 # apache2-bin is the real httpd without the package that would start it as a service of this machine.
 PACKAGES := clang clang-format llvm libbpf-dev libbpf1 linux-libc-dev iproute2 procps apache2-bin tcpdump nftables \
             ethtool iputils-arping curl python3 python3-venv netbase
+PEERS := wrk haproxy nginx libnginx-mod-stream
 BPF_C := $(wildcard src/pylvs/bpf/*.bpf.c src/pylvs/bench/*.bpf.c)
 BPF_O := $(BPF_C:.c=.o)
 BPF_H := $(wildcard src/pylvs/bpf/*.h src/pylvs/bpf/*/*.h)
@@ -51,8 +52,8 @@ lint: $(VENV)/ready  ## ruff, mypy --strict, clang-format
 	@$(BIN)/mypy --no-error-summary
 	@find src/pylvs/bpf -name '*.[ch]' -print0 | xargs -0r clang-format --dry-run -Werror
 
-bench: check  ## measure packet paths, end to end and the control plane (BENCH="packet --compare OLD.json" hands options on)
-	@$(BIN)/python -m pylvs.bench $(BENCH)
+bench: check build/peers/ready  ## measure everything, write docs/benchmarks.md (BENCH="packet --compare OLD.json" hands options on)
+	@PYLVS_BENCH_PEERS=build/peers $(BIN)/python -m pylvs.bench --write docs $(BENCH)
 
 wheel: $(VENV)/ready bpf  ## build dist/pylvs-*.whl, with the compiled BPF programs in it
 	@$(BIN)/pip wheel -q --no-deps -w dist .
@@ -75,6 +76,17 @@ build/packages: Makefile
 		apt-get install -yq --no-install-recommends $$missing || { $(fail) "apt-get could not install: $$missing (its last lines above say why); mend that and type make again"; }
 	fi
 	mkdir -p build && touch $@
+
+# What the director is measured beside is fetched and unpacked, not installed: no service of this machine is started.
+build/peers/ready: Makefile | build/packages
+	@$(is_root) || { $(fail) "the benchmark fetches Debian packages, so it needs root; type: sudo make bench"; }
+	$(say) "fetching $(PEERS) into build/peers"
+	rm -rf build/peers && mkdir -p build/peers/archives/partial
+	fetch() { apt-get install -yqq --download-only --no-install-recommends -o Dir::Cache::archives="$(CURDIR)/build/peers/archives" $(PEERS) >/dev/null; }
+	fetch 2>/dev/null || { apt-get update -q >/dev/null && fetch; } || \
+		{ $(fail) "could not fetch $(PEERS) from the Debian package registry; mend the network or its proxy settings and type make bench again"; }
+	find build/peers/archives -name '*.deb' -exec dpkg -x {} build/peers \;
+	touch $@
 
 # The first Python that is new enough and can make a virtual environment; the system's own first, which every user may run.
 $(VENV)/ready: pyproject.toml | build/packages

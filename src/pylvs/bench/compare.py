@@ -1,31 +1,77 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What got slower between two results, on whatever machines."""
+"""What got slower between two results, on whatever machines: ratios to what is taken to be as fast as ever."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pylvs.bench.stats import Figure
+from pylvs.bench.result import Key, Result, Samples, key_of, samples_of
+from pylvs.bench.stats import Figure, ratio
 
-YARDSTICK = ("kernel hash map hit", "xdp", 1)  # is taken to be as fast as ever: machines differ, and days
+YARDSTICKS: Mapping[str, Key] = {
+    "packet": ("kernel hash map hit", "xdp", 1),
+    "table": ("parse and swap MACs", "xdp", 1),
+    "control": ("python -c pass", "command", 0),
+}
 NOISE = 1.1
+MORE_IS_BETTER = ("requests/s", "MB/s")
+NOT_SPEED = ("%",)  # shares have no yardstick
 
 
-def slower(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for each row whose rounds were all slower than the old ones', and by more than a tenth."""
-    before, after = _figures(old), _figures(new)
-    scale = 1.0
-    if YARDSTICK in before and YARDSTICK in after:
-        scale = after[YARDSTICK].median / before[YARDSTICK].median
-    lines = []
-    for key in before.keys() & after.keys():
-        was, now = before[key], after[key]
-        if now.low > was.high * scale and now.median > was.median * scale * NOISE:
-            times = now.median / was.median / scale
-            lines.append(f"slower: {' · '.join(map(str, key))}: {was} then, {now} now, {times:.2f} times")
-    return sorted(lines)
+def slower(old: Result, new: Result) -> list[str]:
+    """A line for each figure that is worse in the whole of its spread, and by more than a tenth."""
+    lines: list[str] = []
+    for name in new["suites"]:
+        if name in old["suites"]:
+            lines += _suite(name, old["suites"][name]["rows"], new["suites"][name]["rows"])
+    return lines
 
 
-def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, int], Figure]:
-    return {(row["name"], row["hook"], row["count"]): Figure.of(row["samples"]) for row in rows}
+def compared(old: Result, new: Result) -> int:
+    """How many figures both results have."""
+    return sum(
+        len(samples_of(suite["rows"]).keys() & samples_of(old["suites"].get(name, {"rows": []})["rows"]).keys())
+        for name, suite in new["suites"].items()
+    )
+
+
+def _suite(suite: str, old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    before, after = samples_of(old), samples_of(new)
+    for row in new:
+        key, unit = key_of(row), str(row["unit"])
+        if key not in before or unit in NOT_SPEED or key == _measure_of(suite, key):
+            continue
+        beside = _yardstick(suite, key, unit, before, after)
+        was, now = _figure(key, beside, before), _figure(key, beside, after)
+        times = _worse(was, now, unit in MORE_IS_BETTER)
+        if times > NOISE:
+            place = " · ".join(str(part) for part in key if part)
+            yield f"slower: {suite}: {place}: {was} then, {now} now ({_meaning(beside, unit)}), {times:.2f} times"
+
+
+def _worse(was: Figure, now: Figure, more: bool) -> float:
+    """How many times worse; 0 if the spreads touch."""
+    if more:
+        return was.median / now.median if now.high < was.low else 0.0
+    return now.median / was.median if now.low > was.high and was.median else 0.0
+
+
+def _measure_of(suite: str, key: Key) -> Key | None:
+    return (key[0], "direct", 0) if suite == "wire" else YARDSTICKS.get(suite)
+
+
+def _yardstick(suite: str, key: Key, unit: str, before: Samples, after: Samples) -> Key | None:
+    """What the row is a ratio to, if both results have it in as many rounds as the row."""
+    beside = _measure_of(suite, key)
+    if beside is None or unit == "bytes":
+        return None
+    return beside if all(len(samples.get(beside, ())) == len(samples[key]) for samples in (before, after)) else None
+
+
+def _figure(key: Key, beside: Key | None, samples: Samples) -> Figure:
+    return ratio(samples[key], samples[beside]) if beside else Figure.of(samples[key])
+
+
+def _meaning(beside: Key | None, unit: str) -> str:
+    return f"times {' · '.join(str(part) for part in beside if part)}" if beside else unit

@@ -1,110 +1,129 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`pylvs bench [packet] [--json] [--compare OLD.json]`."""
+"""`pylvs bench [packet|wire|table|control] [--json] [--compare OLD.json]`, `pylvs bench report`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from pylvs.bench.stats import Figure
+from pylvs.bench.result import Result, load, merged, save
 from pylvs.errors import PylvsError
+
+Say = Callable[[str], None]
+BUDGETS = {"packet": 240.0, "wire": 180.0, "table": 90.0, "control": 60.0}  # seconds: less than ten minutes in all
+ROUNDS = 7
 
 
 def parser() -> argparse.ArgumentParser:
     """The grammar of `pylvs bench`."""
-    top = argparse.ArgumentParser(prog="pylvs bench", description="Measurements, each as a ratio within the run.")
-    top.add_argument("suites", nargs="*", metavar="packet", help="what to measure (default: all)")
+    top = argparse.ArgumentParser(
+        prog="pylvs bench",
+        description="Measurements, each as a ratio within the run, in namespaces of their own; less than ten minutes.",
+    )
+    top.add_argument("suites", nargs="*", metavar="packet|wire|table|control|report",
+                     help="what to measure (default: all); report: write the report anew")  # fmt: skip
     top.add_argument("--json", action="store_true", help="print the result as data")
     top.add_argument("--compare", metavar="OLD.json", type=Path, help="say what got slower than in this result")
     top.add_argument("--save", metavar="FILE.json", type=Path, help="write the result here")
-    top.add_argument("--rounds", type=int, default=7, help="rounds of each measurement (default: 7)")
+    top.add_argument("--write", metavar="FOLDER", type=Path,
+                     help="put the result into FOLDER/benchmarks/data.json and write its report")  # fmt: skip
+    top.add_argument("--rounds", type=int, default=ROUNDS, help=f"rounds of each measurement (default: {ROUNDS})")
     top.add_argument("--object", type=Path, help=argparse.SUPPRESS)
     return top
-
-
-def _packet(say: Say, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    from pylvs.bench.packet import measure
-    from pylvs.dataplane.open import OBJECT
-
-    return measure(say, arguments.rounds, BUDGETS["packet"], arguments.object or OBJECT)
-
-
-def _suite(name: str) -> Callable[[Say, argparse.Namespace], list[dict[str, Any]]]:
-    def measure(say: Say, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = import_module(f"pylvs.bench.{name}").measure(
-            say, arguments.rounds, BUDGETS[name]
-        )
-        return rows
-
-    return measure
-
-
-Say = Callable[[str], None]
-BUDGETS = {"packet": 280.0, "wire": 170.0, "table": 60.0, "control": 70.0}  # seconds: ten minutes in all
-SUITES = {"packet": _packet} | {name: _suite(name) for name in ("wire", "table", "control")}
 
 
 def run(argv: Sequence[str]) -> int:
     """Run `pylvs bench …`; 1 if something got slower than in the result to compare with."""
     arguments = parser().parse_args(argv)
-    wanted = arguments.suites or list(SUITES)
+    if arguments.suites == ["report"]:
+        return _report(arguments.write or Path("docs"))
+    wanted = arguments.suites or list(BUDGETS)
     for name in wanted:
-        if name not in SUITES:
-            raise PylvsError(f"no benchmark '{name}'; type one of: {', '.join(SUITES)}")
-    old = _load(arguments.compare) if arguments.compare else None
-    result = _measure(wanted, arguments)
+        if name not in BUDGETS:
+            raise PylvsError(f"no benchmark '{name}'; type one of: {', '.join(BUDGETS)}")
+    if arguments.rounds < 1:
+        raise PylvsError(f"--rounds {arguments.rounds}: give at least 1")
+    old = load(arguments.compare) if arguments.compare else None
+    return _finish(_measure(wanted, arguments), old, arguments)
+
+
+def _finish(result: Result, old: Result | None, arguments: argparse.Namespace) -> int:
     if arguments.save:
-        arguments.save.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1) if arguments.json else _text(result))
+        save(arguments.save, result)
+    from pylvs.bench.report import text
+
+    print(json.dumps(result, indent=1, ensure_ascii=False) if arguments.json else text(result))
     return _compare(old, result) if old else 0
 
 
-def _measure(wanted: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
-    from pylvs.bench.machine import machine
-
+def _measure(wanted: Sequence[str], arguments: argparse.Namespace) -> Result:
+    """Suite by suite; what is finished is kept, so that one which fails can be run again by itself."""
+    result: Result = {"suites": {}}
     begin = time.monotonic()
+    with _ending():
+        for number, name in enumerate(wanted, 1):
 
-    def say(what: str) -> None:
-        print(f"{time.monotonic() - begin:6.0f} s  {what}", file=sys.stderr, flush=True)
+            def say(what: str, place: str = f"{name} ({number} of {len(wanted)})") -> None:
+                print(f"{time.monotonic() - begin:5.0f} s  {place}: {what}", file=sys.stderr, flush=True)
 
-    return {"machine": machine(), "suites": {name: SUITES[name](say, arguments) for name in wanted}}
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        result: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise PylvsError(f"{path}: {error}; give a file that was written by: pylvs bench --save FILE.json") from None
+            result["suites"][name] = _suite(name, say, arguments)
+            if arguments.write:
+                _keep(arguments.write, result)
     return result
 
 
-def _text(result: dict[str, Any]) -> str:
-    from pylvs.bench.targets import by_key, verdicts
+def _suite(name: str, say: Say, arguments: argparse.Namespace) -> dict[str, Any]:
+    from pylvs.bench.machine import machine
 
-    lines = [f"{name}: {value}" for name, value in result["machine"].items()]
-    for name, rows in result["suites"].items():
-        lines += ["", f"{name}"]
-        for row in rows:
-            lines.append(
-                f"  {row['name']:32} {row['hook']:4} {row['count']:>11,}  {Figure.of(row['samples'])!s} {row['unit']}"
-            )
-        lines += ["", "targets"]
-        for verdict in verdicts(by_key(rows)):
-            target = verdict.target
-            word = "reached" if verdict.reached else "NOT reached"
-            lines.append(f"  {target.path:40} ≤ {target.limit} × {target.reference:28} {verdict.figure!s:28} {word}")
-    return "\n".join(lines)
+    begin, at = time.monotonic(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    options = {"object_path": arguments.object} if arguments.object and name == "packet" else {}
+    rows = import_module(f"pylvs.bench.{name}").measure(say, arguments.rounds, BUDGETS[name], **options)
+    return {"at": at, "seconds": round(time.monotonic() - begin), "machine": machine(), "rows": rows}
 
 
-def _compare(old: dict[str, Any], new: dict[str, Any]) -> int:
-    from pylvs.bench.compare import slower
+@contextmanager
+def _ending() -> Iterator[None]:
+    """A polite kill ends the run as Ctrl-C does: everything that was made is taken away."""
 
-    worse = [line for suite, rows in new["suites"].items() for line in slower(old["suites"].get(suite, []), rows)]
-    print("\n".join(worse) or "nothing got slower beyond the noise")
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _keep(folder: Path, result: Result) -> None:
+    """Put the new suites beside those that are there, and write the report."""
+    data = folder / "benchmarks" / "data.json"
+    data.parent.mkdir(parents=True, exist_ok=True)
+    save(data, merged(load(data) if data.exists() else None, result, list(BUDGETS)))
+    _report(folder)
+
+
+def _report(folder: Path) -> int:
+    from pylvs.bench.report import write
+
+    write(folder)
+    print(f"wrote {folder}/benchmarks.md and its plots", file=sys.stderr)
+    return 0
+
+
+def _compare(old: Result, new: Result) -> int:
+    from pylvs.bench.compare import compared, slower
+
+    worse, number = slower(old, new), compared(old, new)
+    print("\n".join(worse) or f"nothing of {number} figures got slower beyond the noise", file=sys.stderr)
     return 1 if worse else 0

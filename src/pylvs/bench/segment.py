@@ -188,8 +188,9 @@ class Segment:
             for target in self.targets(way):
                 seen |= {self._ask(way, target)} - {""}
             if time.monotonic() > deadline:
-                raise PylvsError(f"bench: {way.name}: only {', '.join(seen) or 'nobody'} answered; its programs said:"
-                                 f" {self._said()}")
+                raise PylvsError(
+                    f"bench: {way.name}: only {', '.join(seen) or 'nobody'} answered; its programs said: {self._said()}"
+                )
 
     def _ask(self, way: Way, target: str) -> str:
         with netns.inside(self.client(way)):

@@ -13,7 +13,7 @@ from typing import Any
 
 from pylvs.bench.frames import SYN, frame
 from pylvs.bench.generator import Generator
-from pylvs.bench.packet import BIG_ENTRIES, ENTRIES, TO_VIP, Bench, Row, one_cpu, service
+from pylvs.bench.packet import ENTRIES, MANY_PARTS, TO_VIP, Bench, Row, build, one_cpu, service
 from pylvs.bench.stage import CHUNK, Stage
 from pylvs.bench.stalls import Stalls, look
 from pylvs.dataplane.kernel import Map
@@ -22,9 +22,12 @@ from pylvs.errors import PylvsError
 from pylvs.model import ForwardingMethod
 
 GROWTH = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+BIG_ENTRIES = 12_500_000  # ten million are four fifths of them: fuller, and too many would find no room
+LEAST_HELD = 0.97  # of ten million connections
 SMALL = 1 << 16
 NO_ROOM = 0.001  # of new connections
 LOOK = 0.5  # seconds for each look at the stalls
+FLOOR = "parse and swap MACs"
 EXPIRING = 200_000
 WATCHED = 1_000  # connections whose end is awaited
 PATIENCE = 10.0
@@ -62,9 +65,18 @@ def charged(map: Map) -> int:
     return int(found[1])
 
 
-def size(stage: Stage) -> float:
-    """Bytes for each entry of the table, with all that belongs to it."""
-    return sum(charged(stage.instance.map(name)) for name in ("connections", "due")) / stage.entries
+def size(stage: Stage) -> int:
+    """Bytes of the table with all that belongs to it."""
+    return sum(charged(stage.instance.map(name)) for name in ("connections", "due"))
+
+
+def _memory(stage: Stage, family: str, rows: Rows) -> None:
+    """What each of ten million connections takes, of all that the kernel keeps for the table."""
+    count, held = GROWTH[-1], len(_held(stage))
+    if held < count * LEAST_HELD:
+        raise PylvsError(f"bench: only {held:,} of {count:,} {family} connections are in a table for {stage.entries:,}")
+    rows.add(f"memory a connection, {family}", count, "bytes", size(stage) / held)
+    rows.add(f"connections that found room, {family}", count, "%", held / count * 100)
 
 
 def room(stage: Stage) -> float:
@@ -79,7 +91,7 @@ def room(stage: Stage) -> float:
     raise PylvsError("bench: a table was never full")
 
 
-def _growth(stage: Stage, rounds: int, rows: Rows, say: Callable[[str], None]) -> None:
+def _growth(stage: Stage, rounds: int, deadline: float, rows: Rows, say: Callable[[str], None]) -> None:
     """Hit and insert, each time that the table has grown tenfold."""
     held = 0
     for count in GROWTH:
@@ -91,11 +103,17 @@ def _growth(stage: Stage, rounds: int, rows: Rows, say: Callable[[str], None]) -
         common = (stage.generator, stage.target, TO_VIP)
         hit = Row("hit", "xdp", count, *common, frame(), stage, "FORWARD_DR")
         new = Row("insert", "xdp", count, *common, frame(flags=SYN), stage, "FORWARD_DR", start=1 << 26, repeat=1000)
-        bench.rows = [hit, new]
-        bench.run(rounds, time.monotonic() + 60)
+        bench.rows = [_floor(stage, count), hit, new]
+        bench.run(rounds, deadline)
         for row in bench.rows:
             for sample in row.samples:
-                rows.add(f"{row.name}, in a table for {stage.entries:,}", count, "ns", sample)
+                rows.add(row.name, count, "ns", sample)
+
+
+def _floor(stage: Stage, count: int) -> Row:
+    """The reference of the rows with this count."""
+    generator = stage.generator
+    return Row(FLOOR, "xdp", count, generator, generator.reference("swap"), TO_VIP, frame(), parts=MANY_PARTS)
 
 
 def _note(rows: Rows, state: str, count: int, stalls: Stalls) -> None:
@@ -123,6 +141,10 @@ def _column(memory: memoryview, offset: int, stride: int, value: int) -> None:
 
 def _expiry(stage: Stage, idle: float, rows: Rows) -> None:
     """Many connections end within one second: what each costs, and what others notice."""
+    bench = Bench()
+    bench.rows = [_floor(stage, EXPIRING)]
+    bench.run(1, time.monotonic())
+    rows.add(FLOOR, EXPIRING, "ns", bench.rows[0].samples[0])
     stage.forget(6, 80)
     stage.establish(TO_VIP, EXPIRING, 6)
     _due_now(stage)
@@ -168,27 +190,34 @@ def _lateness(stage: Stage, rows: Rows) -> None:
 
 
 def measure(say: Callable[[str], None], rounds: int, budget: float) -> list[dict[str, Any]]:
-    """The whole suite; `budget` seconds are about what it takes."""
+    """The whole suite; with little of its `budget` seconds left, growth in fewer rounds."""
     rows, begin = Rows(), time.monotonic()
     with one_cpu():
-        say("nothing, then tables whose connections all expire")
-        for _ in range(rounds):
-            _note(rows, "no director", 0, look(LOOK))
-        with ExitStack() as stack:
-            stage = director(stack, ENTRIES // 2)
-            rows.add("an entry", stage.entries, "bytes", size(stage))
-            for _ in range(rounds):
-                idle = look(LOOK)
-                _note(rows, f"a table for {stage.entries:,}, empty", 0, idle)
-                _expiry(stage, idle.share, rows)
-            stage.forget(6, 80)
-            rows.add("taken when 1 in 1,000 finds no room", stage.entries, "%", room(stage) * 100)
+        _sweep(rounds, rows, say)
         with ExitStack() as stack:
             _lateness(director(stack, 1 << 12), rows)
         with ExitStack() as stack:
             stage = director(stack, BIG_ENTRIES)
-            rows.add("an entry", stage.entries, "bytes", size(stage))
-            _growth(stage, rounds if time.monotonic() - begin < budget / 2 else 3, rows, say)
+            _growth(stage, rounds, begin + budget, rows, say)
+            _memory(stage, "IPv4", rows)
             for _ in range(rounds):
                 _note(rows, f"a table for {stage.entries:,}", GROWTH[-1], look(LOOK))
+        say(f"{GROWTH[-1]:,} connections, IPv6")
+        with ExitStack() as stack:
+            _memory(build(stack, Generator(SMALL), "v6", GROWTH[-1], BIG_ENTRIES), "IPv6", rows)
     return rows.data()
+
+
+def _sweep(rounds: int, rows: Rows, say: Callable[[str], None]) -> None:
+    """What others notice: without a director, of an empty table, of one whose connections all expire at once."""
+    for number in range(rounds):
+        say(f"the sweep, round {number + 1} of {rounds}")
+        _note(rows, "no director", 0, look(LOOK))
+        with ExitStack() as stack:  # a new one each time: a running timer cannot be stopped for the reference
+            stage = director(stack, ENTRIES // 2)
+            idle = look(LOOK)
+            _note(rows, f"a table for {stage.entries:,}, empty", 0, idle)
+            _expiry(stage, idle.share, rows)
+            if number == 0:
+                stage.forget(6, 80)
+                rows.add("taken when 1 in 1,000 finds no room", stage.entries, "%", room(stage) * 100)

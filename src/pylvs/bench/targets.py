@@ -4,44 +4,73 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from pylvs.bench.result import Key, Samples
 from pylvs.bench.stats import Figure, ratio
 
-Samples = Mapping[tuple[str, str, int], Sequence[float]]  # by name, hook and number of flows or destinations
 MILLION = 1_000_000
+PEERS = ("nftables DNAT", "HAProxy", "nginx stream")
 
 
 class Target(NamedTuple):
-    """`path` is to cost at most (wire: at least) `limit` times what `reference` costs."""
+    """`row` is to be at most (`least`: at least) `limit` times `beside`; without `beside`, `limit` itself."""
 
     path: str
     reference: str
     limit: float
-    row: tuple[str, str, int]
-    beside: tuple[str, str, int]
+    row: Key
+    beside: Key | None
+    least: bool = False
+
+    def __str__(self) -> str:
+        sign = "≥" if self.least else "≤"
+        return f"{sign} {self.limit:g} × {self.reference}" if self.beside else f"{sign} {self.limit:g} {self.reference}"
 
 
 class Verdict(NamedTuple):
+    """A target and what came of it; `figure` is the ratio, or the value if nothing is beside it."""
+
     target: Target
     figure: Figure
+    rounds: int
 
     @property
-    def reached(self) -> bool:
-        return self.figure.median <= self.target.limit
+    def distance(self) -> float:
+        """How many times too much (or too little) it is: at most 1 if the target is held."""
+        part = self.figure.median / self.target.limit
+        return 1 / part if self.target.least else part
+
+    @property
+    def held(self) -> bool:
+        return self.distance <= 1
+
+    @property
+    def sure(self) -> bool:
+        """All of the spread is on the same side of the limit."""
+        return not self.figure.low <= self.target.limit <= self.figure.high or self.figure.low == self.figure.high
+
+    @property
+    def word(self) -> str:
+        return ("held" if self.held else "not held") + ("" if self.sure else ", within the spread")
 
 
 SWAP = ("parse and swap MACs", "xdp", 1)
 BESIDE = "DR, in the rounds of ten million"
 INSERT = ("insert in a full LRU map", "xdp", 1)
+REQUESTS = "new connection each"
 
 
-def _lru(count: int) -> tuple[str, str, int]:
+def _lru(count: int) -> Key:
     return ("kernel lru map hit", "xdp", count)
 
 
-def _dr(count: int) -> tuple[str, str, int]:
+def _dr(count: int) -> Key:
     return ("DR", "xdp", count)
+
+
+def _wire(way: str) -> Key:
+    return (REQUESTS, way, 0)
 
 
 PACKET = (
@@ -66,13 +95,31 @@ PACKET = (
     Target("established DR, 10,000,000 flows", "1,000,000 flows", 1.5, _dr(10 * MILLION), (BESIDE, "xdp", MILLION)),
 )
 
+TABLE = tuple(
+    Target(f"memory, 10,000,000 connections, {family}", "bytes each", 100,
+           (f"memory a connection, {family}", "table", 10 * MILLION), None)
+    for family in ("IPv4", "IPv6")
+)  # fmt: skip
 
-def verdicts(samples: Samples, targets: Sequence[Target] = PACKET) -> list[Verdict]:
+WIRE = (
+    Target("wire, requests/s, new connection each, DR at XDP", "direct", 0.8, _wire("DR, XDP"), _wire("direct"), True),
+    *(
+        Target("wire, requests/s, new connection each, DR at XDP", peer, 1.3, _wire("DR, XDP"), _wire(peer), True)
+        for peer in PEERS
+    ),
+    Target("wire, requests/s, new connection each, NAT at TC", PEERS[0], 1, _wire("NAT, TC"), _wire(PEERS[0]), True),
+    Target("wire, download, NAT at TC", PEERS[0], 1, ("download", "NAT, TC", 0), ("download", PEERS[0], 0), True),
+)  # fmt: skip
+
+TARGETS: Mapping[str, Sequence[Target]] = {"packet": PACKET, "wire": WIRE, "table": TABLE}
+
+
+def verdicts(samples: Samples, targets: Sequence[Target]) -> list[Verdict]:
     """Every target whose rows were measured."""
-    measured = (target for target in targets if target.row in samples and target.beside in samples)
-    return [Verdict(target, ratio(samples[target.row], samples[target.beside])) for target in measured]
-
-
-def by_key(rows: Sequence[Mapping[str, Any]]) -> Samples:
-    """Samples of rows as they are in a result file."""
-    return {(row["name"], row["hook"], row["count"]): row["samples"] for row in rows}
+    found = []
+    for target in targets:
+        if target.row in samples and (target.beside is None or target.beside in samples):
+            ours = samples[target.row]
+            figure = ratio(ours, samples[target.beside]) if target.beside else Figure.of(ours)
+            found.append(Verdict(target, figure, len(ours)))
+    return found

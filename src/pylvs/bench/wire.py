@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +96,10 @@ def measure(say: Callable[[str], None], rounds: int, budget: float) -> list[dict
             if round > 3 and time.monotonic() + _seconds(segment) > deadline:
                 break
             say(f"round {round} of {rounds}")
-            _round(segment, round, samples if round else {})  # the first warms up
+            if round:
+                _round(segment, round, LOADS, samples)
+            else:
+                _round(segment, round, LOADS[:1], {})  # warms up
     return [
         {"name": name, "hook": way, "count": 0, "unit": unit, "samples": values}
         for (name, way, unit), values in samples.items()
@@ -107,10 +110,12 @@ def _seconds(segment: Segment) -> int:
     return sum(load.seconds for load in LOADS) * len(segment.ways)
 
 
-def _round(segment: Segment, round: int, samples: dict[tuple[str, str, str], list[float]]) -> None:
+def _round(
+    segment: Segment, round: int, loads: Sequence[Load], samples: dict[tuple[str, str, str], list[float]]
+) -> None:
     """Every way once for each load; another one begins in each round."""
     first = round % len(segment.ways)
-    for load in LOADS:
+    for load in loads:
         for way in segment.ways[first:] + segment.ways[:first]:
             for (name, unit), value in figures(load, run(segment, way, load)).items():
                 samples.setdefault((name, way.name, unit), []).append(round_to(value))
