@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which packets a trace shows: `client 10.0.0.0/8 port 80 outcome drop` as `struct trace_filter`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
+
+from pylvs.dataplane import addresses
+from pylvs.dataplane.records import swap16
+from pylvs.errors import PylvsError
+
+Network = IPv4Network | IPv6Network
+
+PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132, "icmp": 1, "icmpv6": 58}
+GROUPS = ("pass", "forward", "refuse", "drop")
+# What is said a million times and tells nothing, unless it is asked for.
+DULL = frozenset({"PASS_NOT_IP", "PASS_NOT_OURS", "PASS_TO_TC"})
+WORDS = "client, vip, port, destination, protocol, outcome"
+
+
+class BadFilter(PylvsError):
+    """A filter that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """None and 0 match everything. Ports in host order; `outcomes` are names, empty: all but the dull ones."""
+
+    client: Network | None = None
+    vip: Network | None = None
+    destination: Network | None = None
+    port: int = 0
+    rport: int = 0
+    protocol: int = 0
+    outcomes: frozenset[str] = field(default_factory=frozenset)
+
+
+def parse(words: Sequence[str], outcomes: Iterable[str]) -> Wanted:
+    """The filter that was typed; BadFilter. `outcomes`: all names there are."""
+    rest = [word for word in words if word != "and"]
+    wanted = Wanted()
+    names = tuple(outcomes)
+    for place in range(0, len(rest), 2):
+        word = rest[place]
+        if word not in _READERS:
+            raise BadFilter(f"a filter has no '{word}'; type pairs of: {WORDS}")
+        if place + 1 == len(rest):
+            raise BadFilter(f"'{word}' of what? type for example: pylvs trace {_EXAMPLES[word]}")
+        wanted = replace(wanted, **_READERS[word](rest[place + 1], names))
+    return wanted
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        raise BadFilter(f"no address or network '{text}'; type 10.0.0.1, 10.0.0.0/8 or fd00::/64") from None
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 16:
+        raise BadFilter(f"no port '{text}'; type a number from 1 to 65535")
+    return int(text)
+
+
+def _destination(text: str) -> dict[str, Any]:
+    """RIP, RIP:PORT, [RIP]:PORT or a network."""
+    host, colon, port = text.rpartition(":")
+    if colon and (text.startswith("[") or ":" not in host):
+        return {"destination": _network(host.strip("[]")), "rport": _port(port)}
+    return {"destination": _network(text.strip("[]"))}
+
+
+def _protocol(text: str) -> int:
+    if text.lower() not in PROTOCOLS:
+        raise BadFilter(f"no protocol '{text}'; type one of: {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[text.lower()]
+
+
+def _outcomes(text: str, names: Sequence[str]) -> frozenset[str]:
+    """Names joined by commas, or the first word of several: pass, forward, refuse, drop; all."""
+    found: set[str] = set()
+    for word in text.upper().split(","):
+        matching = {name for name in names if word == "ALL" or name == word or name.startswith(f"{word}_")}
+        if not matching:
+            raise BadFilter(f"no outcome '{text}'; type {', '.join(GROUPS)}, all, or a name of: pylvs outcomes --json")
+        found |= matching
+    return frozenset(found)
+
+
+_READERS: Mapping[str, Callable[[str, Sequence[str]], dict[str, Any]]] = {
+    "client": lambda text, _: {"client": _network(text)},
+    "vip": lambda text, _: {"vip": _network(text)},
+    "port": lambda text, _: {"port": _port(text)},
+    "destination": lambda text, _: _destination(text),
+    "protocol": lambda text, _: {"protocol": _protocol(text)},
+    "outcome": lambda text, names: {"outcomes": _outcomes(text, names)},
+}
+_EXAMPLES = {
+    "client": "client 10.0.0.0/8",
+    "vip": "vip 192.168.247.100",
+    "port": "port 80",
+    "destination": "destination 192.168.247.136:80",
+    "protocol": "protocol udp",
+    "outcome": "outcome drop,refuse",
+}
+
+
+def fields(wanted: Wanted, rate: int, outcomes: Mapping[str, int]) -> dict[str, Any]:
+    """As the fields of `struct trace_filter`; `outcomes`: the number of each name."""
+    chosen = wanted.outcomes or outcomes.keys() - DULL
+    bits = sum(1 << number for name, number in outcomes.items() if name in chosen and number < 32)
+    filled: dict[str, Any] = {
+        "vport": swap16(wanted.port),
+        "rport": swap16(wanted.rport),
+        "outcomes": bits,
+        "rate": rate,
+        "protocol": wanted.protocol,
+    }
+    for name, network in (("client", wanted.client), ("virtual", wanted.vip), ("real", wanted.destination)):
+        if network:
+            filled[name] = addresses.pack(network.network_address)
+            filled[f"{name}_mask"] = mask(network)
+    return filled
+
+
+def mask(network: Network) -> bytes:
+    """16 bytes to be and-ed with an address, IPv4 mapped."""
+    own = network.netmask.packed
+    return b"\xff" * (16 - len(own)) + own
