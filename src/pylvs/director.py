@@ -627,6 +627,23 @@ class Director:
         for _, slot in self._services.items():
             yield self._service_state(int(_SLOT.unpack(slot)[0]), counted)
 
+    def service_at(self, slot: int) -> VirtualService:
+        """The service of a slot, as a trace has it; nonsense if it was deleted meanwhile."""
+        return self._service_from(self._get(slot, self._service))
+
+    def destination_at(self, slot: int) -> DestinationState:
+        """The destination of a slot, uncounted."""
+        return self._destination_state(slot, counted=False)
+
+    def next_hop_of(self, key: ServiceKey, destination: Destination) -> dict[str, Any]:
+        """What the data plane knows of the way there: fields of the record. NoSuchService, NoSuchDestination."""
+        record = self._get(self._member(self._slot_of(key), destination), self._destination)
+        return dict(zip(self._destination.names, record, strict=True))
+
+    def tick(self) -> int:
+        """The data plane's clock."""
+        return self._run(NOW)
+
     def _observed(self, slot: int, counted: bool = True) -> tuple[Counters, Counters]:
         if not counted:
             return NOTHING, NOTHING

@@ -16,6 +16,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("pylvs.attach", "where the data plane is, and in which mode"),
     "realserver": ("pylvs.realserver.main", "make this machine a real server, check it, undo it"),
     "doctor": ("pylvs.doctor.main", "why does the VIP not answer? names the fault and what mends it"),
+    "trace": ("pylvs.trace.main", "each packet: what the data plane did with it, and why; or what it would do"),
+    "top": ("pylvs.top", "services, destinations and rates, live"),
     "bench": ("pylvs.bench.main", "ns a packet, requests a second, each beside what it is a ratio to"),
     "outcomes": ("pylvs.outcomes", "what became of the packets, by name"),
     "drain": ("pylvs.drain", "let a destination's connections end before it goes"),
