@@ -83,6 +83,7 @@ struct packet {
 	void *ctx;
 	enum hook hook;
 	__u32 inner;        /* offset of the inner packet from the start of the frame */
+	__u32 end;          /* where the outer packet ends; what is behind pads the frame */
 	__u8 protocol;      /* of what comes next: IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_UDP, IPPROTO_GRE */
 	__u8 outer_version; /* 4 or 6 */
 	__u8 inner_version;
@@ -150,6 +151,7 @@ inline_always enum far_outcome outer_v4(struct packet *packet, struct bpf_fib_lo
 	packet->protocol = ip->protocol;
 	packet->outer_ecn = ip->tos & 3;
 	packet->inner = sizeof(struct ethhdr) + ip->ihl * 4;
+	packet->end = sizeof(struct ethhdr) + bpf_ntohs(ip->tot_len);
 	route->family = 2; /* AF_INET */
 	route->ipv4_src = ip->saddr;
 	route->ipv4_dst = ip->daddr;
@@ -166,12 +168,13 @@ inline_always enum far_outcome outer_v6(struct packet *packet, struct bpf_fib_lo
 	packet->protocol = ip->nexthdr;
 	packet->outer_ecn = ip->flow_lbl[0] >> 4 & 3;
 	packet->inner = sizeof(struct ethhdr) + sizeof(*ip);
+	packet->end = packet->inner + bpf_ntohs(ip->payload_len);
 	route->family = 10; /* AF_INET6 */
 	__builtin_memcpy(route->ipv6_src, &ip->saddr, sizeof(ip->saddr));
 	__builtin_memcpy(route->ipv6_dst, &ip->daddr, sizeof(ip->daddr));
 	if (packet->protocol == IPPROTO_DSTOPTS) { /* Linux's own tunnels send one: the encapsulation limit */
 		options = packet_at(packet, packet->inner, 8);
-		if (!options)
+		if (!options || options[1] > 7)
 			return FAR_PASS_MALFORMED;
 		packet->protocol = options[0];
 		packet->inner += (options[1] & 7) * 8 + 8;
@@ -238,6 +241,12 @@ inline_always enum far_outcome congestion(struct packet *packet, __u8 ecn)
 	return packet->outer_ecn == 3 && !ecn ? FAR_DROP_ECN : packet->kind;
 }
 
+/* Whether both packets are all there, one within the other. */
+inline_always int is_whole(struct packet *packet, __u32 length)
+{
+	return packet->inner + length <= packet->end && packet->end <= packet_length(packet);
+}
+
 inline_always enum far_outcome inner_v4(struct packet *packet)
 {
 	struct iphdr *ip = packet_at(packet, packet->inner, sizeof(*ip));
@@ -247,7 +256,7 @@ inline_always enum far_outcome inner_v4(struct packet *packet)
 
 	if (!ip || ip->version != 4 || ip->ihl < 5 || bpf_ntohs(ip->tot_len) < ip->ihl * 4)
 		return FAR_PASS_MALFORMED;
-	if (bpf_ntohs(ip->tot_len) > packet_length(packet) - packet->inner)
+	if (!is_whole(packet, bpf_ntohs(ip->tot_len)))
 		return FAR_PASS_MALFORMED;
 	addr_from_v4(&vip, ip->daddr);
 	count = bpf_map_lookup_elem(&joined, &vip);
@@ -273,7 +282,7 @@ inline_always enum far_outcome inner_v6(struct packet *packet)
 
 	if (!ip || ip->version != 6)
 		return FAR_PASS_MALFORMED;
-	if (bpf_ntohs(ip->payload_len) + sizeof(*ip) > packet_length(packet) - packet->inner)
+	if (!is_whole(packet, bpf_ntohs(ip->payload_len) + sizeof(*ip)))
 		return FAR_PASS_MALFORMED;
 	__builtin_memcpy(&vip, &ip->daddr, sizeof(vip));
 	count = bpf_map_lookup_elem(&joined, &vip);

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whatever comes out of a wire, the decapsulator passes it as it is, or gives the stack one whole packet for a VIP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from tests.realserver.test_farend import DROP, DROPPED, PASS, UNTOUCHED, UNWRAPPED, VIP, VIP6, Host, Row, host, one
+
+__all__ = ["host"]
+
+ETHERNET, IPV4, IPV6 = 14, 20, 40  # bytes of headers
+LEAST_AT_TC = {b"\x08\x00": ETHERNET + IPV4, b"\x86\xdd": ETHERNET + IPV6}
+SEEDS = [bytes(row.given) for row in (*UNWRAPPED, *UNTOUCHED, *DROPPED) if len(row.given) < 1000]
+VIPS = {ip_address(vip).packed for vip in (VIP, VIP6)}
+OUTER_MOST = 60 + 8 + 8  # bytes of outer headers beside IPv6's options
+HOOKS = ("tc", "xdp")
+
+
+@pytest.fixture(autouse=True)
+def quiet(host: Host) -> None:
+    """The wire's other end says nothing by itself, which would be counted too."""
+    Path("/proc/sys/net/ipv6/conf/peer0/disable_ipv6").write_text("1")
+
+
+def least(hook: str, frame: bytes) -> int:
+    """A test run at TC takes nothing without a whole IP header."""
+    return LEAST_AT_TC.get(frame[12:14], ETHERNET) if hook == "tc" else ETHERNET
+
+
+def total(packet: bytes) -> int:
+    """Bytes that an IP header says there are."""
+    return int.from_bytes(packet[2:4], "big") if packet[0] >> 4 == 4 else IPV6 + int.from_bytes(packet[4:6], "big")
+
+
+def destination(packet: bytes) -> bytes:
+    return packet[16:20] if packet[0] >> 4 == 4 else packet[24:40]
+
+
+def but_for_ecn(packet: bytes) -> bytes:
+    """The same with the ECN bits, and IPv4's checksum over them, taken out."""
+    changed = bytearray(packet)
+    if packet[0] >> 4 == 4:
+        changed[1] &= 0xFC
+        changed[10:12] = bytes(2)
+    else:
+        changed[1] &= 0xCF
+    return bytes(changed)
+
+
+def is_unwrapped(frame: bytes, left: bytes) -> None:
+    """What is left is a whole packet for a VIP, from within the bytes that the outer header speaks of."""
+    inner, offset = left[ETHERNET:], ETHERNET + len(frame) - len(left)
+    version = inner[0] >> 4
+    assert left[:ETHERNET] == frame[:12] + {4: b"\x08\x00", 6: b"\x86\xdd"}[version]
+    assert ETHERNET + IPV4 <= offset <= ETHERNET + OUTER_MOST + 64
+    assert but_for_ecn(inner) == but_for_ecn(frame[offset:])
+    assert destination(inner) in VIPS
+    assert (IPV4 if version == 4 else IPV6) <= total(inner)
+    assert offset + total(inner) <= ETHERNET + total(frame[ETHERNET:]) <= len(frame)
+
+
+def is_right(hook: str, frame: bytes, said: tuple[int, bytes, dict[str, int]]) -> None:
+    verdict, left, outcomes = said
+    assert list(outcomes.values()) == [1]
+    (outcome,) = outcomes
+    assert verdict == (DROP if outcome.startswith("FAR_DROP") else PASS)[hook]
+    if outcome.startswith("FAR_PASS"):
+        assert left == frame, "passed on, but changed"
+    elif not outcome.startswith("FAR_DROP"):
+        is_unwrapped(frame, left)
+
+
+@st.composite
+def mutants(draw: st.DrawFn) -> bytes:
+    """A good frame with some bytes changed, cut short, or with bytes behind it."""
+    frame = bytearray(draw(st.sampled_from(SEEDS)))
+    for at, value in draw(st.lists(st.tuples(st.integers(12, 110), st.integers(0, 255)), max_size=4)):
+        frame[at % len(frame)] = value
+    cut = draw(st.one_of(st.just(len(frame)), st.integers(ETHERNET, len(frame))))
+    return bytes(frame[:cut]) + draw(st.one_of(st.just(b""), st.binary(max_size=80)))
+
+
+def played(host: Host, hook: str) -> Callable[[bytes], None]:
+    def play(frame: bytes) -> None:
+        assume(len(frame) >= least(hook, frame))
+        is_right(hook, frame, one(host, hook, frame))
+
+    return play
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_any_frame(host: Host, hook: str) -> None:
+    """Mutated, truncated, lengthened and random frames."""
+    frames = st.one_of(mutants(), mutants(), st.binary(min_size=ETHERNET, max_size=200))
+    check = settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+    check(given(frames)(played(host, hook)))()
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_truncation(host: Host, hook: str) -> None:
+    """Every good frame, cut after every one of its bytes."""
+    for seed in SEEDS:
+        for size in range(least(hook, seed), len(seed) + 1):
+            is_right(hook, seed[:size], one(host, hook, seed[:size]))
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("row", UNWRAPPED, ids=lambda row: row.sentence)
+def test_every_byte(host: Host, hook: str, row: Row) -> None:
+    """Each byte of the headers of each good frame with each of its bits turned, and all of them."""
+    frame = bytes(row.given)
+    for at in range(12, min(len(frame), 130)):
+        for bits in (1, 2, 4, 8, 16, 32, 64, 128, 255):
+            changed = frame[:at] + bytes([frame[at] ^ bits]) + frame[at + 1 :]
+            if len(changed) >= least(hook, changed):
+                is_right(hook, changed, one(host, hook, changed))
+
+
+def test_what_is_not_right_is_seen() -> None:
+    """The property can fail: a byte changed in what is left, a packet for somebody else."""
+    good = bytes(UNWRAPPED[0].given)
+    left = good[:12] + b"\x08\x00" + good[34:]
+    is_unwrapped(good, left)
+    for wrong in (left[:-1] + b"?", left[:30] + b"\x0a\0\0\1" + left[34:], left[:-1]):
+        with pytest.raises(AssertionError):
+            is_unwrapped(good, wrong)
