@@ -122,20 +122,19 @@ def lines(
         high = _ticks(high)[-1]
     bottom = TOP + height
     x, y = Axis(left, WIDTH - right, min(places), max(places)), Axis(bottom, TOP, low, high, logarithmic)
-    body = list(_grid(x, y, bottom, unit, across))
+    body = list(_grid(x, y, bottom, across))
     for number, one in enumerate(series):
         body += _line(x, y, places, one, number)
-    return _svg(title, _legend(series), body, bottom + 42)
+    return _svg(f"{title}, {unit}", _legend(series), body, bottom + 42)
 
 
-def _grid(x: Axis, y: Axis, bottom: float, unit: str, across: str) -> Iterator[str]:
+def _grid(x: Axis, y: Axis, bottom: float, across: str) -> Iterator[str]:
     for tick in y.ticks():
         at = y.at(tick)
         yield f'<line class="grid" x1="{x.begin}" x2="{x.end}" y1="{at:.1f}" y2="{at:.1f}"/>'
         yield _text(x.begin - 6, at + 4, short(tick), "end", "quiet")
     for tick in x.ticks():
         yield _text(x.at(tick), bottom + 16, short(tick), "middle", "quiet")
-    yield _text(x.begin - 6, TOP - 10, unit, "end", "quiet")
     yield _text((x.begin + x.end) / 2, bottom + 34, across, "middle", "quiet")
 
 

@@ -13,11 +13,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from pylvs.bench import peers
+from pylvs.bench import keeper, peers
 from pylvs.errors import PylvsError
 from pylvs.lab import netns
 
-PREFIX = "pylvs-bench-"
 RIPS = ["10.99.1.1", "10.99.1.2"]
 PATIENCE = 10.0  # seconds until a program answers
 LARGE = 16 << 20  # bytes of the file that is downloaded
@@ -49,14 +48,14 @@ class Segment:
 
     def __init__(self, ways: tuple[Way, ...] = WAYS) -> None:
         self.ways = ways
-        self._name = f"{PREFIX}{os.getpid()}-"
+        self._name = keeper.mine()
         self._undo = ExitStack()
         self._ports = 0
 
     def __enter__(self) -> Self:
         try:
-            _sweep()
-            self._folder = Path(self._undo.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX)))
+            keeper.take_away_dead()
+            self._folder = Path(self._undo.enter_context(tempfile.TemporaryDirectory(prefix=self._name)))
             self._folder.chmod(0o755)
             self._build()
         except BaseException:
@@ -209,7 +208,7 @@ class Segment:
         return " · ".join(text.splitlines()[-1] for text in texts if text) or "nothing"
 
     def _end(self) -> None:
-        _take_away(netns.listing(self._name))
+        keeper.take_away(self._name)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -219,16 +218,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _sweep() -> None:
-    """Take away what a bench left that was killed."""
-    for name in netns.listing(PREFIX):
-        if not Path(f"/proc/{name.removeprefix(PREFIX).partition('-')[0]}").exists():
-            _take_away([name])
-
-
-def _take_away(namespaces: list[str]) -> None:
-    netns.end(namespaces, "")
-    for name in namespaces:
-        netns.delete(name)

@@ -17,6 +17,7 @@ from typing import Self
 
 from pylvs.bench.frames import ACK, SYN, SYN_ACK, frame
 from pylvs.bench.generator import Flows, Generator
+from pylvs.bench.keeper import mine
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import possible_cpus
 from pylvs.dataplane.mapped import MappedArray
@@ -58,7 +59,8 @@ class Stage:
         try:
             self._net = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             # Pins of a namespace in which no process is are taken away by the next command, wherever it is typed.
-            self._holder = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            holder = [f"{mine()}holder"]  # a name by which it is found
+            self._holder = subprocess.Popen(holder, executable="cat", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
             run(["ip", "-batch", "-"], NETWORK)
             self.ifindex = socket.if_nametoindex("wire")
             self.instance = Instance.here()

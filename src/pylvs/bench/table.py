@@ -199,12 +199,12 @@ def measure(say: Callable[[str], None], rounds: int, budget: float) -> list[dict
         with ExitStack() as stack:
             stage = director(stack, BIG_ENTRIES)
             _growth(stage, rounds, begin + budget, rows, say)
-            _memory(stage, "IPv4", rows)
             for _ in range(rounds):
                 _note(rows, f"a table for {stage.entries:,}", GROWTH[-1], look(LOOK))
-        say(f"{GROWTH[-1]:,} connections, IPv6")
-        with ExitStack() as stack:
-            _memory(build(stack, Generator(SMALL), "v6", GROWTH[-1], BIG_ENTRIES), "IPv6", rows)
+        for kind, family in (("dr", "IPv4"), ("v6", "IPv6")):
+            say(f"memory of {GROWTH[-1]:,} connections, {family}")
+            with ExitStack() as stack:
+                _memory(build(stack, Generator(SMALL), kind, GROWTH[-1], BIG_ENTRIES), family, rows)
     return rows.data()
 
 
