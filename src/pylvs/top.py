@@ -232,7 +232,8 @@ def picture(snapshot: Snapshot, view: View, height: int) -> Any:
     foot = f"sorted by {SORTS[view.key][0]}{', reversed' if view.reverse else ''}; keys: c r p b n, q"
     if left > 0:
         foot = f"{left} lines more do not fit; {foot}"
-    return Group(Text(summary(snapshot)), Text(busy(snapshot), overflow="ellipsis", no_wrap=True), table,
+    first = Text(summary(snapshot), overflow="ellipsis", no_wrap=True)
+    return Group(first, Text(busy(snapshot), overflow="ellipsis", no_wrap=True), table,
                  Text(foot, style="dim"))  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -272,13 +273,24 @@ def _scheduler(case: Case) -> str:
     there = endpoint(case.chosen.destination.address, case.chosen.destination.port)
     text = f"{name} would choose {there}"
     if name in REMEMBERING:
-        text += f", the least loaded, unless it remembers another one for {case.virtual}"
+        known = ", ".join(_remembered(case))
+        text += ", the least loaded" + (f"; but first what it remembers for {case.virtual}: {known}" if known else "")
     if name == "twos":
         text += " this time: two are drawn by lot"
     if case.answer["pressed"]:
         other = case.director.destination_at(case.answer["consistent"]).destination.address
         text += f"; where the table is full, the consistent hash {other}"
     return text
+
+
+def _remembered(case: Case) -> Iterator[str]:
+    """lblc, lblcr: the destinations that have had this address."""
+    key = pack(case.virtual) + struct.pack("=II", case.answer["service"], 0)
+    raw = case.director.instance.map("localities").lookup(key)
+    slots = struct.unpack(f"={len(raw) // 4}I", raw)[:-2] if raw else ()
+    for slot in filter(None, slots):
+        there = case.director.destination_at(slot).destination
+        yield endpoint(there.address, there.port)
 
 
 def _method(case: Case, chosen: DestinationState) -> str:
