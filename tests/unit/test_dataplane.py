@@ -262,7 +262,7 @@ def test_a_map_can_be_shared_by_two_objects(instance: Instance, objects: Path) -
         file.load()
         with file.map("samples") as shared:
             assert shared.info.id == instance.map("samples").info.id
-        assert set(file.map_names) == {"samples", "pairs", "seen", "chunks", ".bss", ".rodata"}
+        assert set(file.map_names) == {"samples", "pairs", "seen", "chunks", ".bss", ".rodata", ".data.settings"}
 
 
 def test_what_the_verifier_refuses_is_one_line_and_the_log_is_kept(objects: Path) -> None:

@@ -204,6 +204,15 @@ def test_a_frame_is_counted_once_by_each_hook(instance: Instance) -> None:
 
 
 @needs_root
+@pytest.mark.parametrize(("mode", "expected"), [("tc", 0), ("xdp", 1)])
+def test_veth_sends_back_by_redirect(instance: Instance, mode: str, expected: int) -> None:
+    """After XDP_TX it does not wake a peer that has GRO and no XDP program: the frames would stay where they are."""
+    instance.remember("mode", mode)
+    Attacher(instance).attach([named("eth0")])
+    assert instance.map("settings").lookup(bytes(4)) == expected.to_bytes(4, "little")
+
+
+@needs_root
 def test_a_change_of_mode_takes_xdp_away(instance: Instance) -> None:
     attacher = Attacher(instance)
     instance.remember("mode", "xdp")

@@ -91,6 +91,10 @@ struct {
 	__array(values, struct chunk);
 } chunks SEC(".maps");
 
+struct settings {
+	__u32 redirect_back;
+} settings SEC(".data.settings") = {};
+
 struct holed holed_kept;
 struct tailed tailed_kept;
 struct bits bits_kept;

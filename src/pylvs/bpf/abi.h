@@ -156,12 +156,13 @@ struct settings {
 	__u32 pmtu_disc;
 	__u32 clamp_mss;
 	__u32 cache_bypass;
-	__u32 mark_rules; /* first rule in use << 16 | how many: one word, changed at once */
-	__u32 icmp_rate;  /* errors a second, 0: no limit */
-	__u32 next_local; /* allocator of `local_addresses`, used by Python only */
-	__u32 trashed;    /* how many destinations are in the trash, used by Python only */
-	__u32 trace;      /* tick until which packets are traced (trace.h), 0: they are not */
-	__u32 spare[3];
+	__u32 mark_rules;    /* first rule in use << 16 | how many: one word, changed at once */
+	__u32 icmp_rate;     /* errors a second, 0: no limit */
+	__u32 next_local;    /* allocator of `local_addresses`, used by Python only */
+	__u32 trashed;       /* how many destinations are in the trash, used by Python only */
+	__u32 trace;         /* tick until which packets are traced (trace.h), 0: they are not */
+	__u32 redirect_back; /* XDP sends back by redirect, not XDP_TX: a device here is veth */
+	__u32 spare[2];
 	__u32 tcp_timeout[STATES]; /* by tcp_state */
 	__u32 udp_timeout[STATES];
 	__u32 sctp_timeout[STATES];

@@ -484,7 +484,7 @@ inline_always enum outcome parse_network(struct packet *packet)
 /* Leaves by an interface, as it is. */
 inline_always void packet_redirect(struct packet *packet, __u32 ifindex)
 {
-	if (packet->hook == HOOK_XDP &&
+	if (packet->hook == HOOK_XDP && likely(!settings.redirect_back) &&
 	    (__u32)(long)context_word(packet->ctx, struct xdp_md, ingress_ifindex) == ifindex)
 		packet->flow->verdict = XDP_TX;
 	else

@@ -19,6 +19,7 @@ from pylvs.dataplane.kernel import (
     BpfError,
     Link,
 )
+from pylvs.dataplane.mapped import MappedArray
 from pylvs.errors import DataPlaneError
 
 XDP_PROGRAM, TC_PROGRAM = "director_xdp", "director_tc"
@@ -120,6 +121,8 @@ class Attacher:
         xdp, why = wants_xdp(mode, name)
         self._attach_tc(interface)
         if xdp:
+            if name == "veth":
+                self._send_back_by_redirect()
             try:
                 self._link(interface, "xdp", XDP_PROGRAM, ATTACH_XDP, XDP_DRIVER_MODE)
             except BpfError as error:
@@ -128,6 +131,12 @@ class Attacher:
         else:
             self._drop(f"{interface.index}-xdp")
         return Attachment(interface.name, ("xdp", "tc") if xdp else ("tc",), name, why)
+
+    def _send_back_by_redirect(self) -> None:
+        """veth wakes its peer after XDP_TX only if that runs XDP, after a redirect also with GRO alone (veth.c)."""
+        with MappedArray(self.instance.map("settings")) as array:
+            field = self.instance.layouts["settings"].fields["redirect_back"]
+            array.words[field.offset // 4] = 1
 
     def _xdp_refused(self, interface: Interface, mode: Mode, driver_name: str, error: BpfError) -> str:
         reason = {
