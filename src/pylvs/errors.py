@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The exception tree. Every message is one line: what is wrong, where, and what to type instead."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The nouns: what a table is made of. Values only; nothing here does I/O.
 
 Configuration (`VirtualService`, `Destination`) is frozen and apart from what the kernel counted
@@ -82,7 +83,7 @@ class VirtualService:
     """Configuration of one virtual service.
 
     `timeout` is the persistence timeout in seconds (with `ServiceFlag.PERSISTENT`); `netmask` is an IPv4
-    mask as a 32-bit number in host order, or an IPv6 prefix length (1-128).
+    mask as a 32-bit number in host order, or an IPv6 prefix length (1-128). Its default is the whole address in both.
     """
 
     key: ServiceKey
@@ -91,6 +92,10 @@ class VirtualService:
     timeout: int = 0
     netmask: int = 0xFFFFFFFF
     persistence_engine: str = ""
+
+    def __post_init__(self) -> None:
+        if self.netmask == 0xFFFFFFFF and (self.key.address.version if self.key.address else self.key.family) == 6:
+            object.__setattr__(self, "netmask", 128)
 
 
 @dataclass(frozen=True, slots=True)

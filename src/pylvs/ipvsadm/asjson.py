@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`--json`: every listing as data. The schema is in docs/ipvsadm.md; addresses and ports are never names."""
+"""`--json`: every listing as data. The schema is listing.schema.json, explained in docs/json.md."""
 
 from __future__ import annotations
 
