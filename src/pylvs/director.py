@@ -20,6 +20,7 @@ from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from ipaddress import ip_address
 from itertools import islice
+from operator import itemgetter
 from typing import Any, Self
 
 from pylvs import rules
@@ -61,10 +62,7 @@ from pylvs.model import (
 
 METHODS = (ForwardingMethod.NAT, ForwardingMethod.DR, ForwardingMethod.TUN, ForwardingMethod.FULLNAT)
 TUNNELS = (TunnelType.IPIP, TunnelType.GUE, TunnelType.GRE)
-METHOD_NUMBERS = {method: number for number, method in enumerate(METHODS)}
-TUNNEL_NUMBERS = {tunnel: number for number, tunnel in enumerate(TUNNELS)}
-CHECKSUMS = {TunnelChecksum.NONE: 0, TunnelChecksum.CSUM: 1, TunnelChecksum.REMCSUM: 2}
-WORDS = {flag: word for word, flag in CHECKSUMS.items()}
+CHECKSUMS = (TunnelChecksum.NONE, TunnelChecksum.CSUM, TunnelChecksum.REMCSUM)
 NOTHING = Counters()
 TRANSLATED = (ForwardingMethod.NAT, ForwardingMethod.FULLNAT)
 SCHEDULERS = (
@@ -83,6 +81,12 @@ ROWS = 1024
 TEMPLATE = 1
 FAR = 1 << 23  # seconds: longer than any timeout, so it is over
 SWAP = [swap16(number) for number in range(1 << 16)]
+
+_NO_SERVICE = (None, b"", 0)
+_OBSERVED = (
+    "address", "port", "method", "weight", "upper", "lower", "tunnel", "tunnel_port", "tunnel_flags", "local_first",
+    "locals", "active", "inactive", "persistent",
+)  # fmt: skip
 
 _KEY = struct.Struct("=16sHBBI")
 _TRASH_KEY = struct.Struct("=24s16sH6x")
@@ -147,10 +151,8 @@ class Director:
         self.instance = Instance.here()
         self.address_type = Locality().address_type
         self._members: dict[int, tuple[int, dict[tuple[bytes, int], int]]] = {}
-        self._last: tuple[ServiceKey | None, int] = (
-            None,
-            0,
-        )  # the service of the last change, good under one lock
+        # the service of the last change, as a key, packed, and its slot: good under one lock
+        self._last: tuple[ServiceKey | None, bytes, int] = _NO_SERVICE
 
     def __enter__(self) -> Self:
         return self
@@ -166,7 +168,7 @@ class Director:
     def locked(self) -> Iterator[None]:
         """Keep every other command out while several changes are made. Each change alone does so by itself."""
         with self.instance.locked():
-            self._last = None, 0
+            self._last = _NO_SERVICE
             yield
 
     @contextmanager
@@ -235,24 +237,27 @@ class Director:
         return int(_SLOT.unpack_from(control.context, 16)[0])
 
     def _slot_of(self, key: ServiceKey) -> int:
-        if self._last[0] is key and self.instance.is_locked:
-            return self._last[1]
-        raw = self._services.lookup(_pack_key(key)) if self.instance.loaded else None
+        known, _, slot = self._last
+        if known is key and self.instance.is_locked:
+            return slot
+        packed = _pack_key(key)
+        raw = self._services.lookup(packed) if self.instance.loaded else None
         if raw is None:
             raise NoSuchService(f"no such service: {key}")
-        self._last = key, int(_SLOT.unpack(raw)[0])
-        return self._last[1]
+        slot = int(_SLOT.unpack(raw)[0])
+        self._last = key, packed, slot
+        return slot
 
     def _get(self, slot: int, record: Record) -> tuple[Any, ...]:
         return record.unpack_from(*self._records.at(slot))
 
     def _number(self, slot: int, record: Record, name: str) -> int:
-        memory, base = self._records.at(slot)
-        return int(_SLOT.unpack_from(memory, base + record.offset[name])[0])
+        words, base = self._records.words_at(slot)
+        return words[base + record.word[name]]
 
     def _set_number(self, slot: int, record: Record, name: str, value: int) -> None:
-        memory, base = self._records.at(slot)
-        _SLOT.pack_into(memory, base + record.offset[name], value & 0xFFFFFFFF)
+        words, base = self._records.words_at(slot)
+        words[base + record.word[name]] = value & 0xFFFFFFFF
 
     def _chain(self, service: int) -> Iterator[int]:
         """Slots of the service's destinations, newest first."""
@@ -275,9 +280,10 @@ class Director:
         return known[1]
 
     def _changed(self, service: int, members: dict[tuple[bytes, int], int]) -> None:
-        generation = self._number(service, self._service, "generation") + 1
-        self._set_number(service, self._service, "generation", generation)
-        self._members[service] = generation & 0xFFFFFFFF, members
+        words, base = self._records.words_at(service)
+        place = base + self._service.word["generation"]
+        generation = words[place] = words[place] + 1 & 0xFFFFFFFF
+        self._members[service] = generation, members
 
     def _count_services(self, key: ServiceKey, step: int) -> None:
         if key.fwmark:
@@ -374,7 +380,7 @@ class Director:
 
     def _delete_service(self, key: bytes, slot: int) -> None:
         self._services.delete(key)
-        self._last = None, 0
+        self._last = _NO_SERVICE
         now = self._run(FOLD, slot)
         for destination in list(self._chain(slot)):
             self._discard(key, destination, now)
@@ -404,14 +410,14 @@ class Director:
         service = self._slot_of(key)
         destination = self._checked(key, destination, new=True)
         members = self._destinations(service)
-        name = addresses.pack(destination.address), swap16(destination.port)
+        name = addresses.pack(destination.address), SWAP[destination.port]
         if name in members:
             raise DestinationExists("destination already exists")
         if len(members) >= DESTINATIONS_MAX:
             raise TableFull(f"a service takes {DESTINATIONS_MAX} destinations at most")
-        slot = self._revive(service, key, name) if self.settings["trashed"] else 0
+        slot = self._revive(service, name) if self.settings["trashed"] else 0
         if slot:
-            self._write_destination(slot, service, destination, new=True)
+            self._write_destination(slot, service, destination, name, new=True)
         else:
             slot = self._allocate()
             self._new_destination(slot, service, destination, name)
@@ -447,14 +453,12 @@ class Director:
                 self.settings["trashed"] -= 1
                 self._records.free(slot)
 
-    def _revive(self, service: int, key: ServiceKey, name: tuple[bytes, int]) -> int:
-        """Slot of the deleted destination of this name, 0 if there is none."""
-        place = _TRASH_KEY.pack(_pack_key(key), *name)
-        raw = self._trash.lookup(place)
+    def _revive(self, service: int, name: tuple[bytes, int]) -> int:
+        """Slot of the deleted destination of this name in the service just looked for, 0 if there is none."""
+        raw = self._trash.pop(_TRASH_KEY.pack(self._last[1], *name))
         if raw is None:
             return 0
         slot = int(_TRASHED.unpack(raw)[0])
-        self._trash.delete(place)
         self.settings["trashed"] -= 1
         if self._number(slot, self._destination, "service") != service:
             self._records.zero(slot)  # its service is another one now
@@ -469,10 +473,10 @@ class Director:
             "upper": destination.upper_threshold,
             "lower": destination.lower_threshold,
             "port": name[1],
-            "method": METHOD_NUMBERS[method],
-            "tunnel": TUNNEL_NUMBERS[tunnel.type],
-            "tunnel_port": swap16(tunnel.port),
-            "tunnel_flags": CHECKSUMS[tunnel.checksum],
+            "method": METHODS.index(method),  # an Enum as a key of a dict would be hashed in Python
+            "tunnel": TUNNELS.index(tunnel.type),
+            "tunnel_port": SWAP[tunnel.port],
+            "tunnel_flags": CHECKSUMS.index(tunnel.checksum),
             "address": name[0],
             "family": destination.address.version,
             "local": self.address_type(destination.address) is rules.AddressType.LOCAL,
@@ -490,18 +494,24 @@ class Director:
         fields = self._configured(destination, name)
         self._destination.pack_into(*self._records.at(slot), service=service, flags=AVAILABLE, **fields)
 
-    def _write_destination(self, slot: int, service: int, destination: Destination, new: bool) -> None:
-        """Write what is configured, field by field: counts and next hop beside it belong to the data plane."""
+    def _write_destination(
+        self, slot: int, service: int, destination: Destination, name: tuple[bytes, int], new: bool
+    ) -> None:
+        """Write what is configured, field by field, and the flags last: counts and next hop beside it belong to the
+        data plane. What is as it was is left alone."""
         record, (memory, base) = self._destination, self._records.at(slot)
-        name = addresses.pack(destination.address), swap16(destination.port)
-        fields = self._configured(destination, name) | {"service": service}
-        flags = self._number(slot, record, "flags") | AVAILABLE
-        if not destination.upper_threshold or destination.upper_threshold > self._number(slot, record, "upper"):
+        old, place = record.unpack_from(memory, base), record.place
+        fields = self._configured(destination, name)
+        fields["service"] = service
+        flags = old[place["flags"]] | AVAILABLE
+        if not destination.upper_threshold or destination.upper_threshold > old[place["upper"]]:
             flags &= ~OVERLOAD
         if not new and not destination.weight:
             del fields["last_weight"]  # mh goes by the last one that was not 0
-        for field, value in (fields | {"flags": flags}).items():
-            record.store(memory, base, field, value)
+        fields["flags"] = flags
+        for field, value in fields.items():
+            if old[place[field]] != value:
+                record.store(memory, base, field, value)
 
     def _locals(self, destination: Destination) -> tuple[int, int]:
         """Index of the first of FULLNAT's local addresses, and how many."""
@@ -522,7 +532,8 @@ class Director:
             service = self._slot_of(key)
             destination = self._checked(key, destination, new=False)
             slot = self._member(service, destination)
-            self._write_destination(slot, service, destination, new=False)
+            name = addresses.pack(destination.address), SWAP[destination.port]
+            self._write_destination(slot, service, destination, name, new=False)
             self._run(CHANGED, service, slot)
 
     def _member(self, service: int, destination: Destination) -> int:
@@ -672,29 +683,32 @@ class Director:
         )
 
     def _destination_state(self, slot: int, counted: bool) -> DestinationState:
-        record = self._get(slot, self._destination)
-        values = dict(zip(self._destination.names, record, strict=True))
+        address, port, method, weight, upper, lower, *rest = self._observed_fields(self._get(slot, self._destination))
+        tunnel, tunnel_port, tunnel_flags, first, count, active, inactive, persistent = rest
         destination = Destination(
-            addresses.unpack(values["address"]),
-            swap16(values["port"]),
-            METHODS[values["method"]],
-            values["weight"],
-            values["upper"],
-            values["lower"],
-            self._tunnel(values["tunnel"], values["tunnel_port"], values["tunnel_flags"]),
-            self._local_addresses(values) if values["locals"] else (),
+            addresses.unpack(address),
+            SWAP[port],
+            METHODS[method],
+            weight,
+            upper,
+            lower,
+            self._tunnel(tunnel, tunnel_port, tunnel_flags),
+            self._local_addresses(first, count) if count else (),
         )
-        counts = values["active"], values["inactive"], values["persistent"]
-        return DestinationState(destination, *counts, *self._observed(slot, counted))
+        return DestinationState(destination, active, inactive, persistent, *self._observed(slot, counted))
+
+    @cached_property
+    def _observed_fields(self) -> itemgetter[tuple[Any, ...]]:
+        return itemgetter(*(self._destination.place[name] for name in _OBSERVED))
 
     @staticmethod
     @lru_cache
     def _tunnel(kind: int, port: int, flags: int) -> Tunnel:
-        return Tunnel(TUNNELS[kind], swap16(port), WORDS[flags])
+        return Tunnel(TUNNELS[kind], swap16(port), CHECKSUMS[flags])
 
-    def _local_addresses(self, values: dict[str, Any]) -> tuple[Address, ...]:
+    def _local_addresses(self, first: int, count: int) -> tuple[Address, ...]:
         table = self.instance.map("local_addresses")
-        indices = range(values["local_first"], values["local_first"] + values["locals"])
+        indices = range(first, first + count)
         return tuple(addresses.unpack(table.lookup(_SLOT.pack(index)) or bytes(16)) for index in indices)
 
     def totals(self) -> tuple[Counters, Counters]:

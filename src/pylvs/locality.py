@@ -66,6 +66,7 @@ class Locality:
 
     def __init__(self, root: Path = Path("/proc/thread-self/net")) -> None:
         self._root = root
+        self._last: tuple[Address | None, AddressType] = None, AddressType.UNICAST
 
     @cached_property
     def _routes(self) -> Routes | None:
@@ -85,6 +86,11 @@ class Locality:
 
     def address_type(self, address: Address) -> AddressType:
         """For `rules.check_destination(…, types=…)`."""
+        if address is not self._last[0]:  # each destination is asked for twice
+            self._last = address, self._find(address)
+        return self._last[1]
+
+    def _find(self, address: Address) -> AddressType:
         if isinstance(address, IPv4Address):
             return look_up(self._routes, self._lengths, address)
         return AddressType.LOCAL if address in self._own_ipv6 else address_type(address)

@@ -42,6 +42,7 @@ class Command(IntEnum):
     MAP_FD_BY_ID = 14
     OBJ_INFO = 15
     BTF_FD_BY_ID = 19
+    MAP_LOOKUP_AND_DELETE = 21
     MAP_LOOKUP_BATCH = 24
     MAP_UPDATE_BATCH = 26
     MAP_DELETE_BATCH = 27
@@ -375,39 +376,48 @@ class Map(Descriptor):
         return (size + 7) // 8 * 8 * possible_cpus() if self.info.type in PER_CPU else size
 
     @cached_property
-    def _scratch(self) -> tuple[_Element, ctypes.Array[ctypes.c_char], ctypes.Array[ctypes.c_char]]:
-        key = ctypes.create_string_buffer(self.info.key_size)
-        value = ctypes.create_string_buffer(self.value_bytes)
-        return _Element(self.fd, 0, _address(key), _address(value)), key, value
+    def _scratch(self) -> _Scratch:
+        return _Scratch(self.fd, self.info.key_size, self.value_bytes)
 
     def lookup(self, key: bytes) -> bytes | None:
         """Value at `key`, or None."""
-        attr, key_buffer, value = self._scratch
-        key_buffer.raw, attr.flags = self._fit(key), 0
-        result = _call(Command.MAP_LOOKUP, attr)
-        if result == -errno.ENOENT:
+        return self._read(Command.MAP_LOOKUP, key)
+
+    def pop(self, key: bytes) -> bytes | None:
+        """Value at `key` of a hash map, which is deleted; or None."""
+        return self._read(Command.MAP_LOOKUP_AND_DELETE, key)
+
+    def _read(self, command: Command, key: bytes) -> bytes | None:
+        scratch = self._scratch
+        scratch.key.raw, scratch.attr.flags = self._fit(key), 0
+        if _syscall(_BPF, command.value, *scratch.args) >= 0:
+            return scratch.value.raw
+        number = ctypes.get_errno()
+        if number == errno.ENOENT:
             return None
-        if result < 0:
-            raise failure(f"cannot read the map {self.info.name}", -result)
-        return value.raw
+        raise failure(f"cannot read the map {self.info.name}", number)
 
     def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
         """Set the value at `key`; with NOEXIST or EXIST a BpfError says EEXIST or ENOENT."""
-        attr, key_buffer, value_buffer = self._scratch
+        scratch = self._scratch
         if len(value) != self.value_bytes:
             raise ValueError(
                 f"a value of the map {self.info.name} has {self.value_bytes} bytes, not {len(value)}"
             )
-        key_buffer.raw, value_buffer.raw, attr.flags = self._fit(key), value, flags
-        _checked(Command.MAP_UPDATE, attr, f"cannot write the map {self.info.name}")
+        scratch.key.raw, scratch.value.raw, scratch.attr.flags = self._fit(key), value, flags
+        if _syscall(_BPF, Command.MAP_UPDATE.value, *scratch.args) < 0:
+            raise failure(f"cannot write the map {self.info.name}", ctypes.get_errno())
 
     def delete(self, key: bytes) -> bool:
         """Delete `key`; False if it was not there."""
-        attr = _Element(self.fd, 0, _bytes_address(self._fit(key)))
-        result = _call(Command.MAP_DELETE, attr)
-        if result < 0 and result != -errno.ENOENT:
-            raise failure(f"cannot delete from the map {self.info.name}", -result)
-        return result >= 0
+        scratch = self._scratch
+        scratch.key.raw = self._fit(key)
+        if _syscall(_BPF, Command.MAP_DELETE.value, *scratch.deletion) >= 0:
+            return True
+        number = ctypes.get_errno()
+        if number != errno.ENOENT:
+            raise failure(f"cannot delete from the map {self.info.name}", number)
+        return False
 
     def keys(self) -> Iterator[bytes]:
         """Every key, in the kernel's order; keys deleted meanwhile may start a hash over again."""
@@ -451,11 +461,25 @@ class Map(Descriptor):
         return Map.by_id(int.from_bytes(id, "little")) if id else None
 
     def _fit(self, key: bytes) -> bytes:
-        if len(key) != self.info.key_size:
+        if len(key) != self._scratch.key_size:
             raise ValueError(
                 f"a key of the map {self.info.name} has {self.info.key_size} bytes, not {len(key)}"
             )
         return key
+
+
+class _Scratch:
+    """Room for one key and one value, and bpf(2)'s arguments about them, made once: commands come by the 100,000."""
+
+    def __init__(self, fd: int, key_size: int, value_size: int) -> None:
+        self.key_size = key_size
+        self.key = ctypes.create_string_buffer(key_size)
+        self.value = ctypes.create_string_buffer(value_size)
+        self.attr = _Element(fd, 0, _address(self.key), _address(self.value))
+        self.args = (ctypes.byref(self.attr), ctypes.sizeof(self.attr))
+        # the kernel refuses a deletion with a value
+        self._deletion = _Element(fd, 0, _address(self.key))
+        self.deletion = (ctypes.byref(self._deletion), ctypes.sizeof(self._deletion))
 
 
 class _BatchBuffers:

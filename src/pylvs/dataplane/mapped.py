@@ -27,6 +27,8 @@ class MappedArray:
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         self._mapping = mmap.mmap(map.fd, pages, mmap.MAP_SHARED, protection)
         self.memory = memoryview(self._mapping)[:size]
+        # the same in words of 4 bytes, host order
+        self.words = self.memory.cast("I")
 
     def __len__(self) -> int:
         return self.length
@@ -39,6 +41,7 @@ class MappedArray:
 
     def close(self) -> None:
         """Unmap; BufferError while a memoryview of an element is still held."""
+        self.words.release()
         self.memory.release()
         self._mapping.close()
 

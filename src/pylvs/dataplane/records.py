@@ -38,6 +38,7 @@ class Record:
         self.struct = struct.Struct("=" + "".join(_format(field) for field in fields))
         self.place = {name: place for place, name in enumerate(self.names)}
         self.offset = {field.name: field.offset for field in fields}
+        self.word = {name: offset // 4 for name, offset in self.offset.items() if offset % 4 == 0}
         self.coder = {field.name: struct.Struct("=" + _format(field)) for field in fields}
         self.zero = [b"" if _format(field).endswith("s") else 0 for field in fields]
 
@@ -132,6 +133,12 @@ class Records:
         chunk = self.chunk(slot // self.chunk_size)
         return chunk.records.memory, slot % self.chunk_size * chunk.records.stride
 
+    def words_at(self, slot: int) -> tuple[memoryview, int]:
+        """The same in words of 4 bytes: an index, not an offset."""
+        number, place = divmod(slot, self.chunk_size)
+        records = (self._chunks.get(number) or self.chunk(number)).records
+        return records.words, place * records.stride // 4
+
     def allocate(self) -> int:
         """A free slot; the record in it is zero."""
         slot: int = self.settings["free_record"]
@@ -214,21 +221,18 @@ class Settings:
         self.fields = layouts["settings"].fields
         self.array = MappedArray(instance.map("settings"))
         self.memory = self.array.memory
-        self._words = {name: field.offset for name, field in self.fields.items() if not field.count}
+        self._words = {name: field.offset // 4 for name, field in self.fields.items() if not field.count}
 
     def __getitem__(self, name: str) -> Any:
         if name in self._words:
-            return _WORD.unpack_from(self.memory, self._words[name])[0]
+            return self.array.words[self._words[name]]
         return self.fields[name].unpack_from(self.memory)
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name in self._words:
-            _WORD.pack_into(self.memory, self._words[name], value)
+            self.array.words[self._words[name]] = value
         else:
             self.fields[name].pack_into(self.memory, 0, value)
 
     def close(self) -> None:
         self.array.close()
-
-
-_WORD = struct.Struct("=I")

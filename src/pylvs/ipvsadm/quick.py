@@ -12,11 +12,11 @@ from functools import lru_cache
 from pylvs.ipvsadm.command import Command
 from pylvs.ipvsadm.names import ipv4_address
 from pylvs.ipvsadm.parse import parse_endpoint
-from pylvs.model import Destination, ForwardingMethod, Protocol, ServiceKey
+from pylvs.model import Destination, ForwardingMethod, Protocol, ServiceKey, Tunnel
 
 _LINE = re.compile(rb"-a (-[tu]) ([0-9.]+:[0-9]+) -r ([0-9]+\.[0-9.]+):([0-9]{1,5}) (-[gm]) -w ([0-9]{1,9})\n")
 _PROTOCOLS = {b"-t": Protocol.TCP, b"-u": Protocol.UDP}
-_NAT, _DR = ForwardingMethod.NAT, ForwardingMethod.DR
+_NAT, _DR, _NO_TUNNEL = ForwardingMethod.NAT, ForwardingMethod.DR, Tunnel()
 
 
 def quick_command(line: bytes) -> Command | None:
@@ -31,9 +31,9 @@ def quick_command(line: bytes) -> Command | None:
     if key is None or address is None or number > 65535:
         return None
     if method == b"-m":
-        destination = Destination(address, number, _NAT, int(weight))
+        destination = Destination(address, number, _NAT, int(weight), 0, 0, _NO_TUNNEL)
     else:
-        destination = Destination(address, key.port, _DR, int(weight))
+        destination = Destination(address, key.port, _DR, int(weight), 0, 0, _NO_TUNNEL)
     return Command("add-server", key, None, destination)
 
 
