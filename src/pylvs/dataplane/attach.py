@@ -135,8 +135,7 @@ class Attacher:
     def _send_back_by_redirect(self) -> None:
         """veth wakes its peer after XDP_TX only if that runs XDP, after a redirect also with GRO alone (veth.c)."""
         with MappedArray(self.instance.map("settings")) as array:
-            field = self.instance.layouts["settings"].fields["redirect_back"]
-            array.words[field.offset // 4] = 1
+            self.instance.layouts["settings"].fields["redirect_back"].pack_into(array.memory, 0, 1)
 
     def _xdp_refused(self, interface: Interface, mode: Mode, driver_name: str, error: BpfError) -> str:
         reason = {
