@@ -57,8 +57,10 @@ bench: check build/peers/ready  ## measure everything, write docs/benchmarks.md 
 
 wheel: $(VENV)/ready bpf  ## build dist/pylvs-*.whl, with the compiled BPF programs in it
 	@$(BIN)/pip wheel -q --no-deps -w dist .
-	@$(BIN)/python -m zipfile -l dist/pylvs-*.whl | grep -q 'director.bpf.o' || \
-		{ $(fail) "the wheel carries no director.bpf.o; type: make clean wheel"; }
+	@listing=$$($(BIN)/python -m zipfile -l dist/pylvs-*.whl)
+	for file in $(BPF_O:src/%=%) share/man/man8/pylvsadm.8 bash-completion/completions/pylvsadm LICENSE; do
+		grep -qF "$$file" <<<"$$listing" || { $(fail) "the wheel carries no $$file; type: make clean wheel"; }
+	done
 
 clean:  ## take away what was built (also .venv)
 	@rm -rf build dist $(VENV) src/*.egg-info $(BPF_O)
