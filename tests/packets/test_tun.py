@@ -30,6 +30,7 @@ V6_IN_V4 = ("-A -t TUN_VIP_6:80 -s rr", "-a -t TUN_VIP_6:80 -r BACK_1:80 -i")
 DNS = ("-A -u TUN_VIP:53 -s rr", "-a -u TUN_VIP:53 -r BACK_1 -i")
 GUE = (ONE[0], f"{ONE[1]} --tun-type gue --tun-port 6080")
 GUE_SUM = (ONE[0], f"{ONE[1]} --tun-type gue --tun-port 6080 --tun-csum")
+GUE_REMOTE_SUM = (ONE[0], f"{ONE[1]} --tun-type gue --tun-port 6080 --tun-remcsum")
 GUE_6_SUM = (ONE_6[0], f"{ONE_6[1]} --tun-type gue --tun-port 6080 --tun-csum")
 GUE_6 = (ONE_6[0], f"{ONE_6[1]} --tun-type gue --tun-port 6080")
 GUE_4_IN_6_SUM = (V4_IN_V6[0], f"{V4_IN_V6[1]} --tun-type gue --tun-port 6080 --tun-csum")
@@ -114,6 +115,11 @@ ROWS = [
     Row("IPv6 in IPv4", V6_IN_V4, [wrapped(request6(SYN), outer(proto=IPV6_INSIDE))]),
     Row("GUE without a checksum", GUE, [wrapped(request(SYN), outer(), gue(IPV4_INSIDE, False), free=["sport"])]),
     Row("GUE with a checksum", GUE_SUM, [wrapped(request(SYN), outer(), gue(IPV4_INSIDE, True), free=["sport"])]),
+    Row(
+        "GUE with a remote checksum: an ordinary one, as IPVS has it of packets that come from a wire",
+        GUE_REMOTE_SUM,
+        [wrapped(request(SYN), outer(), gue(IPV4_INSIDE, True), free=["sport"])],
+    ),
     Row(
         "GUE with a checksum: an odd number of bytes",
         GUE_SUM,

@@ -228,6 +228,12 @@ inline_always int decrement_ttl(struct packet *packet, __u32 l3)
 	return 0;
 }
 
+/* Whether the kernel carries many segments or datagrams as this one, to be cut before the wire. */
+inline_always int is_many(struct packet *packet)
+{
+	return packet->hook == HOOK_TC && ((struct __sk_buff *)packet->ctx)->gso_size;
+}
+
 /* Bytes of the largest IP packet that this one is on the wire: a segment, where the kernel carries many as one. */
 inline_always __u32 wire_length(struct packet *packet)
 {

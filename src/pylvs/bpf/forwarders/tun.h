@@ -22,25 +22,33 @@ struct gre_checksum {
 	__be16 reserved;
 };
 
-inline_always __u32 tunnel_header(const struct destination *destination)
+/* Of a packet whose checksum is complete IPVS makes no remote one, but an ordinary one instead (ip_vs_tunnel_xmit()). */
+inline_always int wants_sum(const struct destination *destination)
+{
+	if (destination->tunnel == TUNNEL_GUE)
+		return destination->tunnel_flags & (TUNNEL_CSUM | TUNNEL_REMCSUM);
+	return destination->tunnel == TUNNEL_GRE && destination->tunnel_flags & TUNNEL_CSUM;
+}
+
+inline_always __u32 tunnel_header(const struct destination *destination, int summed)
 {
 	if (destination->tunnel == TUNNEL_GUE)
 		return sizeof(struct udphdr) + sizeof(struct gue_header);
 	if (destination->tunnel == TUNNEL_GRE)
-		return sizeof(struct gre_header) +
-		       (destination->tunnel_flags & TUNNEL_CSUM ? sizeof(struct gre_checksum) : 0);
+		return sizeof(struct gre_header) + (summed ? sizeof(struct gre_checksum) : 0);
 	return 0;
 }
 
-inline_always __u32 tunnel_overhead(const struct destination *destination)
+inline_always __u32 tunnel_overhead(const struct destination *destination, int summed)
 {
-	return (destination->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) + tunnel_header(destination);
+	return (destination->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) +
+	       tunnel_header(destination, summed);
 }
 
 /* The largest IP packet that fits into the tunnel; 0: not known. */
 inline_always __u32 tunnel_mtu(const struct destination *destination)
 {
-	return destination->mtu ? destination->mtu - tunnel_overhead(destination) : 0;
+	return destination->mtu ? destination->mtu - tunnel_overhead(destination, wants_sum(destination)) : 0;
 }
 
 inline_always int wants_clamp(const struct flow *flow, const struct destination *destination)
@@ -56,9 +64,16 @@ inline_always __u32 tunnel_mss(const struct flow *flow, const struct destination
 	       sizeof(struct tcphdr);
 }
 
-inline_always long make_room(struct packet *packet, struct destination *destination, __u32 room)
+/* Segments and datagrams that the kernel carries as one keep their size, but those of TCP that would not fit. */
+inline_always __u64 room_flags(const struct destination *destination, int cut)
 {
-	__u64 flags = destination->family == 4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6;
+	return (destination->family == 4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6) |
+	       (cut ? 0 : BPF_F_ADJ_ROOM_FIXED_GSO);
+}
+
+inline_always long make_room(struct packet *packet, struct destination *destination, __u32 room, int cut)
+{
+	__u64 flags = room_flags(destination, cut && packet->flow->protocol == PROTO_TCP);
 	struct ethhdr *old, *eth, copy;
 
 	if (destination->tunnel == TUNNEL_GUE)
@@ -205,12 +220,12 @@ inline_always int write_gre(struct packet *packet, struct destination *destinati
 
 	if (!gre)
 		return -1;
-	gre->flags = destination->tunnel_flags & TUNNEL_CSUM ? bpf_htons(0x8000) : 0;
+	gre->flags = sum ? bpf_htons(0x8000) : 0;
 	gre->protocol = protocol;
-	if (!(destination->tunnel_flags & TUNNEL_CSUM))
+	if (!sum)
 		return 0;
 	check = packet_at(packet, offset + sizeof(*gre), sizeof(*check));
-	if (!check || !sum)
+	if (!check)
 		return -1;
 	check->reserved = 0;
 	check->check = ~checksum_fold(*sum + bpf_htons(0x8000) + (__u64)protocol);
@@ -261,7 +276,7 @@ inline_always int write_outer(struct packet *packet, struct destination *destina
 {
 	struct flow *flow = packet->flow;
 	__u8 inner = flow->family == 4 ? PROTO_IPIP : PROTO_IPV6;
-	__u32 length = flow->length + tunnel_overhead(destination);
+	__u32 length = flow->length + tunnel_overhead(destination, sum != 0);
 	__u32 ip_size = destination->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth));
 	__u8 protocol = inner;
@@ -304,7 +319,8 @@ inline_always int sum_inside(struct packet *packet, __u64 *sum)
 
 inline_always enum outcome tun_forward(struct packet *packet, struct destination *destination, enum hop hop)
 {
-	int wants_sum = destination->tunnel_flags & TUNNEL_CSUM && destination->tunnel != TUNNEL_IPIP, cut;
+	/* The kernel would give every segment that it cuts off the same checksum: rather none. */
+	int summed = wants_sum(destination) && !is_many(packet), cut;
 	__u64 sum = 0;
 
 	if (unlikely(settings.clamp_mss) && wants_clamp(packet->flow, destination) &&
@@ -312,13 +328,13 @@ inline_always enum outcome tun_forward(struct packet *packet, struct destination
 		return DROP_ERROR;
 	if (decrement_ttl(packet, packet->flow->l3))
 		return DROP_ERROR;
-	if (wants_sum && sum_inside(packet, &sum))
+	if (summed && sum_inside(packet, &sum))
 		return DROP_ERROR;
 	cut = packet->hook == HOOK_TC && packet->flow->family == 4 && destination->family == 4 &&
 	      packet->flow->length > packet->flow->mtu && wire_length(packet) > packet->flow->mtu;
 	packet->flow->ttl += cut; /* the kernel takes one off again */
-	if (make_room(packet, destination, tunnel_overhead(destination)) ||
-	    write_outer(packet, destination, wants_sum ? &sum : 0))
+	if (make_room(packet, destination, tunnel_overhead(destination, summed), cut) ||
+	    write_outer(packet, destination, summed ? &sum : 0))
 		return DROP_ERROR;
 	if (cut)
 		return send_in_fragments(packet);
