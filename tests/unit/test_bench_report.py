@@ -19,6 +19,7 @@ from pylvs.bench.report import BEGIN, END, judged, markdown, numbers, text, writ
 from pylvs.bench.result import Result, load, merged, save
 from pylvs.bench.stats import Figure, ratio
 from pylvs.bench.targets import TARGETS, Target, verdicts
+from pylvs.bench.wire import Samples, data
 from pylvs.errors import PylvsError
 
 MACHINE = {"cpu": "a CPU, 2 CPUs, 4 GiB", "kernel": "6.18", "clang": "clang 14", "commit": "abc1234"}
@@ -321,3 +322,12 @@ def test_comparing_ends_with_status_1_where_something_got_slower(
         assert command.run(["packet", "--compare", str(tmp_path / "old.json")]) == status
         said = "".join(capsys.readouterr())
         assert ("slower: packet: DR" in said) is bool(status)
+
+
+def test_cpu_time_beyond_direct_is_a_difference_within_each_round() -> None:
+    """In the order of the ways, whichever came first in the round."""
+    cpu = "keep-alive, CPU a million requests"
+    samples: Samples = {(cpu, "DR", "s"): [30.0, 50.0], (cpu, "direct", "s"): [20.0, 45.0]}
+    rows = {(row["name"], row["hook"]): row["samples"] for row in data(samples, ["direct", "DR"])}
+    assert list(rows) == [(cpu, "direct"), (cpu, "DR"), (f"{cpu}, beyond direct", "DR")]
+    assert rows[f"{cpu}, beyond direct", "DR"] == [10, 5]

@@ -16,7 +16,7 @@ YARDSTICKS: Mapping[str, Key] = {
 }
 NOISE = 1.1
 MORE_IS_BETTER = ("requests/s", "MB/s")
-NOT_SPEED = ("%",)  # shares have no yardstick
+NOT_SPEED = ("%", "s more")  # shares and differences have no yardstick
 
 
 def slower(old: Result, new: Result) -> list[str]:

@@ -16,6 +16,9 @@ from pylvs.errors import PylvsError
 from pylvs.lab import netns
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
+CPU, BEYOND = ", CPU a million requests", ", beyond direct"
+MORE = "s more"
+Samples = dict[tuple[str, str, str], list[float]]  # by name, way and unit
 FAILED = 0.01  # of the requests may fail; more is not a measurement
 
 
@@ -83,14 +86,14 @@ def figures(load: Load, result: Result) -> dict[tuple[str, str], float]:
         (load.name, "requests/s"): result.requests / result.seconds,
         (f"{load.name}, p50", "ms"): result.p50,
         (f"{load.name}, p99", "ms"): result.p99,
-        (f"{load.name}, CPU a million requests", "s"): result.cpu / result.requests * 1e6,
+        (f"{load.name}{CPU}", "s"): result.cpu / result.requests * 1e6,
     }
 
 
 def measure(say: Callable[[str], None], rounds: int, budget: float) -> list[dict[str, Any]]:
     """All loads on all ways, round by round, until there were `rounds` or `budget` seconds are over."""
     deadline = time.monotonic() + budget
-    samples: dict[tuple[str, str, str], list[float]] = {}
+    samples: Samples = {}
     with Segment() as segment:
         for round in range(rounds + 1):
             if round > 3 and time.monotonic() + _seconds(segment) > deadline:
@@ -100,9 +103,20 @@ def measure(say: Callable[[str], None], rounds: int, budget: float) -> list[dict
                 _round(segment, round, LOADS, samples)
             else:
                 _round(segment, round, LOADS[:1], {})  # warms up
+    return data(samples, [way.name for way in segment.ways])
+
+
+def data(samples: Samples, ways: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows, each load's in the order of the ways, with the CPU time that was not spent without a director."""
+    for name, way, unit in [key for key in samples if key[0].endswith(CPU) and key[1] != ways[0]]:
+        pairs = zip(samples[name, way, unit], samples[name, ways[0], unit], strict=True)
+        samples[f"{name}{BEYOND}", way, MORE] = [round_to(ours - direct) for ours, direct in pairs]
+    names = dict.fromkeys((name, unit) for name, _, unit in samples)
     return [
-        {"name": name, "hook": way, "count": 0, "unit": unit, "samples": values}
-        for (name, way, unit), values in samples.items()
+        {"name": name, "hook": way, "count": 0, "unit": unit, "samples": samples[name, way, unit]}
+        for name, unit in names
+        for way in ways
+        if (name, way, unit) in samples
     ]
 
 
@@ -110,9 +124,7 @@ def _seconds(segment: Segment) -> int:
     return sum(load.seconds for load in LOADS) * len(segment.ways)
 
 
-def _round(
-    segment: Segment, round: int, loads: Sequence[Load], samples: dict[tuple[str, str, str], list[float]]
-) -> None:
+def _round(segment: Segment, round: int, loads: Sequence[Load], samples: Samples) -> None:
     """Every way once for each load; another one begins in each round."""
     first = round % len(segment.ways)
     for load in loads:
