@@ -53,15 +53,15 @@ def bars(
     """Horizontal bars in groups, from zero, with the spread as a thin line."""
     highest = max(figure.high for one in series for figure in one.figures if figure)
     scale = (WIDTH - LEFT - RIGHT) / _ticks(max([highest, *(mark.value for mark in marks)]))[-1]
-    step = len(series) * BAR + GAP
-    bottom = TOP + len(groups) * step + GAP / 2
-    body = list(_bar_grid(scale, bottom, unit))
+    body, y = [], float(TOP)
     for number, group in enumerate(groups):
-        y = TOP + number * step + GAP
-        body.append(_text(LEFT - 8, y + len(series) * BAR / 2 + 4, group, "end"))
-        for place, one in enumerate(series):
-            if figure := one.figures[number]:
-                body += _bar(figure, scale, y + place * BAR, place)
+        there = [(place, figure) for place, one in enumerate(series) if (figure := one.figures[number])]
+        body.append(_text(LEFT - 8, y + GAP + len(there) * BAR / 2 + 4, group, "end"))
+        for line, (place, figure) in enumerate(there):
+            body += _bar(figure, scale, y + GAP + line * BAR, place)
+        y += len(there) * BAR + GAP
+    bottom = y + GAP / 2
+    body = [*_bar_grid(scale, bottom, unit), *body]
     body += [_mark(mark, LEFT + mark.value * scale, bottom) for mark in marks]
     return _svg(title, _legend(series) if len(series) > 1 else [], body, bottom + 26)
 
