@@ -31,7 +31,8 @@ ABOUT = {
 Test runs of the attached programs (`BPF_PROG_TEST_RUN`) by a generator that draws a flow at random for each packet; the
 time of the generator with an empty program is subtracted. All of IPVS's bookkeeping is on. *Parse and swap MACs* is the
 floor of any balancer, *one cache line* that of any connection table. New connections start from an empty table that is
-not in the caches; the number beside them is that of the service's destinations.""",
+not in the caches; the number beside them is that of the service's destinations. The generator has to undo
+what a tunnel did: TUN is less half of *adjust_head, twice*.""",
     "wire": """\
 A client, a director and two real servers (nginx), each in a network namespace, on one bridge; `wrk` with 64 connections
 at a time (4 for the download), for one second a round on each way. All run on the same CPUs, so that what a director

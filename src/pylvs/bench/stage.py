@@ -179,9 +179,13 @@ class Stage:
 
     def forget_routes(self) -> None:
         """The ways to clients are asked for again, which XDP can do; only TC could renew them."""
-        routes = self.instance.map("routes")
-        count, size = routes.info.max_entries, routes.info.value_size
-        routes.update_many(b"".join(struct.pack("=I", i) for i in range(count)), bytes(count * size))
+        keys, values = self._no_routes
+        self.instance.map("routes").update_many(keys, values)
+
+    @cached_property
+    def _no_routes(self) -> tuple[bytes, bytes]:
+        info = self.instance.map("routes").info
+        return struct.pack(f"={info.max_entries}I", *range(info.max_entries)), bytes(info.max_entries * info.value_size)
 
 
 def _enter(descriptor: int) -> None:
