@@ -122,11 +122,11 @@ class Bench:
     def _sample(self, row: Row, round: int) -> float:
         row.repeat = row.repeat or (NEW if row.new else REPEAT)[0]
         for attempt in range(TRIES):
-            if (sample := self._run(row, round * TRIES + attempt)) is not None:
+            if (sample := self._run(row, round * TRIES + attempt, row.parts if round else 1)) is not None:
                 return sample
         raise Wrong(f"bench: {row.key}: the packets went other ways: {row.shares}; type: pylvs bench packet")
 
-    def _run(self, row: Row, seed: int) -> float | None:
+    def _run(self, row: Row, seed: int, parts: int) -> float | None:
         """One sample; None if the packets went other ways, as when a next hop grew old meanwhile.
 
         Both the run and the empty run are the quickest of several, taken in turns: whatever else this machine does
@@ -139,13 +139,13 @@ class Bench:
             if not row.new:
                 row.generator.run(row.hook, row.target, row.packet, min(3 * row.count, WARM))
             before = row.stage.outcomes() if row.stage else []
-            times = [self._pair(row) for _ in range(row.parts)]
+            times = [self._pair(row) for _ in range(parts)]
             after = row.stage.outcomes() if row.stage else []
         if not self._as_expected(row, before, after):
             return None
         total, nothing = (min(column) for column in zip(*times, strict=True))
         if row.start is not None and not row.fresh:
-            row.start += 2 * row.parts * row.repeat
+            row.start += 2 * parts * row.repeat
         low, high = NEW if row.new else REPEAT
         row.repeat = int(min(max(RUN_NS / total, low), high))
         return float(total - nothing)
