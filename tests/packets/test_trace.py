@@ -70,6 +70,19 @@ def test_a_new_and_a_known_connection(plane: Plane, hook: str) -> None:
     assert document(second)["meaning"] == "forwarded by DR"
 
 
+def test_scheduled_at_xdp_and_sent_by_tc(plane: Plane) -> None:
+    """The next hop not being known, XDP opens the connection and TC forwards: the reasons are there all the same."""
+    for command in DR:
+        plane.adm(command)
+    tracing = traced(plane)
+    with tracing.on():
+        for hook in ("xdp", "tc"):
+            plane.run(hook, bytes(sent_by(CLIENT, syn())))
+    first, second = tracing.last()
+    assert (first.hook, first.outcome, first.connection, first.scheduler) == ("xdp", "PASS_TO_TC", "new", "rr")
+    assert (second.hook, second.outcome, second.connection) == ("tc", "FORWARD_DR", "known")
+
+
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize(("table", "method"), [(NAT, "NAT"), (FULL, "FULLNAT")])
 def test_translation_both_ways(plane: Plane, hook: str, table: tuple[str, ...], method: str) -> None:

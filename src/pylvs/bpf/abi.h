@@ -318,8 +318,10 @@ struct trace_filter {
 	__be16 vport;
 	__be16 rport;
 	__u32 outcomes; /* a bit for each */
+	__u32 opening;  /* the same, of packets that open a connection */
 	__u32 rate;     /* records a second and CPU */
 	__u32 protocol;
+	__u32 spare;
 };
 
 enum trace_flag {

@@ -175,7 +175,7 @@ inline_always int trace_in(const struct addr *address, const struct addr *wanted
 
 inline_always int trace_wants(const struct trace_record *record)
 {
-	return trace.outcomes >> (record->outcome & 31) & 1 &&
+	return (record->flags & TRACE_NEW ? trace.opening : trace.outcomes) >> (record->outcome & 31) & 1 &&
 	       trace_in(&record->client, &trace.client, &trace.client_mask) &&
 	       trace_in(&record->virtual, &trace.virtual, &trace.virtual_mask) &&
 	       trace_in(&record->real, &trace.real, &trace.real_mask) &&

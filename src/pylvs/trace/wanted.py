@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
@@ -111,12 +111,12 @@ _EXAMPLES = {
 
 def fields(wanted: Wanted, rate: int, outcomes: Mapping[str, int]) -> dict[str, Any]:
     """As the fields of `struct trace_filter`; `outcomes`: the number of each name."""
-    chosen = wanted.outcomes or outcomes.keys() - DULL
-    bits = sum(1 << number for name, number in outcomes.items() if name in chosen and number < 32)
     filled: dict[str, Any] = {
         "vport": swap16(wanted.port),
         "rport": swap16(wanted.rport),
-        "outcomes": bits,
+        "outcomes": bits(wanted.outcomes or outcomes.keys() - DULL, outcomes),
+        # XDP may schedule a connection whose packet TC then forwards: that line has the reasons.
+        "opening": bits(wanted.outcomes or outcomes.keys(), outcomes),
         "rate": rate,
         "protocol": wanted.protocol,
     }
@@ -125,6 +125,11 @@ def fields(wanted: Wanted, rate: int, outcomes: Mapping[str, int]) -> dict[str, 
             filled[name] = addresses.pack(network.network_address)
             filled[f"{name}_mask"] = mask(network)
     return filled
+
+
+def bits(chosen: Collection[str], outcomes: Mapping[str, int]) -> int:
+    """A bit for each outcome."""
+    return sum(1 << number for name, number in outcomes.items() if name in chosen and number < 32)
 
 
 def mask(network: Network) -> bytes:
