@@ -155,6 +155,14 @@ def test_fewer_requests_are_slower() -> None:
     assert slower(result(wire=wire(dr=600)), result(wire=wire(dr=900))) == []
 
 
+def test_a_slower_machine_is_not_a_slower_table() -> None:
+    """Its ratios are to what was measured with as many connections."""
+    names = {"parse and swap MACs": 4, "hit": 50}
+    old, new = ([row(n, "table", 1000, "ns", v * speed) for n, v in names.items()] for speed in (1, 2))
+    assert slower(result(table=old), result(table=new)) == []
+    assert len(slower(result(table=old), result(table=[old[0], new[1]]))) == 1
+
+
 def test_more_memory_is_worse() -> None:
     old, new = ([row("memory a connection, IPv4", "table", 1, "bytes", value, (1,))] for value in (81, 120))
     assert "1.48 times" in slower(result(table=old), result(table=new))[0]
