@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import shutil
 import subprocess
 import time
@@ -24,6 +25,7 @@ from pylvs.trace.wanted import parse
 from tests.packets.cast import BACK_1, BACK_2, CLIENT, NAT_VIP, REAL_1, REAL_2, SECOND, TUN_VIP, VIP, Host, sent_by
 from tests.packets.plane import HOOKS, Plane
 from tests.packets.rows import ip, tcp
+from tests.packets.test_random import SEEDS, least_at_tc, opened
 
 DR = ("-A -t VIP:80 -s rr", "-a -t VIP:80 -r REAL_1 -g")
 NAT = ("-A -t NAT_VIP:80 -s wlc", "-a -t NAT_VIP:80 -r BACK_1:8080 -m")
@@ -233,6 +235,26 @@ def test_off_it_changes_nothing(plane: Plane) -> None:
     plane.forget_connections()
     with traced(plane).on():
         assert send(plane, "tc", CLIENT, syn(NAT_VIP)) == plain
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_whatever_comes_has_a_line(plane: Plane, hook: str) -> None:
+    """Each kind of frame, whole, cut short, and with each byte of its headers changed: its own outcome, one line."""
+    opened(plane)
+    tracing = traced(plane, "outcome all", rate=10**9)
+    with tracing.on():
+        for number, seed in enumerate(SEEDS):
+            for place in range(14 + number % 3, 70, 3):
+                changed = bytearray(seed[: place if place % 5 == 0 else None])
+                changed[place % len(changed)] ^= 1 << number % 8
+                if len(changed) < least_at_tc(bytes(changed)):
+                    continue
+                done = plane.run(hook, bytes(changed))
+                (one,) = tracing.last()
+                assert (one.outcome, one.before) == (done.outcome, bytes(changed[:256]))
+                assert one.after == (done.frame[:256] if one.leaves else b"")
+                assert "\n" not in line(one)
+                assert json.loads(json.dumps(document(one)))["outcome"] == done.outcome
 
 
 def test_tcpdump_reads_the_capture(plane: Plane, tmp_path: Path) -> None:
