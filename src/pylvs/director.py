@@ -831,11 +831,14 @@ class Director:
 
     def start_daemon(self, daemon: SyncDaemon) -> None:
         """Remember a sync daemon; DaemonError."""
+        from pylvs.dataplane.multicast import mtu_of, try_multicast
+
         with self.instance.locked():
             interfaces = [name for _, name in socket.if_nameindex()]
             running = {running.role for running in self.daemons()}
             rules.check_daemon(daemon, running, daemon.interface in interfaces, self._has_mixed_families())
-            daemon = rules.normalize_daemon(daemon, _mtu(daemon.interface))
+            daemon = rules.normalize_daemon(daemon, mtu_of(daemon.interface))
+            try_multicast(daemon)
             values = asdict(replace(daemon, group=None)) | {"group": str(daemon.group) if daemon.group else ""}
             self.instance.remember(f"sync-{daemon.role}", json.dumps(values))
 
@@ -854,12 +857,3 @@ class Director:
             if role not in {daemon.role for daemon in self.daemons()}:
                 raise DaemonError("no daemon is running", errno.ESRCH)
             self.instance.remember(f"sync-{role}", None)
-
-
-def _mtu(interface: str) -> int:
-    """The interface's MTU in bytes (SIOCGIFMTU)."""
-    import fcntl
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        request = struct.pack("16si12x", interface.encode(), 0)
-        return int(struct.unpack("16si12x", fcntl.ioctl(s, 0x8921, request))[1])
