@@ -69,6 +69,7 @@ SCHEDULERS = (
     "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos", "none",
 )  # fmt: skip
 ENGINES = ("", "sip")
+LOCAL = rules.AddressType.LOCAL
 AVAILABLE = 1
 OVERLOAD = 2
 NOW, LINK, UNLINK, CHANGED, RESCHEDULE, END, FOLD = range(7)
@@ -83,6 +84,11 @@ FAR = 1 << 23  # seconds: longer than any timeout, so it is over
 SWAP = [swap16(number) for number in range(1 << 16)]
 
 _NO_SERVICE = (None, b"", 0)
+# by their offsets in `struct destination`
+_CONFIGURED = (
+    "service", "weight", "flags", "upper", "lower", "port", "method", "tunnel", "address", "tunnel_port", "source",
+    "tunnel_flags", "local", "family", "locals", "local_first", "last_weight",
+)  # fmt: skip
 _OBSERVED = (
     "address", "port", "method", "weight", "upper", "lower", "tunnel", "tunnel_port", "tunnel_flags", "local_first",
     "locals", "active", "inactive", "persistent",
@@ -428,7 +434,8 @@ class Director:
     def _checked(self, key: ServiceKey, destination: Destination, new: bool) -> Destination:
         rules.check_fields(destination)
         destination = rules.normalize_destination(key, destination)
-        mixed = destination.address.version != rules.family_of(key)
+        # all that a sync daemon forbids is a tunnel between families
+        mixed = destination.method is ForwardingMethod.TUN and destination.address.version != rules.family_of(key)
         syncing = mixed and any(True for _ in self.daemons())
         rules.check_destination(key, destination, new=new, syncing=syncing, types=self.address_type)
         return destination
@@ -464,35 +471,31 @@ class Director:
             self._records.zero(slot)  # its service is another one now
         return slot
 
-    def _configured(self, destination: Destination, name: tuple[bytes, int]) -> dict[str, Any]:
-        """The fields of the record that say what was configured; `name`: address and port as the record has them."""
-        method, tunnel = destination.method, destination.tunnel
-        fields = {
-            "weight": destination.weight,
-            "last_weight": destination.weight,
-            "upper": destination.upper_threshold,
-            "lower": destination.lower_threshold,
-            "port": name[1],
-            "method": METHODS.index(method),  # an Enum as a key of a dict would be hashed in Python
-            "tunnel": TUNNELS.index(tunnel.type),
-            "tunnel_port": SWAP[tunnel.port],
-            "tunnel_flags": CHECKSUMS.index(tunnel.checksum),
-            "address": name[0],
-            "family": destination.address.version,
-            "local": self.address_type(destination.address) is rules.AddressType.LOCAL,
-        }
+    def _configured(self, service: int, destination: Destination, name: tuple[bytes, int]) -> tuple[Any, ...]:
+        """What was configured, in the order of _CONFIGURED; `name`: address and port as the record has them."""
+        method, tunnel, weight = destination.method, destination.tunnel, destination.weight
+        source, first, count = b"", 0, 0
         if method in TRANSLATED:
             self._filter(name[0], real=True)
         if method is ForwardingMethod.TUN:
-            fields["source"] = source_towards(destination.address)
+            source = source_towards(destination.address)
         if method is ForwardingMethod.FULLNAT:
-            fields["local_first"], fields["locals"] = self._locals(destination)
-        return fields
+            first, count = self._locals(destination)
+        return (
+            service, weight, AVAILABLE, destination.upper_threshold, destination.lower_threshold, name[1],
+            METHODS.index(method), TUNNELS.index(tunnel.type), name[0], SWAP[tunnel.port], source,
+            CHECKSUMS.index(tunnel.checksum), self.address_type(destination.address) is LOCAL,
+            destination.address.version, count, first, weight,
+        )  # fmt: skip
 
     def _new_destination(self, slot: int, service: int, destination: Destination, name: tuple[bytes, int]) -> None:
         """Write a record that nobody has seen yet, in one go."""
-        fields = self._configured(destination, name)
-        self._destination.pack_into(*self._records.at(slot), service=service, flags=AVAILABLE, **fields)
+        memory, base = self._records.at(slot)
+        self._whole_destination.pack_into(memory, base, *self._configured(service, destination, name))
+
+    @cached_property
+    def _whole_destination(self) -> struct.Struct:
+        return self._destination.packer(_CONFIGURED)
 
     def _write_destination(
         self, slot: int, service: int, destination: Destination, name: tuple[bytes, int], new: bool
@@ -501,15 +504,16 @@ class Director:
         data plane. What is as it was is left alone."""
         record, (memory, base) = self._destination, self._records.at(slot)
         old, place = record.unpack_from(memory, base), record.place
-        fields = self._configured(destination, name)
-        fields["service"] = service
+        fields = dict(zip(_CONFIGURED, self._configured(service, destination, name), strict=True))
         flags = old[place["flags"]] | AVAILABLE
         if not destination.upper_threshold or destination.upper_threshold > old[place["upper"]]:
             flags &= ~OVERLOAD
         if not new and not destination.weight:
             del fields["last_weight"]  # mh goes by the last one that was not 0
-        fields["flags"] = flags
-        for field, value in fields.items():
+        if destination.method is not ForwardingMethod.TUN:
+            del fields["source"]
+        del fields["flags"]
+        for field, value in (fields | {"flags": flags}).items():
             if old[place[field]] != value:
                 record.store(memory, base, field, value)
 

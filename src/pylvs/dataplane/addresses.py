@@ -14,7 +14,7 @@ _WORD = 0xFFFFFFFF
 
 def pack(address: Address) -> bytes:
     """The 16 bytes of an address."""
-    return MAPPED + int(address).to_bytes(4) if address.version == 4 else address.packed
+    return MAPPED + int(address).to_bytes(4) if isinstance(address, IPv4Address) else address.packed
 
 
 @lru_cache(maxsize=65536)

@@ -8,7 +8,7 @@ and never moved, so that a change touches what it changes and nothing else. The 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from operator import add, sub
 from typing import Any, NamedTuple
@@ -48,6 +48,15 @@ class Record:
         for name, value in values.items():
             whole[self.place[name]] = value
         self.struct.pack_into(buffer, base, *whole)
+
+    def packer(self, names: Sequence[str]) -> struct.Struct:
+        """The whole struct, of which these fields, in the order of their offsets, are given and the rest are zero."""
+        end, parts = 0, []
+        for name in names:
+            coder = self.coder[name]
+            parts.append(f"{self.offset[name] - end}x{coder.format[1:]}")
+            end = self.offset[name] + coder.size
+        return struct.Struct(f"={''.join(parts)}{self.size - end}x")
 
     def store(self, buffer: Any, base: int, name: str, value: Any) -> None:
         """Write one field, in one store."""
