@@ -109,7 +109,7 @@ inline_always void trace_names(struct flow *flow, struct trace_record *record)
 {
 	struct connection *connection;
 
-	record->service = flow->family && !flow->chosen ? service_find(flow) : 0;
+	record->service = 0;
 	record->destination = flow->chosen;
 	record->flags = flow->chosen ? TRACE_NEW : 0;
 	record->client = flow->saddr;
@@ -122,8 +122,11 @@ inline_always void trace_names(struct flow *flow, struct trace_record *record)
 	record->family = flow->family;
 	record->event = flow->event;
 	connection = flow->family ? trace_connection(flow, record) : 0;
-	if (!connection)
+	if (!connection) {
+		if (flow->family && !flow->chosen)
+			record->service = service_find(flow);
 		return;
+	}
 	record->flags |= (flow->chosen ? 0 : TRACE_KNOWN) | (connection->control ? TRACE_PERSISTENT : 0);
 	record->protocol = connection->protocol;
 	record->destination = connection->destination;

@@ -23,7 +23,7 @@ from pylvs.model import Address, DestinationState, ForwardingMethod, Protocol, S
 from pylvs.outcomes import MEANINGS
 from pylvs.rules import AddressType
 from pylvs.trace.sight import endpoint
-from pylvs.trace.tracing import interface
+from pylvs.trace.tracing import interface, require
 from pylvs.trace.wanted import PROTOCOLS, BadFilter
 
 MOST = 20  # connections and candidates that are shown
@@ -66,6 +66,7 @@ class Case:
 
     def ask(self) -> None:
         """Run the data plane's `explain`."""
+        require(self.director.instance.layouts)
         record = Record(self.director.instance.layouts["explain_args"])
         with self.director.instance.syscall_program("explain", record.size) as program:
             record.pack_into(
