@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pylvs.bench.stats import Figure
 
 WIDTH = 760
-LEFT, RIGHT, TOP = 190, 70, 64  # bars: names on the left, values on the right
+LEFT, RIGHT, TOP = 190, 70, 72  # bars: names on the left, values on the right
 PLOT = (64, 24, 300)  # lines: left and right margin, height
 BAR, GAP = 13, 12
 
@@ -86,7 +86,7 @@ def _bar(figure: Figure, scale: float, y: float, place: int) -> list[str]:
 
 def _mark(mark: Mark, x: float, bottom: float) -> str:
     line = f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 6}" y2="{bottom:.1f}"/>'
-    return line + _text(x, TOP - 10, mark.name, "middle", "quiet")
+    return line + _text(x + 3, TOP - 10, mark.name, "middle" if x < WIDTH * 3 / 4 else "end", "quiet")
 
 
 class Axis(NamedTuple):
