@@ -23,8 +23,11 @@ def machine() -> dict[str, str]:
 
 
 def _commit() -> str:
-    here = str(Path(__file__).parent)
-    return _first_line("git", "-C", here, "describe", "--always", "--dirty", "--exclude=*")
+    """The commit, and whether the sources differ from it; the report that is being written does not count."""
+    source = str(Path(__file__).parents[1])
+    commit = _first_line("git", "-C", source, "describe", "--always", "--exclude=*")
+    changed = _first_line("git", "-C", source, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    return f"{commit}-dirty" if changed and changed != "unknown" else commit
 
 
 def _first_line(*argv: str) -> str:
@@ -32,4 +35,6 @@ def _first_line(*argv: str) -> str:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=10)
     except OSError:
         return "unknown"
-    return (done.stdout.splitlines() or ["unknown"])[0]
+    if done.returncode:
+        return "unknown"
+    return (done.stdout.splitlines() or [""])[0]
