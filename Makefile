@@ -67,17 +67,18 @@ clean:  ## take away what was built (also .venv)
 	@find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 build/packages: Makefile
-	@missing=$$(for p in $(PACKAGES); do dpkg-query -Wf '$${Status}' "$$p" 2>/dev/null | grep -q 'install ok installed' || echo "$$p"; done)
+	@mkdir -p build
+	missing=$$(for p in $(PACKAGES); do dpkg-query -Wf '$${Status}' "$$p" 2>/dev/null | grep -q 'install ok installed' || echo "$$p"; done)
 	if [ -n "$$missing" ]; then
 		missing=$$(echo $$missing)
 		command -v apt-get >/dev/null || { $(fail) "no apt-get here: this set-up knows Debian 12 and Ubuntu 24.04. Install what matches: $$missing"; }
 		$(is_root) || { $(fail) "packages are missing ($$missing); type: sudo make setup"; }
 		$(say) "installing $$missing"
 		export DEBIAN_FRONTEND=noninteractive
-		apt-get update -q >/dev/null || { $(fail) "no network to the Debian package registry (apt-get update failed); mend it or its proxy settings and type make again"; }
-		apt-get install -yq --no-install-recommends $$missing || { $(fail) "apt-get could not install: $$missing (its last lines above say why); mend that and type make again"; }
+		{ apt-get update -q && apt-get install -yq --no-install-recommends $$missing; } >build/apt.log 2>&1 || \
+			{ $(fail) "apt-get could not install $$missing (build/apt.log says why); is there no network to the Debian package registry? mend it or the proxy settings and type make again"; }
 	fi
-	mkdir -p build && touch $@
+	touch $@
 
 # What the director is measured beside is fetched and unpacked, not installed: no service of this machine is started.
 build/peers/ready: Makefile | build/packages
@@ -102,8 +103,8 @@ $(VENV)/ready: pyproject.toml | build/packages
 		"$$python" -m venv $(VENV)
 	fi
 	$(say) "Python packages"
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[test]' || \
-		{ $(fail) "pip could not install (no network to the Python package registry?); mend it or its proxy settings and type make again"; }
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[test]' >build/pip.log 2>&1 || \
+		{ $(fail) "pip could not install (build/pip.log says why); is there no network to the Python package registry? mend it or the proxy settings and type make again"; }
 	touch $@
 
 %.bpf.o: %.bpf.c $(BPF_H) | build/packages

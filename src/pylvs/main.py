@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 from pylvs.errors import PylvsError
 
@@ -57,6 +58,8 @@ def dispatch(argv: list[str]) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; a person's mistake or a machine's lack is one line on standard error and exit status 1."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal that has no such letter shows '?'
+        sys.stdout.reconfigure(errors="replace")
     try:
         return dispatch(sys.argv[1:] if argv is None else argv)
     except PylvsError as error:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from pylvs.lab import build, client, netns, proofs, steps, wire
 from pylvs.lab.topology import Options, Topology, topology
+from pylvs.main import main
 
 from .helpers import document, lab, leftovers
 
@@ -145,3 +147,24 @@ def test_without_a_lab_each_command_says_what_to_type(name: str) -> None:
     for done in (lab("status", name), lab("exec", name, "node01", "true")):
         assert done.returncode == 1
         assert done.stderr == "pylvs: the lab is not up; type: pylvs lab up\n"
+
+
+@pytest.mark.parametrize("command", ["up", "status", "down"])
+def test_without_root_each_command_says_so(
+    name: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also `status`, which would else say that there is no lab: nobody may look into the namespaces."""
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    assert main(["lab", command, "--name", name]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "needs root; type: sudo pylvs lab" in said
+
+
+def test_a_terminal_without_our_letters_shows_the_lab(name: str, data_plane: None) -> None:
+    """A locale that has no box to draw is no traceback."""
+    assert document("up", name)["ok"]
+    argv = [sys.executable, "-m", "pylvs", "lab", "status", "--name", name]
+    done = subprocess.run(argv, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
+    assert done.returncode == 0, done.stderr
+    assert b"192.168.247.134" in done.stdout

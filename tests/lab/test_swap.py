@@ -35,9 +35,7 @@ def test_no_request_fails_while_whole_tables_are_swapped(name: str, data_plane: 
     with client.Traffic(f"{prefix(name)}client", ip_address(VIP), 80, limit=20000, seconds=60) as traffic:
         for number in range(SWAPS):
             text = tables[number % 2 == 0]
-            done = subprocess.run(
-                [*pylvsadm, "-R", "--atomic"], input=text, text=True, capture_output=True, timeout=60
-            )
+            done = subprocess.run([*pylvsadm, "-R", "--atomic"], input=text, text=True, capture_output=True, timeout=60)
             assert (done.returncode, done.stderr) == (0, "")
         assert traffic.await_answers("192.168.247.136", 10)
     assert traffic.failures == []

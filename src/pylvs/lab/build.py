@@ -66,6 +66,7 @@ def built(name: str) -> Topology | None:
 
 def require(name: str) -> Topology:
     """The lab of this name, which must be up."""
+    _need_root()
     found = built(name)
     if not found or not alive(found):
         raise PylvsError("the lab is not up; type: pylvs lab up")
@@ -218,7 +219,7 @@ def lock(name: str) -> Iterator[int]:
 
 def _need_root() -> None:
     if os.geteuid():
-        raise PylvsError("the lab makes network namespaces, so it needs root; type: sudo pylvs lab …")
+        raise PylvsError("the lab is made of network namespaces, so it needs root; type: sudo pylvs lab …")
 
 
 def _locked(path: Path) -> int:

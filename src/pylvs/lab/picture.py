@@ -98,4 +98,4 @@ def _spans(margin: str, texts: Sequence[str], colours: Sequence[str]) -> Line:
     line: Line = [(margin, "")]
     for text, colour in zip(texts, colours, strict=True):
         line += [(text, "blue" if text.strip() == "║" else colour), (" " * GAP, "")]
-    return line
+    return line[:-1]
