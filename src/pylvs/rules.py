@@ -132,7 +132,9 @@ def check_fields(destination: Destination) -> None:
     """A destination that no command line could have made (from the Python API): EINVAL."""
     if destination.method not in CONFIGURABLE or not 0 <= destination.port <= 65535:
         raise Invalid("a destination needs a port of 0 to 65535 and the method NAT, DR, TUN or FULLNAT")
-    if destination.local_addresses and destination.method is not ForwardingMethod.FULLNAT:
+    if not destination.local_addresses:
+        return
+    if destination.method is not ForwardingMethod.FULLNAT:
         raise Invalid("local addresses are for FULLNAT")
     if any(address.version != destination.address.version for address in destination.local_addresses):
         raise Invalid("FULLNAT's local addresses must be of the real server's family")

@@ -29,6 +29,7 @@ from pylvs.dataplane.kernel import (
 )
 from pylvs.dataplane.libbpf import LoadError, ObjectFile
 from pylvs.dataplane.mapped import MappedArray
+from pylvs.dataplane.records import Record
 from pylvs.errors import DataPlaneError, Unsupported
 
 HERE = Path(__file__).parent
@@ -231,9 +232,23 @@ def test_a_hash_map_is_written_walked_and_emptied(instance: Instance) -> None:
     pairs.delete_many(b"".join(map(word, range(2, 8))))
     assert pairs.delete(word(1)) is True
     assert pairs.delete(word(1)) is False
+    pairs.update(word(1), word(10) + word(11))
+    assert pairs.pop(word(1)) == word(10) + word(11)
+    assert pairs.pop(word(1)) is None
     assert list(pairs.items()) == []
     with pytest.raises(ValueError, match="a key of the map pairs has 4 bytes, not 1"):
         pairs.lookup(b"x")
+
+
+def test_a_whole_struct_is_packed_from_some_of_its_fields(instance: Instance) -> None:
+    """What is not named becomes zero; what is named lies where the layout says."""
+    layout = instance.layouts["sample"]
+    some = {"kind": 5, "weight": -7, "colour": 1}
+    buffer = bytearray(b"\xff" * layout.size)
+    packer = Record(layout).packer(tuple(some))
+    packer.pack_into(buffer, 0, *some.values())
+    assert packer.size == layout.size
+    assert buffer == layout.pack(**some)
 
 
 def test_mapped_memory_is_the_map(instance: Instance) -> None:
@@ -245,6 +260,7 @@ def test_mapped_memory_is_the_map(instance: Instance) -> None:
         assert layout.unpack_from(samples.lookup(word(8))).port == 99
         samples.update(word(0), layout.pack(weight=-7))
         assert layout.unpack_from(mapped.memory).weight == -7
+        assert mapped.words[layout.fields["weight"].offset // 4] == 2**32 - 7
         with pytest.raises(IndexError):
             mapped[9]
     inner = instance.map("chunks").inner(0)
