@@ -37,8 +37,9 @@ from pylvs.errors import (
     NoSuchService,
     ServiceExists,
     TableFull,
+    Unsupported,
 )
-from pylvs.locality import Locality
+from pylvs.locality import Locality, beside
 from pylvs.model import (
     Address,
     ConfiguredService,
@@ -303,6 +304,19 @@ class Director:
         bit = addresses.filter_bit(raw, real) % (1 << 16)
         self._filter_memory[bit // 8] |= 1 << bit % 8
 
+    def _may_be_virtual(self, raw: bytes) -> bool:
+        bit = addresses.filter_bit(raw, False) % (1 << 16)
+        return bool(self._filter_memory[bit // 8] >> bit % 8 & 1)
+
+    def _source_towards(self, address: Address) -> bytes:
+        """The address to send from, as the routing table says; where that is the VIP, as IPv6's rules may well have it,
+        another one of the same interface."""
+        source = source_towards(address)
+        if address.version == 4 or not self._may_be_virtual(source):
+            return source
+        own = (addresses.pack(other) for other in beside(ip_address(source)))
+        return next((raw for raw in own if not self._may_be_virtual(raw)), source)
+
     @cached_property
     def _filter_memory(self) -> memoryview:
         from pylvs.dataplane.mapped import MappedArray
@@ -478,7 +492,7 @@ class Director:
         if method in TRANSLATED:
             self._filter(name[0], real=True)
         if method is ForwardingMethod.TUN:
-            source = source_towards(destination.address)
+            source = self._source_towards(destination.address)
         if method is ForwardingMethod.FULLNAT:
             first, count = self._locals(destination)
         return (
@@ -518,17 +532,30 @@ class Director:
                 record.store(memory, base, field, value)
 
     def _locals(self, destination: Destination) -> tuple[int, int]:
-        """Index of the first of FULLNAT's local addresses, and how many."""
-        pool = [addresses.pack(address) for address in destination.local_addresses]
-        pool = pool or [source_towards(destination.address)]
-        first = self.settings["next_local"]
-        if first + len(pool) > LOCALS_MAX:
+        """Index of the first of FULLNAT's local addresses, and how many. Those that are there already are used again:
+        connections know theirs by its index, so none is ever changed."""
+        raw = b"".join(addresses.pack(address) for address in destination.local_addresses)
+        raw = raw or self._source_towards(destination.address)
+        if not any(raw):
+            raise Unsupported(
+                f"no route to {destination.address}, so FULLNAT has no source; type --local-address ADDRESS"
+            )
+        first, number = self.settings["next_local"], len(raw) // 16
+        known = self._pools[: first * 16].tobytes()
+        for place in range(first - number + 1):
+            if known.startswith(raw, place * 16):
+                return place, number
+        if first + number > LOCALS_MAX:
             raise TableFull(f"there is room for {LOCALS_MAX} local addresses of FULLNAT")
-        table = self.instance.map("local_addresses")
-        for place, raw in enumerate(pool):
-            table.update(_SLOT.pack(first + place), raw)
-        self.settings["next_local"] = first + len(pool)
-        return first, len(pool)
+        self._pools[first * 16 : (first + number) * 16] = raw
+        self.settings["next_local"] = first + number
+        return first, number
+
+    @cached_property
+    def _pools(self) -> memoryview:
+        from pylvs.dataplane.mapped import MappedArray
+
+        return MappedArray(self.instance.map("local_addresses")).memory
 
     def edit_destination(self, key: ServiceKey, destination: Destination) -> None:
         """Change a destination; NoSuchService, NoSuchDestination, OutOfRange, Invalid."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from pylvs.model import Address
 from pylvs.rules import AddressType, address_type
 
+NET = Path("/proc/thread-self/net")
 # a leaf of the trie, and the routes below it
 _LEAF = re.compile(r"\|-- ([0-9.]+)")
 _ROUTE = re.compile(r"/([0-9]+) (?:host|link) (LOCAL|BROADCAST)")
@@ -61,10 +62,28 @@ def look_up(routes: Routes | None, lengths: list[int], address: IPv4Address) -> 
     return AddressType.UNICAST
 
 
+_NOT_TO_USE = 0x20 | 0x08 | 0x40  # deprecated, a duplicate, tentative: IFA_F_* of linux/if_addr.h
+_GLOBAL = "00"  # scope
+
+
+def beside(address: Address, root: Path = NET) -> list[IPv6Address]:
+    """The global addresses that can be used on the interface that has this one, without it, as they are listed."""
+    lines = [line.split() for line in (root / "if_inet6").read_text().splitlines()]
+    interfaces = {line[1] for line in lines if int(line[0], 16) == int(address)}
+    return [
+        IPv6Address(int(number, 16))
+        for number, interface, _, scope, flags, _ in lines
+        if interface in interfaces
+        and scope == _GLOBAL
+        and not int(flags, 16) & _NOT_TO_USE
+        and int(number, 16) != int(address)
+    ]
+
+
 class Locality:
     """Reads the namespace's tables once, when first asked: for the length of a command, not of a daemon."""
 
-    def __init__(self, root: Path = Path("/proc/thread-self/net")) -> None:
+    def __init__(self, root: Path = NET) -> None:
         self._root = root
         self._last: tuple[Address | None, AddressType] = None, AddressType.UNICAST
 

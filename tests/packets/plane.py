@@ -277,6 +277,11 @@ class Plane:
                 values |= hop | {"checked": now}
                 record.struct.pack_into(memory, base, *(values[name] for name in record.names))
 
+    def forget_hops(self) -> None:
+        """Let the TC hook look for every destination's next hop again."""
+        for record, memory, base, _ in self._destinations():
+            record.store(memory, base, "checked", 0)
+
     def _learn_hops(self) -> dict[bytes, dict[str, Any]]:
         """What the TC hook writes at destinations with the addresses of the cast."""
         hosts = [host for hosts in cast.NEIGHBOURS.values() for host in hosts]

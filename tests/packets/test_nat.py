@@ -293,6 +293,28 @@ def test_fullnat(plane: Plane, hook: str) -> None:
     play_step(plane, Step(sent_by(BACK_1, stray), "PASS_NOT_OURS"), hook)
 
 
+def test_an_edit_takes_no_more_local_addresses(plane: Plane) -> None:
+    """There is room for 4,096 of them, and a health checker edits weights all day long."""
+    for line in FULL:
+        plane.adm(line)
+    before = plane.settings["next_local"]
+    for weight in (0, 1, 2):
+        plane.adm(f"-e -t NAT_VIP:80 -r BACK_1:8080 --fullnat --local-address BACK -w {weight}")
+    plane.adm("-a -t NAT_VIP:80 -r BACK_2:8080 --fullnat --local-address BACK")
+    assert plane.settings["next_local"] == before
+    plane.adm("-e -t NAT_VIP:80 -r BACK_2:8080 --fullnat --local-address FRONT,BACK")
+    assert plane.settings["next_local"] == before + 2
+
+
+def test_fullnat_needs_an_address_of_its_own(plane: Plane) -> None:
+    """Without a route there is none to take: the error says what to type."""
+    plane.adm("-A -t NAT_VIP:80 -s rr")
+    status, _, errors = plane.try_adm("-a -t NAT_VIP:80 -r NOWHERE:8080 --fullnat")
+    assert status
+    assert "type --local-address" in errors
+    assert plane.listing() == [f"TCP {NAT_VIP}:80 rr"]
+
+
 def test_fullnat_gives_every_connection_a_port_of_its_own(plane: Plane) -> None:
     """Two hundred clients, one real server: no two share a port."""
     for line in FULL:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
+import pytest
 from scapy.layers.l2 import GRE
 from scapy.packet import Raw
 
@@ -12,15 +14,19 @@ from tests.packets.cast import (
     BACK,
     BACK_1,
     CLIENT,
+    FRONT,
+    NOBODY,
+    REAL_1,
     TCP,
     TUN_VIP,
     TUN_VIP6,
     UDP,
+    Ether,
     Packet,
     sent_by,
     sent_to,
 )
-from tests.packets.plane import Plane
+from tests.packets.plane import HOOKS, Plane
 from tests.packets.rows import Row, Step, aged, each, ip, payload, play, tcp, udp
 
 ONE = ("-A -t TUN_VIP:80 -s rr", "-a -t TUN_VIP:80 -r BACK_1 -i")
@@ -263,3 +269,52 @@ def test_gue_spreads_flows(plane: Plane) -> None:
         ports.append(int.from_bytes(frame[34:36], "big"))
     assert len(set(ports)) > 2
     assert ports[0] == ports[-1]
+
+
+def test_a_syn_to_a_neighbour_that_is_not_known_yet_is_clamped(plane: Plane) -> None:
+    """The way's MTU does not depend on the neighbour."""
+    plane.settings["clamp_mss"] = 1
+    for line in (ONE[0], "-a -t TUN_VIP:80 -r NOBODY -i"):
+        plane.adm(line)
+    done = plane.run("tc", bytes(sent_by(CLIENT, request(syn(MSS)))))
+    assert done.outcome == "FORWARD_TUN"
+    arrives = ip(FRONT.ip, NOBODY.ip, id=0, ttl=63, proto=IPV4_INSIDE) / Raw(bytes(aged(request(syn(("MSS", 1440))))))
+    assert done.frame[14:] == bytes(arrives)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_source_outside_is_no_virtual_address(plane: Plane, hook: str) -> None:
+    """IPv6's rules would choose the VIP, on the same interface: whose answers would go to the real server itself."""
+    for vip in ("VIP_6", "NAT_VIP_6", "TUN_VIP_6"):
+        plane.adm(f"-A -t {vip}:80 -s rr")
+    plane.adm("-a -t TUN_VIP_6:80 -r REAL_1_6:80 -i")
+    for _ in range(2):  # the second after the data plane has looked for itself
+        plane.know_hops()
+        done = plane.run(hook, bytes(sent_by(CLIENT, request6(SYN))))
+        arrives = ip(FRONT.ip6, REAL_1.ip6, hlim=63, nh=IPV6_INSIDE) / Raw(bytes(aged(request6(SYN))))
+        assert done.frame == bytes(sent_to(REAL_1, arrives))
+        plane.forget_hops()
+        plane.run("tc", bytes(sent_by(CLIENT, request6(tcp(20001, 80, "S")))))
+
+
+@pytest.mark.parametrize(
+    ("real", "source", "other"),
+    [("198.51.100.7", BACK.ip, FRONT.ip), ("2001:db8:7::7", BACK.ip6, FRONT.ip6)],
+    ids=["IPv4", "IPv6"],
+)
+def test_the_source_outside_is_the_routes(plane: Plane, real: str, source: str, other: str) -> None:
+    """Also where there was no route when the destination was added, and where the route says which."""
+    six = ":" in real
+    service = "TUN_VIP_6:80" if six else "TUN_VIP:80"
+    plane.adm(f"-A -t {service} -s rr")
+    plane.adm(f"-a -t {service} -r {f'[{real}]:80' if six else real} -i")
+    frame = bytes(sent_by(CLIENT, (request6 if six else request)(SYN)))
+    assert plane.run("tc", frame).outcome == "REFUSE_NO_ROUTE"
+    route = ["ip", "-6" if six else "-4", "route"]
+    for words, wanted in (([], source), (["src", other], other)):
+        subprocess.run([*route, "add", real, "via", BACK_1.ip6 if six else BACK_1.ip, *words], check=True)
+        plane.forget_hops()
+        done = plane.run("tc", frame)
+        subprocess.run([*route, "del", real], check=True)
+        assert done.outcome == "FORWARD_TUN"
+        assert Ether(done.frame).payload.src == wanted

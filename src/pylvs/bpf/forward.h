@@ -17,8 +17,11 @@ inline_always int is_zero_mac(const __u8 mac[6])
 	return !(*(const __u32 *)mac | *(const __u16 *)(mac + 4));
 }
 
+/* linux/bpf.h has these since 6.3 and 6.7; a kernel that has not refuses the lookup. */
+enum { FIB_SKIP_NEIGHBOUR = 1 << 2, FIB_SOURCE = 1 << 4 };
+
 /* Fills `fib` with the route to an address as the routing table has it for packets of this host. */
-inline_always long route_lookup(struct packet *packet, const struct addr *to, struct bpf_fib_lookup *fib)
+inline_always long route_lookup(struct packet *packet, const struct addr *to, struct bpf_fib_lookup *fib, __u32 flags)
 {
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->ifindex = LOOPBACK;
@@ -30,7 +33,7 @@ inline_always long route_lookup(struct packet *packet, const struct addr *to, st
 		fib->family = 10; /* AF_INET6 */
 		__builtin_memcpy(fib->ipv6_dst, to, sizeof(*to));
 	}
-	return bpf_fib_lookup(packet->ctx, fib, sizeof(*fib), 0);
+	return bpf_fib_lookup(packet->ctx, fib, sizeof(*fib), flags);
 }
 
 inline_always void gateway_of(const struct bpf_fib_lookup *fib, struct addr *gateway)
@@ -39,6 +42,25 @@ inline_always void gateway_of(const struct bpf_fib_lookup *fib, struct addr *gat
 		addr_from_v4(gateway, fib->ipv4_dst);
 	else
 		__builtin_memcpy(gateway, fib->ipv6_dst, sizeof(*gateway));
+}
+
+/* TUN: the way's MTU, before the neighbour is known, and the outer header's source, as the route has it now. A virtual
+ * address is no such source if the command has found another: what is said to it would be said to a real server too. */
+inline_always void tunnel_route(struct packet *packet, struct destination *destination, struct bpf_fib_lookup *fib)
+{
+	struct addr source;
+
+	if (route_lookup(packet, &destination->address, fib, FIB_SKIP_NEIGHBOUR | FIB_SOURCE))
+		return;
+	destination->mtu = fib->mtu_result;
+	if (fib->family == 2)
+		addr_from_v4(&source, fib->ipv4_src);
+	else
+		__builtin_memcpy(&source, fib->ipv6_src, sizeof(source));
+	if (addr_equal(&source, &destination->source) || !(source.high | source.low >> 32))
+		return;
+	if (!(destination->source.high | destination->source.low >> 32) || !filter_has(&source, FILTER_VIP))
+		destination->source = source;
 }
 
 /* The neighbour does not answer yet: ask on, and give up after three seconds, as the kernel's own table does; then start
@@ -74,7 +96,9 @@ inline_always enum hop destination_route(struct packet *packet, struct destinati
 	if (!desk)
 		return HOP_NONE;
 	fib = &desk->fib;
-	result = route_lookup(packet, &destination->address, fib);
+	if (destination->method == METHOD_TUN)
+		tunnel_route(packet, destination, fib);
+	result = route_lookup(packet, &destination->address, fib, 0);
 	destination->checked = packet->flow->now ?: 1;
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH) {
 		destination->ifindex = 0;
@@ -177,7 +201,7 @@ inline_always enum hop client_hop(struct packet *packet, const struct addr *clie
 		if (packet->hook == HOOK_XDP)
 			return HOP_LATER;
 	}
-	result = route_lookup(packet, client, fib);
+	result = route_lookup(packet, client, fib, 0);
 	if (result == BPF_FIB_LKUP_RET_NO_NEIGH && packet->hook == HOOK_XDP)
 		return HOP_LATER;
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
