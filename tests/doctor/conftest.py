@@ -8,8 +8,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from pylvs.errors import PylvsError
 from pylvs.lab import build, netns, preflight
 from pylvs.lab.topology import METHODS, Options, Topology
 
-PATIENCE = 20.0  # seconds until a mended lab is healthy; it takes one examination
+PATIENCE = 40.0  # seconds until a mended lab is healthy; half-open connections that last have to grow old
 
 
 @pytest.fixture(scope="session")
@@ -77,10 +79,39 @@ def await_health(lab: Topology, machine: str = "node01") -> dict[str, Any]:
             return said
 
 
+def await_fault(lab: Topology, machine: str = "node01") -> tuple[int, dict[str, Any]]:
+    """Its exit status and what it says once it says anything: some faults are seen only when clients have met them."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        status, said = examined(lab, machine)
+        if status or time.monotonic() > deadline:
+            return status, said
+
+
 def requests(lab: Topology, number: int, patience: float = 1.0) -> list[str]:
     """What came of so many connections of the client to the VIP, each with one request: '' for an answer."""
     with netns.inside(lab.namespace("client")):
         return [_request(lab, patience) for _ in range(number)]
+
+
+@contextmanager
+def trying(lab: Topology, clients: int = 4) -> Iterator[None]:
+    """Clients that connect over and over, each for a second at most, while the block runs."""
+    over = threading.Event()
+
+    def insist() -> None:
+        while not over.is_set():
+            over.wait(0.05 if requests(lab, 1) == [""] else 0.0)
+
+    threads = [threading.Thread(target=insist) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 def _request(lab: Topology, patience: float) -> str:

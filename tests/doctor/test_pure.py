@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+import socket
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -13,8 +15,11 @@ from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pylvs.doctor import diagnoses, packets
+from pylvs.dataplane.attach import Attachment
+from pylvs.doctor import cards, diagnoses, overhearing, packets
+from pylvs.doctor.diagnoses import xdp_offloads
 from pylvs.doctor.diagnosis import Diagnosis, Health, modules
+from pylvs.doctor.examination import Examination
 from pylvs.doctor.firewall import parse
 from pylvs.doctor.main import DIRECTOR, REAL_SERVER, judge
 from pylvs.lab.faults import FAULTS
@@ -102,6 +107,62 @@ def test_firewall_rules() -> None:
     assert (policy.hook, policy.mend) == ("input", "nft add chain inet f in '{ policy accept; }'")
     assert (rule.hook, rule.text) == ("egress", "tcp dport 80 (3 packets) drop")
     assert rule.mend == "nft delete rule netdev g out handle 4"
+
+
+@pytest.mark.parametrize(("right", "wants"), [("invalid", True), (["established", "related"], False)])
+def test_a_rule_that_drops_what_conntrack_does_not_know(right: object, wants: bool) -> None:
+    """Only one that drops INVALID."""
+    state = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": right}}
+    rule = {"family": "inet", "table": "f", "chain": "in", "handle": 2, "expr": [state, {"drop": None}]}
+    assert [one.wants_state for one in parse([NFT[0], {"rule": rule}])] == [False, wants]
+
+
+VIRTIO = """Features for eth0:
+rx-checksumming: on [fixed]
+	tx-checksum-ip-generic: on
+generic-receive-offload: on
+large-receive-offload: off [fixed]
+rx-gro-hw: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "mend"),
+    [
+        ("on", "ethtool -K eth0 rx-gro-hw off && pylvs attach eth0"),
+        ("on [fixed]", "pylvs attach --mode tc eth0   (the host has to switch off the guest's offloads)"),
+        ("off", None),
+    ],
+)
+def test_a_virtual_card_that_refuses_xdp(monkeypatch: pytest.MonkeyPatch, said: str, mend: str | None) -> None:
+    """What `ethtool -k` says of a virtio card whose host joins packets for it."""
+    monkeypatch.setattr(cards, "_ethtool", lambda *_: VIRTIO.format(said))
+    examination = Examination()
+    examination.__dict__["patients"] = []
+    examination.__dict__["attachments"] = [Attachment("eth0", ("tc",), "virtio_net", "native XDP was refused")]
+    assert [one.mend for one in xdp_offloads.diagnose(examination)] == ([mend] if mend else [])
+
+
+@pytest.mark.parametrize(("a", "b"), [(A, B), (A6, B6)])
+@pytest.mark.parametrize("flags", ["S", "SA", "A", "FA"])
+def test_what_is_overheard(a: packets.Address, b: packets.Address, flags: str) -> None:
+    """The kernel's filter lets handshakes through, of both families, or all of TCP where that is asked for."""
+    segment = bytes(CABLE / outer(a, b) / TCP(sport=1, dport=2, flags=flags))
+    datagram = bytes(CABLE / outer(a, b) / UDP())
+    assert lets_through(overhearing.SYN_ONLY, segment, datagram) == ([segment] if "S" in flags else [])
+    assert lets_through(overhearing.ANY_TCP, segment, datagram) == [segment]
+
+
+def lets_through(lines: overhearing.Program, *frames: bytes) -> list[bytes]:
+    """What arrives of these frames behind the filter; the last that is sent is known to."""
+    last = bytes(CABLE / outer(A, B) / TCP(flags="S", seq=99))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        overhearing.attach(lines, ours)
+        for frame in (*frames, last):
+            with suppress(PermissionError):  # what the filter drops is refused at once between the two
+                theirs.send(frame)
+        return list(iter(lambda: ours.recv(9000), last))
 
 
 def test_the_verdict() -> None:

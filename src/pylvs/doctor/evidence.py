@@ -47,6 +47,11 @@ def seen(patient: Patient) -> Iterator[str]:
         )
 
 
+def half_open(patient: Patient) -> str:
+    """The states of its young connections."""
+    return f"{patient.half_open} young connections are in SYN_RECV, {patient.others} in any other state"
+
+
 def tell(outcome: Outcome) -> str:
     """One outcome."""
     by = f", says {outcome.by}" if outcome.by and outcome.reply not in (Reply.OPEN, Reply.REFUSED) else ""

@@ -11,9 +11,12 @@ from functools import cached_property
 from itertools import islice
 
 from pylvs.dataplane.addresses import unpack
+from pylvs.dataplane.attach import XDP_CATCHES, Attachment
+from pylvs.dataplane.entries import TCP_STATES
 from pylvs.dataplane.instance import Instance, NotThere
-from pylvs.doctor import probes
+from pylvs.doctor import cards, probes
 from pylvs.doctor.firewall import Rule, rules
+from pylvs.doctor.overhearing import Heard, overhear
 from pylvs.doctor.probes import Outcome, Path, Reply, Way
 from pylvs.errors import PylvsError
 from pylvs.model import Address, DestinationState, ForwardingMethod, Protocol, ServiceState, Tunnel, TunnelType
@@ -24,7 +27,9 @@ from pylvs.realserver.machine import Machine
 USUAL_PORTS = (80, 443, 8080, 8000, 8008, 8081, 8443, 8888, 3000, 5000)
 ROWS = 200_000  # of the connection table, at most
 YOUNG = 12  # seconds: half-open connections older than that speak of the past
-SYN_RECV_SECONDS = 60  # ip_vs_proto_tcp.c
+SETTLED = 2  # seconds: a younger one may be in the middle of its handshake
+FEW = 3  # half-open connections at one destination say nothing yet
+LISTENING = 2.5  # seconds: a SYN or SYN+ACK is sent again after 1, 3 and 7
 PROBERS = 16  # at the same time
 LIFE = (Reply.OPEN, Reply.REFUSED, Reply.PROHIBITED, Reply.UNKNOWN_TUNNEL)
 MOST = 64  # destinations probed in one examination
@@ -170,6 +175,25 @@ class Patient:
         silent = silent and self.ping is not None and self.ping.reply is Reply.SILENT
         return silent and probes.speaks_ipv6(self.address)
 
+    @cached_property
+    def bare_ack(self) -> Outcome | None:
+        """An ACK by the forwarding path; asked only where the SYN+ACK does not come, nor a ping's reply."""
+        lost = self.through is not None and self.through.reply is Reply.SILENT
+        lost = lost and self.echo is not None and self.echo.reply is Reply.SILENT
+        listens = self.direct is not None and self.direct.reply is Reply.OPEN
+        return probes.bare_ack(self.path, self.port) if self.path and lost and listens else None
+
+    @property
+    def stuck(self) -> bool:
+        """The document's sign: most of its young connections are half-open, although it answers the director."""
+        answers = self.through or self.direct
+        return (
+            answers is not None
+            and answers.reply is Reply.OPEN
+            and self.half_open >= FEW
+            and self.half_open > self.others
+        )
+
     @property
     def room(self) -> int:
         """The largest packet that the tunnel takes as the director sees it: the card's MTU less the outer headers."""
@@ -234,7 +258,7 @@ class Patient:
         if self.direct and self.direct.reply is Reply.SILENT:
             _ = self.ping
         if self.through and self.through.reply is Reply.SILENT:
-            _ = self.echo
+            _ = self.echo, self.bare_ack
         if self.path and self.path.tunnel and self.through and self.through.reply is Reply.OPEN:
             _ = self.big_echo
         if self.direct and self.direct.reply is Reply.REFUSED:
@@ -254,6 +278,8 @@ class Examination:
     """A director, examined."""
 
     machine: Machine = field(default_factory=Machine)
+    heard_meanwhile: list[Heard] | None = None  # while the destinations were probed
+    losses: dict[str, int] = field(default_factory=dict)  # frames lost behind XDP while listening, by card
 
     @cached_property
     def instance(self) -> Instance | None:
@@ -283,8 +309,10 @@ class Examination:
                 patient.half_open = states[patient.address, patient.vip, "SYN_RECV"]
                 patient.others = states[patient.address, patient.vip, ""]
                 found += [patient] if one.destination.weight else []
-        with ThreadPoolExecutor(PROBERS) as pool:
+        with ThreadPoolExecutor(PROBERS + 1) as pool:
+            ear = pool.submit(self._listen) if self.virtual_xdp else None
             list(pool.map(Patient.look, found[:MOST]))
+            self.heard_meanwhile = ear.result() if ear else None
         return found[:MOST]
 
     def _states(self) -> Counter[tuple[Address, Address | None, str]]:
@@ -296,9 +324,13 @@ class Examination:
             return counts
         with Director() as director:
             rows = (row for chunk in director.connection_rows() for row in chunk)
+            limits = [limit // director.settings["second"] for limit in director.settings["tcp_timeout"]]
+            longest = dict(zip(TCP_STATES, limits, strict=False))
             for _, state, expires, _, cport, vip, _, real, _ in islice(rows, ROWS):
-                if cport and (state != "SYN_RECV" or SYN_RECV_SECONDS - YOUNG < expires < SYN_RECV_SECONDS - 2):
-                    counts[unpack(real), unpack(vip), "SYN_RECV" if state == "SYN_RECV" else ""] += 1
+                age = longest.get(state, 0) - expires  # since its last packet
+                waiting = state == "SYN_RECV"
+                if cport and (SETTLED if waiting else 0) <= age < YOUNG:
+                    counts[unpack(real), unpack(vip), "SYN_RECV" if waiting else ""] += 1
         return counts
 
     @cached_property
@@ -344,6 +376,44 @@ class Examination:
         return next((p for p in self.patients if mac in (*p.macs, *p.macs_by_probe)), None)
 
     @cached_property
+    def routeless(self) -> list[str]:
+        """The sysctls without which the data plane finds no route, where they are off."""
+        versions = sorted({patient.address.version for patient in self.patients})
+        keys = (f"net.ipv{version}.conf.lo.forwarding" for version in versions)
+        return [key for key in keys if not self.machine.knob(key)]
+
+    @property
+    def stuck(self) -> bool:
+        """The document's sign, of all destinations together."""
+        half_open = sum(patient.half_open for patient in self.patients)
+        return half_open >= FEW and half_open > sum(patient.others for patient in self.patients)
+
+    @cached_property
+    def heard(self) -> list[Heard]:
+        """TCP that came in by itself; listened to where cards are virtual, or connections get stuck."""
+        wanted = self.stuck or any(patient.stuck for patient in self.patients)
+        if self.heard_meanwhile is None and wanted:
+            return self._listen()
+        return self.heard_meanwhile or []
+
+    def _listen(self) -> list[Heard]:
+        before = {card: cards.lost(card) for card in self.virtual_xdp}
+        found = overhear(self.ours(), LISTENING, self.virtual_xdp)  # where XDP leaves little to the rest
+        self.losses = {card: cards.lost(card) - count for card, count in before.items()}
+        return found
+
+    def replies_here(self, patient: Patient) -> Heard | None:
+        """A reply of this real server's to a client that came to the director; with DR and TUN none should."""
+        if not patient.hidden_vip or not patient.stuck:
+            return None
+        for one in self.heard:
+            its_own = one.mac in patient.macs or not patient.on_link
+            from_vip = (one.source, one.sport) == (patient.vip, patient.port)
+            if one.answer and its_own and from_vip and not self.machine.holders(one.target):
+                return one
+        return None
+
+    @cached_property
     def outcomes(self) -> dict[str, int]:
         """Packets by what became of them."""
         from pylvs.outcomes import counts
@@ -355,9 +425,18 @@ class Examination:
         """Rules of this machine that drop packets."""
         return list(rules())
 
-    def ours(self) -> Iterator[str]:
-        """Cards on which the data plane is."""
+    @cached_property
+    def attachments(self) -> list[Attachment]:
+        """Every card, and where the data plane is on it."""
         from pylvs.dataplane.attach import Attacher
 
-        if self.instance:
-            yield from (row.interface for row in Attacher(self.instance).status() if row.hooks)
+        return Attacher(self.instance).status() if self.instance else []
+
+    def ours(self) -> Iterator[str]:
+        """Cards on which the data plane is."""
+        yield from (row.interface for row in self.attachments if row.hooks)
+
+    @property
+    def virtual_xdp(self) -> list[str]:
+        """Cards on which it is at XDP although their drivers have a catch: those of virtual machines and containers."""
+        return [row.interface for row in self.attachments if "xdp" in row.hooks and row.driver in XDP_CATCHES]

@@ -29,6 +29,11 @@ class Rule:
         return self.hook in ("egress", "output", "postrouting") and self.family != "arp"
 
     @property
+    def wants_state(self) -> bool:
+        """Whether it drops what conntrack calls INVALID."""
+        return "ct state" in self.text and "invalid" in self.text
+
+    @property
     def mend(self) -> str:
         """What takes it away."""
         if not self.handle:

@@ -247,6 +247,33 @@ def handshake(path: Path, port: int, source: Address | None = None) -> Outcome:
         return outcome
 
 
+OUT_OF_WINDOW = 1 << 30
+
+
+def bare_ack(path: Path, port: int) -> Outcome:
+    """Whether an ACK comes back where a SYN+ACK does not: a SYN, and one out of its window, which is answered by ACK.
+
+    Conntrack takes an ACK of a connection that it does not know for the middle of one, and a SYN+ACK for INVALID.
+    """
+    with wire_to(path.real, path.avoid) as wire:
+        own = path.source(wire.way) if wire else None
+        if wire is None or own is None:
+            return Outcome(Reply.UNREACHABLE)
+        sport, seq = 20000 + secrets.randbelow(12000), secrets.randbits(32)
+
+        def judge(seen: Seen) -> Outcome | None:
+            ours = seen.protocol == packets.TCP and seen.source == path.vip and seen.ports == (port, sport)
+            return Outcome(Reply.OPEN, str(path.real)) if ours and seen.tcp_flags == packets.ACK else None
+
+        def segment(flags: int, number: int) -> bytes:
+            return path.dress(wire.way, packets.tcp(own, sport, path.vip, port, flags, number & 0xFFFFFFFF))
+
+        wire.send(segment(packets.SYN, seq))
+        outcome = wire.ask(segment(packets.SYN, seq + OUT_OF_WINDOW), judge)
+        wire.send(segment(packets.RST, seq + 1))
+        return outcome
+
+
 def ping(path: Path, size: int = 64) -> Outcome:
     """An echo request of `size` bytes (with IP header) to the VIP by the forwarding path."""
     with wire_to(path.real, path.avoid) as wire:

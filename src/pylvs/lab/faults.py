@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pylvs.errors import PylvsError
 from pylvs.lab import build, netns
 from pylvs.lab.httpd import binary
-from pylvs.lab.steps import add_destination, folder, service
+from pylvs.lab.steps import SWITCH, add_destination, folder, service
 from pylvs.lab.topology import METHODS, Port, Topology, machine_address
 from pylvs.model import ForwardingMethod
 
@@ -32,8 +32,8 @@ Commands = tuple[tuple[str, str], ...]  # machine, what a person types there
 class Fault:
     """A fault: `what` goes wrong, where `pylvs doctor` names it (`asked`), and by which name.
 
-    `card` plugs a second card into the victim first. After the commands the victim's httpd listens at `port`
-    (0: not at all; None: they do not concern it).
+    `card` plugs a second card into the victim first; `mode` is the hook that a lab must have been made with. After the
+    commands the victim's httpd listens at `port` (0: not at all; None: they do not concern it).
     """
 
     what: str
@@ -45,6 +45,7 @@ class Fault:
     culprit: str = VICTIM
     card: bool = False
     port: int | None = None
+    mode: str = ""
 
 
 def _sysctl(knob: str, value: int) -> str:
@@ -71,6 +72,21 @@ NFT_ARP = (
     "nft add chain arp fault input '{{ type filter hook input priority 0; }}'",
     "nft add rule arp fault input arp operation request drop",
 )
+NFT_INVALID = (
+    "nft add table inet fault",
+    "nft add chain inet fault passing '{{ type filter hook {hook} priority 0; }}'",
+    "nft add rule inet fault passing ct state invalid drop",
+)
+# What makes a director pass on replies from its own VIP.
+PASS_ON = "sysctl -qw net.ipv4.ip_forward={0} net.ipv4.conf.eth0.accept_local={0}"
+FORWARDING_OF_LO = "sysctl -qw net.ipv4.conf.lo.forwarding=1"  # ip_forward=0 switches it off too
+
+
+def _invalid(machine: str, hook: str) -> Commands:
+    """A firewall that follows connections, where replies pass it and requests do not."""
+    return tuple((machine, line.replace("{hook}", hook)) for line in NFT_INVALID)
+
+
 NO_FAR_END = "from pylvs.realserver.farend import FarEnd; FarEnd.here().unload()"
 
 FAULTS: dict[str, Fault] = {
@@ -156,6 +172,34 @@ FAULTS: dict[str, Fault] = {
         ((VICTIM, f"{shlex.quote(sys.executable)} -c '{NO_FAR_END}'"),),
         ((VICTIM, "pylvs realserver join {vip} --method tun --interface eth0"),), "decapsulator_missing", (TUN,),
     ),
+    "conntrack": Fault(
+        "a router that sees replies and no requests drops what conntrack calls INVALID",
+        _invalid("router", "forward"), (("router", "nft delete table inet fault"),), "conntrack_invalid", (TUN,),
+        culprit="router",
+    ),
+    "conntrack-director": Fault(
+        "the director passes a real server's replies on, and its firewall drops what conntrack calls INVALID",
+        ((DIRECTOR, PASS_ON.format(1)), (VICTIM, "ip route add {client} via {director}"),
+         *_invalid(DIRECTOR, "prerouting")),
+        ((DIRECTOR, "nft delete table inet fault"), (VICTIM, "ip route del {client}"), (DIRECTOR, PASS_ON.format(0)),
+         (DIRECTOR, FORWARDING_OF_LO)),
+        "conntrack_invalid", (DR,), culprit=DIRECTOR,
+    ),
+    "replies-by-director": Fault(
+        "a real server sends its replies by the director, as with NAT",
+        ((VICTIM, "ip route add {client} via {director}"),), ((VICTIM, "ip route del {client}"),),
+        "replies_by_director", (DR,),
+    ),
+    "offload-checksum": Fault(
+        "the client leaves its checksums to a card that fills none in, and XDP passes them on",
+        ((CLIENT, "ethtool -K eth0 tx on"),), ((CLIENT, "ethtool -K eth0 tx off"),),
+        "xdp_offloads", (DR, NAT), culprit=CLIENT, mode="xdp",
+    ),
+    "offload-gro": Fault(
+        "the switch does not take what the director's XDP sends: no GRO at its end of the cable",
+        ((SWITCH, "ethtool -K {switch_port} gro off"),), ((SWITCH, "ethtool -K {switch_port} gro on"),),
+        "xdp_offloads", (DR, NAT), culprit=DIRECTOR, mode="xdp",
+    ),
     "vip-claimed": Fault(
         "a second machine claims the VIP",
         ((SPARE, "ip addr add {vip}/{bits} dev eth0"),), ((SPARE, "ip addr del {vip}/{bits} dev eth0"), *FORGET),
@@ -170,6 +214,11 @@ FAULTS: dict[str, Fault] = {
         "the service has no destination",
         ((DIRECTOR, "{delete}"), (DIRECTOR, "{delete_first}")), ((DIRECTOR, "{add_first}"), (DIRECTOR, "{add}")),
         "no_destination", culprit=DIRECTOR,
+    ),
+    "forwarding-off": Fault(
+        "somebody switches forwarding off on the director, and with it what the data plane asks of lo",
+        ((DIRECTOR, "sysctl -qw net.ipv4.ip_forward=1"), (DIRECTOR, "sysctl -qw net.ipv4.ip_forward=0")),
+        ((DIRECTOR, FORWARDING_OF_LO),), "no_forwarding_of_lo", (DR, TUN), culprit=DIRECTOR,
     ),
     "detached": Fault(
         "the data plane is not on the director's card",
@@ -201,6 +250,7 @@ def words(lab: Topology) -> dict[str, str]:
         "delete": f"{delete} {victim.address}",
         "delete_first": f"{delete} {first.address}",
         "delete_wrong": f"{delete} {wrong}",
+        "switch_port": build.switch_port(DIRECTOR, lab.director.ports[0]),
         "conf": str(folder(lab, VICTIM) / "httpd.conf"),
         "httpd": binary(),
     }
@@ -222,6 +272,8 @@ def find(lab: Topology, name: str) -> Fault:
     if lab.options.method not in fault.methods:
         wanted = "|".join(word for word, method in METHODS.items() if method in fault.methods)
         raise PylvsError(f"this lab's method cannot have the fault '{name}'; type: pylvs lab up --method {wanted}")
+    if fault.mode and lab.options.mode != fault.mode:
+        raise PylvsError(f"the fault '{name}' is one of another hook; type: pylvs lab up --mode {fault.mode}")
     return fault
 
 
@@ -297,7 +349,7 @@ def run(argv: Sequence[str]) -> int:
     elif arguments.fault is None:
         for name, fault in FAULTS.items():
             methods = ", ".join(word for word, method in METHODS.items() if method in fault.methods)
-            print(f"{name:<22}{fault.what}  ({methods})")
+            print(f"{name:<22}{fault.what}  ({methods}{fault.mode and ', --mode ' + fault.mode})")
     else:
         _show(break_(lab, arguments.fault))
         name = "" if arguments.name == "lab" else f" --name {arguments.name}"

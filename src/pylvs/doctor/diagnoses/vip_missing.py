@@ -17,7 +17,7 @@ SILENCE = (Reply.SILENT, Reply.UNREACHABLE)  # one that routes says unreachable
 def diagnose(examination: Examination) -> Iterator[Diagnosis]:
     for patient in examination.patients:
         silent = replied(patient.through, *SILENCE) and not replied(patient.echo, Reply.OPEN)
-        if not silent or not replied(patient.direct, Reply.OPEN):
+        if not silent or not replied(patient.direct, Reply.OPEN) or replied(patient.bare_ack, Reply.OPEN):
             continue
         yield of(
             patient,

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pylvs.doctor.diagnoses import xdp_offloads
 from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import of, replied
-from pylvs.doctor.examination import Examination, Patient
-from pylvs.doctor.probes import Reply
+from pylvs.doctor.evidence import half_open, of
+from pylvs.doctor.examination import Examination
 
 LIKELIHOOD = 30
-FEW = 3
 
 
 def diagnose(examination: Examination) -> Iterator[Diagnosis]:
+    if examination.routeless or any(xdp_offloads.lost(examination)):
+        return  # nothing gets as far as the real servers
     for patient in examination.patients:
-        if not replied(patient.through or patient.direct, Reply.OPEN) or not _stuck(patient):
+        if not patient.stuck or examination.replies_here(patient):
             continue
         yield of(
             patient,
@@ -24,9 +25,5 @@ def diagnose(examination: Examination) -> Iterator[Diagnosis]:
             f"{patient.address} answers the director, but its replies do not reach the clients",
             f"pylvs doctor   (on {patient.address}: its rp_filter, its routes towards the clients)",
             LIKELIHOOD,
-            f"{patient.half_open} young connections are in SYN_RECV, {patient.others} in any other state",
+            half_open(patient),
         )
-
-
-def _stuck(patient: Patient) -> bool:
-    return patient.half_open >= FEW and patient.half_open > patient.others
