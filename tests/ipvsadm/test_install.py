@@ -11,7 +11,7 @@ import pytest
 
 from pylvs.ipvsadm.completion import CHOICES, bash
 from pylvs.ipvsadm.grammar import BITS, COMMANDS, LEGALITY, OPTIONS, message_name
-from pylvs.ipvsadm.install import NAMES, InstallError, install, uninstall
+from pylvs.ipvsadm.install import NAMES, InstallError, install, run, uninstall
 from pylvs.ipvsadm.manual import files, page
 
 SHARE = Path(__file__).parents[2] / "share"
@@ -54,6 +54,20 @@ def test_undo_leaves_a_real_ipvsadm_alone(tmp_path: Path) -> None:
     (tmp_path / "ipvsadm").write_text("real")
     assert list(uninstall(tmp_path)) == []
     assert (tmp_path / "ipvsadm").read_text() == "real"
+
+
+def test_a_directory_of_somebody_else_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line that says what to type; nothing is linked."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    assert run(["--dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"pylvs: not permitted to write in {tmp_path}; type: sudo pylvs install-ipvsadm\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("name", "text"), list(files()), ids=[name for name, _ in files()])

@@ -25,6 +25,9 @@ def run(argv: Sequence[str]) -> int:
     directory = Path(options.dir)
     try:
         lines = list(uninstall(directory) if options.undo else install(directory, programs(), force=options.force))
+    except PermissionError:
+        print(f"pylvs: not permitted to write in {directory}; type: sudo pylvs install-ipvsadm", file=sys.stderr)
+        return 1
     except (InstallError, OSError) as error:
         print(f"pylvs: {error}", file=sys.stderr)
         return 1
