@@ -22,15 +22,13 @@ def parser() -> argparse.ArgumentParser:
     """The grammar of the three commands."""
     top = argparse.ArgumentParser(prog="pylvs", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
-    attach = commands.add_parser(
-        "attach", help="attach on every Ethernet interface that is up, or on those named"
-    )
-    attach.add_argument(
-        "--mode", choices=[mode.value for mode in Mode], help="which hooks; remembered for later"
-    )
+    attach = commands.add_parser("attach", help="attach on every Ethernet interface that is up, or on those named")
+    attach.add_argument("--mode", choices=[mode.value for mode in Mode], help="which hooks; remembered for later")
+    attach.add_argument("--persist", action="store_true", help="also at boot, with the table as it is now, by systemd")
     attach.add_argument("interface", nargs="*")
     detach = commands.add_parser("detach", help="detach from the interfaces named, or from all")
-    detach.add_argument("--unload", action="store_true", help="forget the table and its connections too")
+    detach.add_argument("--unload", action="store_true", help="forget the table, its connections and --persist too")
+    detach.add_argument("--keep-persist", action="store_true", help="with --unload: leave the systemd unit alone")
     detach.add_argument("interface", nargs="*")
     commands.add_parser("status", help="for each interface: hooks, driver, and why")
     return top
@@ -71,12 +69,24 @@ def attach(instance: Instance, names: list[str], mode: str | None) -> int:
     return 0
 
 
-def detach(instance: Instance, names: list[str], unload: bool) -> int:
-    """Detach from the interfaces named or from all; with `unload` take the data plane away."""
+def keep() -> None:
+    """Have systemd make this director again at boot."""
+    from pylvs import persist
+
+    script, unit = persist.write()
+    print(f"{unit} runs {script} at boot; after a change of the table type it again: pylvs attach --persist")
+
+
+def detach(instance: Instance, names: list[str], unload: bool, keep_persist: bool = False) -> int:
+    """Detach from the interfaces named or from all; with `unload` take the data plane away, and what brings it back."""
     if unload:
+        from pylvs import persist
+
         if names:
             raise UsageError("--unload takes everything away; name no interface with it")
         Attacher(instance).remove()
+        for path in () if keep_persist else persist.remove():
+            print(f"{path} removed")
     else:
         attacher, everything = Attacher(instance), interfaces()
         hooks = attacher.hooks()
@@ -108,7 +118,10 @@ def run(argv: list[str]) -> int:
     arguments = parser().parse_args(argv)
     instance = Instance.here()
     if arguments.command == "attach":
-        return attach(instance, arguments.interface, arguments.mode)
+        attach(instance, arguments.interface, arguments.mode)
+        if arguments.persist:
+            keep()
+        return 0
     if arguments.command == "detach":
-        return detach(instance, arguments.interface, arguments.unload)
+        return detach(instance, arguments.interface, arguments.unload, arguments.keep_persist)
     return status(instance)

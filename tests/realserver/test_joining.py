@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from pylvs import units
 from pylvs.errors import PylvsError
 from pylvs.main import main
-from pylvs.realserver import changes, joining, journal, neighbours, persist
+from pylvs.realserver import changes, joining, journal, neighbours
 from pylvs.realserver.changes import LoAddress
 from pylvs.realserver.farend import FarEnd
 from pylvs.realserver.machine import Machine, command, set_sysctl, sysctl
@@ -285,11 +286,11 @@ def test_dry_run_changes_nothing(neighbour: int, capsys: pytest.CaptureFixture[s
 
 def test_persist(neighbour: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The unit is written and wanted at boot; leave takes it away, unless systemd itself calls it."""
-    monkeypatch.setattr(persist, "UNITS", tmp_path)
+    monkeypatch.setattr(units, "UNITS", tmp_path)
     unit = tmp_path / f"pylvs-realserver-{VIP}.service"
     wanted = tmp_path / "multi-user.target.wants" / unit.name
     assert main(["realserver", "join", VIP, "--persist"]) == 0
-    assert f"ExecStop={persist._program()} realserver leave {VIP} --keep-persist" in unit.read_text()
+    assert f"ExecStop={units.program()} realserver leave {VIP} --keep-persist" in unit.read_text()
     assert wanted.readlink() == unit
     assert main(["realserver", "leave", VIP, "--keep-persist"]) == 0
     assert unit.exists()

@@ -94,7 +94,7 @@ class Plan:
 
 def differences(before: Iterable[ConfiguredService], after: Iterable[ConfiguredService]) -> Iterator[str]:
     """What it takes to get from one table to another, as `-` and `+` lines of rules."""
-    old, new = _rules(before), _rules(after)
+    old, new = table_rules(before), table_rules(after)
     for line in old:
         if line not in new:
             yield f"- {line}\n"
@@ -103,7 +103,7 @@ def differences(before: Iterable[ConfiguredService], after: Iterable[ConfiguredS
             yield f"+ {line}\n"
 
 
-def _rules(configured: Iterable[ConfiguredService]) -> dict[str, None]:
+def table_rules(configured: Iterable[ConfiguredService]) -> dict[str, None]:
     """All rules of a table, in order, thresholds included."""
     lines: dict[str, None] = {}
     for service, destinations in configured:

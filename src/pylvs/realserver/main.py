@@ -100,13 +100,14 @@ def tell(typed: str, why: str) -> None:
 
 def join(arguments: argparse.Namespace) -> int:
     """Join, or only show what would be done."""
+    from pylvs import units
     from pylvs.realserver import joining, persist
 
     wanted = request(arguments)
     if arguments.dry_run:
         interface = joining.planned(wanted, tell)
         if arguments.persist:
-            print(f"\n# {persist.UNITS / persist.name(wanted.vip)}\n{persist.text(wanted, interface)}", end="")
+            print(f"\n# {units.UNITS / persist.name(wanted.vip)}\n{persist.text(wanted, interface)}", end="")
         return 0
     interface = joining.join(wanted, tell)
     if arguments.persist:
