@@ -178,3 +178,28 @@ def test_a_machine_with_nothing_to_examine(labs: Labs) -> None:
     assert done.stderr == (
         "pylvs: this machine is no director (pylvsadm -A …) and no real server (pylvs realserver join VIP)\n"
     )
+
+
+SANE = (
+    "add table inet sane; add chain inet sane input { type filter hook input priority 0; policy drop; }; "
+    "add rule inet sane input ct state established,related accept; add rule inet sane input ct state invalid drop; "
+    "add rule inet sane input iif lo accept; add rule inet sane input meta l4proto icmp accept; "
+)
+
+
+@group("dr")
+@pytest.mark.parametrize(("ports", "named"), [("{ 22, 80 }", []), ("{ 22, 443 }", ["firewall_on_real_server"])])
+def test_a_firewall_on_a_real_server(labs: Labs, ports: str, named: list[str]) -> None:
+    """One that lets the service through is as somebody wanted it; for one that does not, the way through is said."""
+    lab = labs.up("dr")
+    assert await_health(lab)["diagnoses"] == []
+    build.run(lab, "node03", ["nft", f"{SANE} add rule inet sane input tcp dport {ports} accept"])
+    try:
+        said = examined(lab, "node03")[1]["diagnoses"]
+        assert [one["fault"] for one in said] == named
+        for one in said:
+            build.run(lab, "node03", one["mend"].split())
+        assert examined(lab, "node03")[1]["diagnoses"] == []
+        assert await_health(lab)["diagnoses"] == []
+    finally:
+        build.run(lab, "node03", ["nft", "delete table inet sane"])

@@ -41,35 +41,40 @@ class Rule:
         return f"nft delete rule {self.family} {self.table} {self.chain} handle {self.handle}"
 
 
-def rules() -> Iterator[Rule]:
-    """Every dropping rule at a hook of this namespace; none where there is no nft."""
+def listed() -> list[dict[str, Any]]:
+    """What `nft -j list ruleset` says in this namespace; nothing where there is no nft."""
     if not shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin"):
-        return
+        return []
     try:
-        said = json.loads(command(["nft", "-j", "-a", "list", "ruleset"]))["nftables"]
+        said: list[dict[str, Any]] = json.loads(command(["nft", "-j", "-a", "list", "ruleset"]))["nftables"]
     except (CommandFailed, ValueError, KeyError):
-        return
-    yield from parse(said)
+        return []
+    return said
+
+
+def rules() -> Iterator[Rule]:
+    """Every dropping rule at a hook of this namespace."""
+    yield from parse(listed())
 
 
 def parse(said: list[dict[str, Any]]) -> Iterator[Rule]:
     """The dropping rules in what `nft -j list ruleset` says."""
-    hooks = {_place(c): c.get("hook", "") for c in (row["chain"] for row in said if "chain" in row)}
+    hooks = {place(c): c.get("hook", "") for c in (row["chain"] for row in said if "chain" in row)}
     for row in said:
         chain, rule = row.get("chain"), row.get("rule")
         if chain and chain.get("policy") == "drop":
-            yield Rule(*_place(chain), chain.get("hook", ""), 0, f"chain {chain['name']} drops what no rule accepts")
+            yield Rule(*place(chain), chain.get("hook", ""), 0, f"chain {chain['name']} drops what no rule accepts")
         if rule and any("drop" in part or "reject" in part for part in rule["expr"]):
-            yield Rule(
-                *_place(rule, "chain"), hooks.get(_place(rule, "chain"), ""), rule["handle"], _text(rule["expr"])
-            )
+            yield Rule(*place(rule, "chain"), hooks.get(place(rule, "chain"), ""), rule["handle"], text(rule["expr"]))
 
 
-def _place(thing: dict[str, Any], name: str = "name") -> tuple[str, str, str]:
+def place(thing: dict[str, Any], name: str = "name") -> tuple[str, str, str]:
+    """Family, table and chain (or set)."""
     return thing["family"], thing["table"], thing[name]
 
 
-def _text(expression: list[dict[str, Any]]) -> str:
+def text(expression: list[dict[str, Any]]) -> str:
+    """A rule for a person."""
     return " ".join(word for part in expression for word in _words(part))
 
 

@@ -9,12 +9,15 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
-from pylvs.doctor.firewall import Rule, rules
+from pylvs.doctor.firewall import Rule, listed
+from pylvs.doctor.overhearing import overhear
+from pylvs.doctor.passage import Packet, Ruleset
 from pylvs.model import Address
 from pylvs.realserver import joining
 from pylvs.realserver.check import Subject
 from pylvs.realserver.machine import Machine
 
+LISTENING = 1.5  # seconds
 LISTEN = "0A"  # of /proc/net/tcp
 NETSTAT = Path("/proc/thread-self/net/netstat")
 
@@ -45,8 +48,27 @@ class Visit:
         return Subject(vip, said.get("method", "dr"), card, ip_address(gateway) if gateway else None, self.machine)
 
     @cached_property
-    def firewall(self) -> list[Rule]:
-        return list(rules())
+    def ruleset(self) -> Ruleset:
+        return Ruleset(listed())
+
+    def blocking(self, address: Address, port: int) -> list[Rule]:
+        """The rules that drop requests for a service here, or its replies."""
+        packets = Packet(address, port), Packet(address, port, reply=True)
+        return [rule for packet in packets for rule in self.ruleset.blocking(packet)]
+
+    @cached_property
+    def wanted(self) -> set[tuple[Address, int]]:
+        """Which services are asked for just now."""
+        heard = overhear(self.machine.cards, LISTENING)
+        return {(one.target, one.dport) for one in heard if not one.answer}
+
+    def served_at(self, vip: Address) -> Address | None:
+        """The address that packets for the VIP's service have here: with NAT it is the machine's own."""
+        subject = self.subject(vip)
+        if subject.method != "nat":
+            return vip
+        held = (h.address.ip for h in self.machine.addresses if h.interface == subject.interface)
+        return next((ip for ip in held if ip.version == vip.version), None)
 
     @cached_property
     def listening(self) -> set[tuple[Address, int]]:

@@ -1,26 +1,45 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A firewall of the real server's own drops packets that come in."""
+"""A firewall of the real server's own drops a service's requests, or its replies.
+
+What else it drops is as somebody wanted it: a port counts if none is let through, or if somebody is asking for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from pylvs.doctor.diagnosis import Diagnosis, Health
+from pylvs.doctor.firewall import Rule
 from pylvs.doctor.visit import Visit
+from pylvs.model import Address
 
 LIKELIHOOD = 70
-HOOKS = ("ingress", "prerouting", "input", "output", "postrouting", "egress")
 
 
 def diagnose(visit: Visit) -> Iterator[Diagnosis]:
-    for rule in visit.firewall if visit.vips else []:
-        if rule.hook in HOOKS:
-            yield Diagnosis(
-                "firewall_on_real_server",
-                f"a firewall rule here drops packets (hook {rule.hook})",
-                (f"{rule.family} table {rule.table}, chain {rule.chain}: {rule.text}",),
-                "this real server",
-                rule.mend,
-                Health.DEGRADED,
-                LIKELIHOOD,
-            )
+    named: set[Rule] = set()
+    for address in (found for vip in visit.vips if (found := visit.served_at(vip))):
+        ports = sorted({port for here, port in visit.listening if here.is_unspecified or here == address})
+        blocked = {port: rules for port in ports if (rules := visit.blocking(address, port))}
+        for port, rules in blocked.items():
+            if len(blocked) == len(ports) or (address, port) in visit.wanted:
+                yield from (_diagnosis(address, port, rule) for rule in rules if rule not in named)
+                named |= set(rules)
+
+
+def _diagnosis(address: Address, port: int, rule: Rule) -> Diagnosis:
+    return Diagnosis(
+        "firewall_on_real_server",
+        f"a firewall rule here drops TCP to port {port} of {address} (hook {rule.hook})",
+        (f"{rule.family} table {rule.table}, chain {rule.chain}: {rule.text}", f"somebody listens at port {port}"),
+        "this real server",
+        rule.mend if rule.handle else accept(rule, port),
+        Health.DEGRADED,
+        LIKELIHOOD,
+    )
+
+
+def accept(rule: Rule, port: int) -> str:
+    """What lets this one service through a chain that drops what no rule accepts."""
+    side = "sport" if rule.hook in ("output", "postrouting", "egress") else "dport"
+    return f"nft insert rule {rule.family} {rule.table} {rule.chain} tcp {side} {port} accept"
