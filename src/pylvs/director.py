@@ -851,6 +851,15 @@ class Director:
         """Set one of the data plane's knobs, by the kernel's name (see pylvs.tuning)."""
         with self.changing():
             self.settings[name] = value
+            if name == "sloppy_tcp":
+                self._fill_maglev_tables()
+
+    def _fill_maglev_tables(self) -> None:
+        """With sloppy_tcp they follow the order of addresses, else that of the list, as in the kernel."""
+        for _, raw in self._services.items():
+            (slot,) = _SLOT.unpack(raw)
+            if self._number(slot, self._service, "scheduler") == SCHEDULERS.index("mh"):
+                self._run(CHANGED, slot)
 
     def daemons(self) -> Iterable[SyncDaemon]:
         """The sync daemons that were started; they are remembered and listed, and send nothing."""

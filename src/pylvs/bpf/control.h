@@ -111,6 +111,41 @@ struct permuting {
 	__u32 count;
 };
 
+/* Whether a destination comes before another one in the order of their addresses, the highest first: in which they are
+ * when they were added from the lowest on. */
+inline_always int comes_before(__u32 a, __u32 b)
+{
+	struct destination *one = destination_get(a), *other = destination_get(b);
+
+	if (!one || !other)
+		return 0;
+	if (one->address.high != other->address.high)
+		return bpf_be64_to_cpu(one->address.high) > bpf_be64_to_cpu(other->address.high);
+	if (one->address.low != other->address.low)
+		return bpf_be64_to_cpu(one->address.low) > bpf_be64_to_cpu(other->address.low);
+	return bpf_ntohs(one->port) > bpf_ntohs(other->port);
+}
+
+struct sorting {
+	struct workbench *bench;
+	__u32 at;
+};
+
+static long sort_visit(__u32 index, void *context)
+{
+	struct sorting *sorting = context;
+	struct permutation *own = &sorting->bench->permutation[sorting->at % DESTINATIONS_MAX];
+	struct permutation *before = &sorting->bench->permutation[(sorting->at - 1) % DESTINATIONS_MAX], moved;
+
+	if (!sorting->at || !comes_before(own->slot, before->slot))
+		return 1;
+	moved = *before;
+	*before = *own;
+	*own = moved;
+	sorting->at--;
+	return 0;
+}
+
 static long permute_visit(__u32 index, void *context)
 {
 	struct permuting *permuting = context;
@@ -129,6 +164,12 @@ static long permute_visit(__u32 index, void *context)
 	own->turns = turns ?: destination->last_weight != 0;
 	permuting->count++;
 	permuting->slot = destination->next;
+	/* A flow can be picked up in its middle: directors must agree that were configured in different orders. */
+	if (settings.sloppy_tcp) {
+		struct sorting sorting = {.bench = permuting->bench, .at = index % DESTINATIONS_MAX};
+
+		bpf_loop(DESTINATIONS_MAX, sort_visit, &sorting, 0);
+	}
 	return !permuting->slot;
 }
 
