@@ -220,6 +220,8 @@ def test_an_address_that_was_there_before_stays(neighbour: int) -> None:
         (request(length=24), "one address wide"),
         (request(RIP), "own address on eth0"),
         (request("192.168.247.255"), "broadcast address"),
+        (request(ROUTER), "its gateway, which this machine could not reach any more"),
+        (request("198.51.100.9"), "the machine you are logged in from, which"),
         (request("224.0.0.1"), "not unicast"),
         (request("127.0.0.1"), "not unicast"),
         (request(method="nat"), "say which: --gateway DIP"),
@@ -230,8 +232,9 @@ def test_an_address_that_was_there_before_stays(neighbour: int) -> None:
         (request(method="tun", decapsulator="kernel"), "no such tunnel device"),
     ],
 )
-def test_refuses_what_would_do_harm(odd: int, wanted: Request, why: str) -> None:
+def test_refuses_what_would_do_harm(odd: int, wanted: Request, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each in one line that says why, with nothing changed."""
+    monkeypatch.setenv("SSH_CONNECTION", f"198.51.100.9 50000 {RIP} 22")
     before = state()
     with pytest.raises(PylvsError, match=why) as refused:
         joining.join(wanted, quiet)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,6 +113,15 @@ class Machine:
         """The default route that is used: the first that `ip route` lists."""
         rows = ip_json(f"-{version}", "route", "show", "default")
         return _route(rows[0]) if rows else None
+
+    @cached_property
+    def needed(self) -> dict[str, str]:
+        """Addresses of others without whom this machine, or whoever works at it, is cut off; and what they are."""
+        found = {os.environ.get("SSH_CONNECTION", "").partition(" ")[0]: "the machine you are logged in from"}
+        for version in (4, 6):
+            rows = ip_json(f"-{version}", "route", "show")
+            found |= {row["gateway"]: "its gateway" for row in rows if "gateway" in row}
+        return found
 
     def on_link(self, address: Address) -> str | None:
         """The interface on whose segment `address` is, by the addresses there."""

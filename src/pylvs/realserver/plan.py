@@ -82,7 +82,16 @@ def refusal(request: Request, machine: Machine) -> str:
             return (
                 f"lo has {held.address}, which makes its whole network local; type: ip addr del {held.address} dev lo"
             )
-    return _refused_as_broadcast(vip, machine) or _refused_route(request, machine)
+    return (
+        _refused_as_broadcast(vip, machine) or _refused_as_needed(request, machine) or _refused_route(request, machine)
+    )
+
+
+def _refused_as_needed(request: Request, machine: Machine) -> str:
+    who = machine.needed.get(str(request.vip))
+    if who is None or request.method == "nat":
+        return ""
+    return f"{request.vip} is {who}, which this machine could not reach any more with it on lo; choose another VIP"
 
 
 def _refused_as_broadcast(vip: Address, machine: Machine) -> str:
