@@ -100,5 +100,7 @@ def remove() -> list[Path]:
     gone = [path for path in (units.remove(NAME),) if path]
     if SCRIPT.exists():
         SCRIPT.unlink()
+        if not any(SCRIPT.parent.iterdir()):
+            SCRIPT.parent.rmdir()
         gone.append(SCRIPT)
     return gone

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import errno
 import os
@@ -132,6 +133,41 @@ def test_a_kill_while_making_leaves_nothing_that_the_next_command_does_not_clear
     made.remove()
 
 
+WATCHER = """
+from pylvs.dataplane import namespaces
+print("ready", flush=True)
+input()
+print(namespaces.live_cookies())
+"""
+
+
+def watched_from(*view: str) -> subprocess.Popen[str]:
+    """A process that, once it gets a line, says which namespaces it takes for alive from where it is."""
+    command = [*view, sys.executable, "-c", WATCHER]
+    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert watcher.stdout is not None
+    assert watcher.stdout.readline() == "ready\n"
+    return watcher
+
+
+def test_a_name_younger_than_the_mount_namespace_is_alive() -> None:
+    """Whoever looks sees an empty file of that name; nobody lives in the namespace."""
+    watcher, name = watched_from("unshare", "--mount"), f"pylvs-test-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        code = "from pylvs.dataplane import namespaces; print(namespaces.cookie())"
+        inside = ["ip", "netns", "exec", name, sys.executable, "-c", code]
+        cookie = int(subprocess.run(inside, check=True, capture_output=True, text=True).stdout)
+        assert cookie in ast.literal_eval(watcher.communicate("\n")[0])
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def test_where_not_all_processes_are_seen_nothing_is_called_gone() -> None:
+    """In a PID namespace, as of a container."""
+    assert watched_from("unshare", "--pid", "--fork", "--mount-proc").communicate("\n")[0] == "None\n"
+
+
 def test_the_instance_of_a_namespace_that_is_gone_is_swept(objects: Path) -> None:
     """And that of one that lives, without any link, stays."""
     program = (
@@ -229,7 +265,7 @@ def test_a_hash_map_is_written_walked_and_emptied(instance: Instance) -> None:
     assert sorted(pairs.keys()) == sorted(map(word, range(1, 8)))
     assert dict(pairs.items(chunk=4))[word(1)] == word(10) + word(11)
     assert len(dict(pairs.items(chunk=4))) == 7
-    pairs.delete_many(b"".join(map(word, range(2, 8))))
+    assert all(pairs.delete(word(key)) for key in range(2, 8))
     assert pairs.delete(word(1)) is True
     assert pairs.delete(word(1)) is False
     pairs.update(word(1), word(10) + word(11))

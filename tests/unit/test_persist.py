@@ -46,7 +46,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             "link set eth1 up",
         ):
             subprocess.run(["ip", *words.split()], check=True)
-        monkeypatch.setattr(persist, "SCRIPT", tmp_path / "director")
+        monkeypatch.setattr(persist, "SCRIPT", tmp_path / "pylvs/director")
         monkeypatch.setattr(units, "UNITS", tmp_path)
         yield tmp_path
         Instance.here().remove()
@@ -73,10 +73,10 @@ def test_after_a_reboot_the_director_is_the_same(places: Path) -> None:
     assert main(["detach", "eth1"]) == 0
     assert main(["attach", "--mode", "tc", "--persist", "eth0"]) == 0
     before = said()
-    assert (places / "director").read_text() == before
+    assert persist.SCRIPT.read_text() == before
     assert main(["detach", "--unload", "--keep-persist"]) == 0
     assert not Instance.here().loaded
-    subprocess.run([places / "director"], check=True)
+    subprocess.run([persist.SCRIPT], check=True)
     assert said() == before
     for line in TABLE.splitlines():
         assert line in before
@@ -89,14 +89,14 @@ def test_the_unit_is_wanted_at_boot_and_goes_with_the_data_plane(places: Path) -
     """It starts the script; `detach --unload` takes both away, unless systemd itself calls it."""
     pylvsadm("-A -t 10.0.0.1:80")
     assert main(["attach", "--persist"]) == 0
-    unit, script = places / persist.NAME, places / "director"
+    unit, script = places / persist.NAME, persist.SCRIPT
     assert (places / units.WANTS / persist.NAME).readlink() == unit
     assert f"ExecStart={script}\n" in unit.read_text()
     assert main(["detach", "--unload", "--keep-persist"]) == 0
     assert unit.exists()
     assert main(["detach", "--unload"]) == 0
     assert not unit.exists()
-    assert not script.exists()
+    assert not script.parent.exists()
 
 
 def test_a_lab_cannot_persist(

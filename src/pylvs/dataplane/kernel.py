@@ -45,7 +45,6 @@ class Command(IntEnum):
     MAP_LOOKUP_AND_DELETE = 21
     MAP_LOOKUP_BATCH = 24
     MAP_UPDATE_BATCH = 26
-    MAP_DELETE_BATCH = 27
     LINK_CREATE = 28
     LINK_UPDATE = 29
     ITER_CREATE = 33
@@ -69,16 +68,13 @@ class MapType(IntEnum):
 PER_CPU = frozenset({MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH})
 OF_MAPS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
 
-F_NO_PREALLOC = 1 << 0
 F_MMAPABLE = 1 << 10
-F_INNER_MAP = 1 << 12
 
 ANY, NOEXIST, EXIST = 0, 1, 2  # flags of Map.update
 
 ATTACH_ITERATOR = 28
 ATTACH_XDP = 37
 ATTACH_TCX_INGRESS = 46
-ATTACH_TCX_EGRESS = 47
 XDP_DRIVER_MODE = 1 << 2
 
 
@@ -445,11 +441,6 @@ class Map(Descriptor):
             raise ValueError(f"keys and values do not fit the map {self.info.name}")
         attr = _Batch(0, 0, _bytes_address(keys), _bytes_address(values), count, self.fd)
         _checked(Command.MAP_UPDATE_BATCH, attr, f"cannot write the map {self.info.name}")
-
-    def delete_many(self, keys: bytes) -> None:
-        """Delete many elements in one system call; stops with ENOENT at one that is not there."""
-        attr = _Batch(0, 0, _bytes_address(keys), 0, len(keys) // self.info.key_size, self.fd)
-        _checked(Command.MAP_DELETE_BATCH, attr, f"cannot delete from the map {self.info.name}")
 
     def set_inner(self, index: int, inner: Map) -> None:
         """Put `inner` at `index` of this array of maps."""

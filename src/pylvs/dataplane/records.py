@@ -19,9 +19,6 @@ from pylvs.dataplane.kernel import F_MMAPABLE, Map, MapType, possible_cpus
 from pylvs.dataplane.mapped import MappedArray
 from pylvs.errors import TableFull
 
-SWAPPED = struct.Struct("!H")
-NATIVE = struct.Struct("=H")
-
 
 def swap16(number: int) -> int:
     """A port between host and network order."""

@@ -103,10 +103,6 @@ class Seen:
         return self.payload[13] if self.protocol == TCP and len(self.payload) >= 20 else 0
 
     @property
-    def tcp_seq(self) -> int:
-        return int.from_bytes(self.payload[4:8], "big")
-
-    @property
     def echo_reply(self) -> int | None:
         """The identity of an echo reply."""
         protocol, _, reply = ECHO[self.version]

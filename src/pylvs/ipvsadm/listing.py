@@ -189,14 +189,6 @@ def _tunnel_text(destination: Destination) -> str:
     return f"{tunnel.type.value}{port}:{_CHECKSUMS[tunnel.checksum]}"[:15]
 
 
-_ROWS = {
-    "plain": _plain_row,
-    "thresholds": _threshold_row,
-    "persistent": _persistent_row,
-    "tunnels": _tunnel_row,
-}
-
-
 # --- numbers -----------------------------------------------------------------------------------------
 
 # (below this, shown divided by this, unit)

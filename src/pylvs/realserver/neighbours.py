@@ -13,7 +13,6 @@ from ipaddress import IPv4Address, IPv6Address
 from pylvs.model import Address
 
 ETH_P_ALL, ETH_P_ARP, ETH_P_IPV6 = 0x0003, 0x0806, 0x86DD
-ETH_P_8021Q = 0x8100
 ARP_REQUEST, ARP_REPLY = 1, 2
 ICMPV6, SOLICITATION, ADVERTISEMENT = 58, 135, 136
 BROADCAST = b"\xff" * 6
