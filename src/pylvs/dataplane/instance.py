@@ -245,7 +245,7 @@ def sweep(folder: str, own: int) -> list[int]:
     if not doubtful:
         return []
     alive = namespaces.live_cookies()
-    gone = [cookie for cookie in doubtful if cookie not in alive]
+    gone = [cookie for cookie in doubtful if alive is not None and cookie not in alive]
     return [cookie for cookie in gone if _remove_unlocked(Instance(cookie, f"{folder}/{cookie}"))]
 
 

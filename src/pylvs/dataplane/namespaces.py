@@ -13,7 +13,7 @@ from pathlib import Path
 
 SO_NETNS_COOKIE = 71
 CLONE_NEWNET = 0x40000000
-NAMED = ("/run/netns", "/run/docker/netns")
+INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, linux/proc_ns.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -26,21 +26,46 @@ def cookie() -> int:
 
 
 def _reachable() -> Iterator[str]:
-    """Paths of every network namespace of a process, a thread's excepted, or of a name or mount."""
+    """Paths of every network namespace of a process, a thread's excepted, or of a mount that any process sees."""
+    views: set[tuple[int, str]] = set()
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             yield f"/proc/{entry.name}/ns/net"
-    for folder in NAMED:
-        if os.path.isdir(folder):
-            yield from (entry.path for entry in os.scandir(folder))
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            yield from _mounted(entry.name, views)
+
+
+def _mounted(pid: str, views: set[tuple[int, str]]) -> Iterator[str]:
+    """The names of `ip netns` and the like as this process sees them: a mount namespace older than a name does not
+    have it. Processes with one view are asked once."""
+    try:
+        view = os.stat(f"/proc/{pid}/ns/mnt").st_ino, os.readlink(f"/proc/{pid}/root")
+        if view in views:
+            return
+        views.add(view)
+        lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
         fields = line.split(" ")
         if fields[3].startswith("net:["):
-            yield fields[4]
+            yield f"/proc/{pid}/root{fields[4]}"
 
 
-def live_cookies() -> set[int]:
-    """Cookies of every namespace reachable from here; entered one after another by a thread made for it."""
+def _sees_everybody() -> bool:
+    """Whether /proc has every process of the machine: not so in a container, nor where it is not mounted."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino == INITIAL_PID_NAMESPACE
+    except OSError:
+        return False
+
+
+def live_cookies() -> set[int] | None:
+    """Cookies of every namespace of this machine, entered one after another by a thread made for it.
+
+    None: not all of them can be seen from here, so that none may be called gone.
+    """
+    if not _sees_everybody():
+        return None
     found: dict[tuple[int, int], int] = {}
     for path in _reachable():
         _hold(path, found)

@@ -116,5 +116,5 @@ def sweep() -> None:
         return
     alive = namespaces.live_cookies()
     for path in files:
-        if int(path.stem.partition("-")[2]) not in alive:
+        if alive is not None and int(path.stem.partition("-")[2]) not in alive:
             path.unlink(missing_ok=True)
