@@ -15,9 +15,10 @@ from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
+from pylvs import outcomes
 from pylvs.dataplane.attach import Attachment
 from pylvs.doctor import cards, diagnoses, overhearing, packets
-from pylvs.doctor.diagnoses import xdp_offloads
+from pylvs.doctor.diagnoses import packets_dropped, xdp_offloads
 from pylvs.doctor.diagnosis import Diagnosis, Health, modules
 from pylvs.doctor.examination import Examination
 from pylvs.doctor.firewall import parse
@@ -115,6 +116,31 @@ def test_a_rule_that_drops_what_conntrack_does_not_know(right: object, wants: bo
     state = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": right}}
     rule = {"family": "inet", "table": "f", "chain": "in", "handle": 2, "expr": [state, {"drop": None}]}
     assert [one.wants_state for one in parse([NFT[0], {"rule": rule}])] == [False, wants]
+
+
+@pytest.mark.parametrize(
+    ("name", "grown", "health"),
+    [
+        ("DROP_NO_ENTRY", 3, Health.BROKEN),
+        ("FORWARD_STATELESS", 3, Health.DEGRADED),
+        ("DROP_NO_PORT", 1, Health.BROKEN),
+        ("DROP_NO_PORT", 0, None),
+        ("FORWARD_DR", 9, None),
+        ("REFUSE_TOO_BIG", 9, None),
+    ],
+)
+def test_outcomes_that_grow(name: str, grown: int, health: Health | None) -> None:
+    """What is lost while the doctor looks, and not what was lost long ago, or is as it should be."""
+    examination = Examination()
+    examination.__dict__.update(outcomes_before={name: 5}, outcomes={name: 5 + grown})
+    found = list(packets_dropped.diagnose(examination))
+    assert [one.health for one in found] == ([health] if health else [])
+    assert all(f"{grown} packets while the doctor looked, {5 + grown} in all" in one.evidence[0] for one in found)
+
+
+def test_outcomes_are_those_of_the_data_plane() -> None:
+    """Every name that it speaks of exists."""
+    assert packets_dropped.LOSSES.keys() <= outcomes.MEANINGS.keys()
 
 
 VIRTIO = """Features for eth0:

@@ -9,9 +9,24 @@ import pytest
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6TimeExceeded
 from scapy.packet import Raw
 
-from tests.packets.cast import CLIENT, ICMP, IP, NAT_VIP, REAL_1, TUN_VIP, VIP, VIP6, Ether, Packet, sent_by, sent_to
+from tests.packets.cast import (
+    CLIENT,
+    ICMP,
+    IP,
+    JUMBO,
+    NAT_VIP,
+    REAL_1,
+    TUN_VIP,
+    VIP,
+    VIP6,
+    Ether,
+    Packet,
+    sent_by,
+    sent_to,
+)
 from tests.packets.plane import HOOKS, Plane
 from tests.packets.rows import TO_TC, Row, Step, aged, each, ip, payload, play, tcp, udp
+from tests.packets.test_nat import moved
 
 NO_DESTINATION = ("-A -t VIP:80 -s rr",)
 NO_DESTINATION_6 = ("-A -t VIP_6:80 -s rr",)
@@ -200,6 +215,51 @@ ROWS += [
             Step(sent_by(CLIENT, LONG), "FORWARD_DR", sent_to(REAL_1, aged(LONG))),
             unanswered(request(payload(64), flags=0, frag=76, proto=17, ttl=1)),
             refused(request(udp(20000, 53, 600), flags="MF", ttl=1), "REFUSE_TTL", TIME_EXCEEDED),
+        ],
+    ),
+]
+BIG = udp(5353, 20000, 3000)
+JUMBO_REAL = ("-A -u NAT_VIP:53 -s rr", "-a -u NAT_VIP:53 -r JUMBO:5353 -m")
+ASKED = Step(
+    sent_by(CLIENT, request(udp(20000, 53), NAT_VIP)),
+    "FORWARD_NAT",
+    sent_to(JUMBO, ip(CLIENT.ip, JUMBO.ip, ttl=63) / moved(udp(20000, 53), dport=5353)),
+)
+
+
+def refused_reply(packet: Packet) -> Step:
+    """The real server hears of it under the client's address, which it wrote to."""
+    error = IP(src=CLIENT.ip, dst=JUMBO.ip, ttl=64, tos=0xC0) / too_big(1500) / Raw(bytes(packet)[:QUOTE])
+    return Step(sent_by(JUMBO, packet), "REFUSE_TOO_BIG", sent_to(JUMBO, error), xdp=TO_TC, free=["id"])
+
+
+ROWS += [
+    Row(
+        "NAT: a reply larger than the client's wire takes, with DF and without",
+        JUMBO_REAL,
+        [
+            ASKED,
+            refused_reply(ip(JUMBO.ip, CLIENT.ip) / BIG),
+            refused_reply(ip(JUMBO.ip, CLIENT.ip, flags=0) / BIG),
+        ],
+        totals=(1, 1, 0, 28 + 5, 0),
+    ),
+    Row(
+        "DR: more than the destination's wire takes, without DF: nobody would cut it",
+        UDP_ONE,
+        [
+            Step(
+                sent_by(JUMBO, ip(JUMBO.ip, VIP, flags=0) / udp(20000, 53, 3000)),
+                "REFUSE_TOO_BIG",
+                sent_to(
+                    JUMBO,
+                    IP(src=VIP, dst=JUMBO.ip, ttl=64, tos=0xC0)
+                    / too_big(1500)
+                    / Raw(bytes(aged(ip(JUMBO.ip, VIP, flags=0) / udp(20000, 53, 3000)))[:QUOTE]),
+                ),
+                xdp=TO_TC,
+                free=["id"],
+            )
         ],
     ),
 ]

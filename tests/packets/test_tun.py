@@ -17,6 +17,7 @@ from tests.packets.cast import (
     FRONT,
     NOBODY,
     REAL_1,
+    SECOND,
     TCP,
     TUN_VIP,
     TUN_VIP6,
@@ -220,6 +221,15 @@ def clamped(make: Any, sends: Packet, arrives: Packet, outside: Packet, between:
     return Step(sent_by(CLIENT, make(sends)), "FORWARD_TUN", sent_to(BACK_1, whole), free=free)
 
 
+def answered(vip: str, client: str, sends: tuple[str, Any], arrives: tuple[str, Any]) -> Step:
+    """A SYN, ACK from the VIP that passes the director on its way to the client."""
+    come, go = (
+        ip(vip, client) / TCP(sport=80, dport=20000, flags="SA", options=[NOTHING, mss, NOTHING, SACK])
+        for mss in (sends, arrives)
+    )
+    return Step(sent_by(BACK_1, come), "PASS_NOT_OURS", sent_by(BACK_1, go))
+
+
 SMALL, LARGER = ("MSS", 1200), ("MSS", 9000)
 ON = {"clamp_mss": 1}
 CLAMPS = [
@@ -245,6 +255,27 @@ CLAMPS = [
         knobs=ON,
     ),
     Row("IPv6", ONE_6, [clamped(request6, syn(MSS), syn(("MSS", 1400)), outer6(nh=IPV6_INSIDE))], knobs=ON),
+    Row(
+        "the answer, where it passes the director: what it announces comes through the tunnel",
+        ONE,
+        [
+            clamped(request, syn(MSS), syn(("MSS", 1440)), outer(proto=IPV4_INSIDE)),
+            answered(TUN_VIP, CLIENT.ip, LARGER, ("MSS", 1440)),
+            answered(TUN_VIP, CLIENT.ip, SMALL, SMALL),
+            answered(TUN_VIP, SECOND.ip, MSS, MSS),
+        ],
+        knobs=ON,
+    ),
+    Row(
+        "the answer, in IPv6",
+        ONE_6,
+        [
+            clamped(request6, syn(MSS), syn(("MSS", 1400)), outer6(nh=IPV6_INSIDE)),
+            answered(TUN_VIP6, CLIENT.ip6, MSS, ("MSS", 1400)),
+        ],
+        knobs=ON,
+    ),
+    Row("the answer, off: as it came", ONE, [ipip(request(syn(MSS))), answered(TUN_VIP, CLIENT.ip, MSS, MSS)]),
     Row("small enough", ONE, [ipip(request(syn(SMALL, SACK)))], knobs=ON),
     Row("none", ONE, [ipip(request(syn(SACK, END)))], knobs=ON),
     Row("no options", ONE, [ipip(request(syn()))], knobs=ON),

@@ -51,6 +51,13 @@ inline_always __u32 mtu_towards(const struct destination *destination, __u8 meth
 	return method == METHOD_TUN ? tunnel_mtu(destination) : destination->mtu;
 }
 
+/* Whether the host can cut a packet that is too big: only one that is the host's own, which within a tunnel it is. */
+inline_always int can_be_cut(const struct flow *flow, const struct destination *destination, __u8 method)
+{
+	return method == METHOD_TUN && flow->family == 4 && destination->family == 4 &&
+	       !(flow->flags & FLOW_DF && settings.pmtu_disc);
+}
+
 /* Whether the packet may go on to this destination: refusals that do not depend on the method. OUTCOMES: it may.
  * XDP knows that already (xdp_can). */
 inline_always enum outcome admit(struct packet *packet, struct destination *destination, __u8 method)
@@ -60,7 +67,7 @@ inline_always enum outcome admit(struct packet *packet, struct destination *dest
 	if (unlikely(flow->ttl <= 1))
 		return REFUSE_TTL;
 	flow->mtu = mtu_towards(destination, method);
-	if (unlikely(wire_length(packet) > flow->mtu) && flow->flags & FLOW_DF && settings.pmtu_disc)
+	if (unlikely(wire_length(packet) > flow->mtu) && !can_be_cut(flow, destination, method))
 		return decrement_ttl(packet, flow->l3) ? DROP_ERROR : REFUSE_TOO_BIG; /* the kernel quotes it so */
 	return OUTCOMES;
 }
@@ -271,6 +278,10 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, struct con
 		return PASS_TO_TC;
 	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
+	if (unlikely(desk->route.mtu && wire_length(packet) > desk->route.mtu) && hop != HOP_LOCAL) {
+		flow->mtu = desk->route.mtu;
+		return REFUSE_TOO_BIG;
+	}
 	count_reply(connection->destination, flow->length);
 	connection_see(connection, number - 1, flow, FROM_SERVER);
 	translate_from(&change, flow, &connection->virtual, connection->vport);
@@ -334,6 +345,48 @@ __attribute__((noinline)) int answer_tc(struct __sk_buff *ctx, struct flow *flow
 	return flow ? answer(&packet, outcome) : DROP_ERROR;
 }
 
+/* clamp_mss: the answer to a SYN that went into a tunnel, where it passes here; it is the host's to send on. What it
+ * announces, the client will send through the tunnel. */
+inline_always int clamp_answer(struct packet *packet)
+{
+	struct flow *flow = packet->flow, *request;
+	struct desk *desk = desk_get();
+	struct destination *destination;
+	struct connection *connection;
+	__u32 number;
+
+	if (!desk || flow->protocol != PROTO_TCP || flow->fragment != FRAGMENT_NONE || parse_tcp(packet) ||
+	    !(flow->flags & FLOW_SYN))
+		return 0;
+	request = &desk->quoted;
+	*request = *flow;
+	request->saddr = flow->daddr;
+	request->daddr = flow->saddr;
+	request->sport = flow->dport;
+	request->dport = flow->sport;
+	request->now = now_ticks();
+	number = connection_lookup(request, 0);
+	connection = number ? connection_get(number - 1) : 0;
+	destination = connection && connection->method == METHOD_TUN ? destination_get(connection->destination) : 0;
+	if (destination && destination->mtu)
+		clamp_mss(packet, tunnel_mss(flow, destination));
+	return 0;
+}
+
+__attribute__((noinline)) int clamp_xdp(struct xdp_md *ctx, struct flow *flow)
+{
+	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .flow = flow};
+
+	return flow ? clamp_answer(&packet) : 0;
+}
+
+__attribute__((noinline)) int clamp_tc(struct __sk_buff *ctx, struct flow *flow)
+{
+	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
+
+	return flow ? clamp_answer(&packet) : 0;
+}
+
 inline_always int is_balanced(__u8 protocol)
 {
 	return protocol == PROTO_TCP || protocol == PROTO_UDP || protocol == PROTO_SCTP;
@@ -360,8 +413,11 @@ inline_always enum outcome direct(struct packet *packet)
 		return outcome;
 	if (likely(is_balanced(flow->protocol))) {
 		may_be_request = settings.fwmark_services || filter_has(&flow->daddr, FILTER_VIP);
-		if (!may_be_request && !filter_has(&flow->saddr, FILTER_RIP))
+		if (!may_be_request && !filter_has(&flow->saddr, FILTER_RIP)) {
+			if (unlikely(settings.clamp_mss) && filter_has(&flow->saddr, FILTER_VIP))
+				packet->hook == HOOK_XDP ? clamp_xdp(packet->ctx, flow) : clamp_tc(packet->ctx, flow);
 			return PASS_NOT_OURS;
+		}
 		if (parse_transport(packet))
 			return PASS_MALFORMED;
 	} else {

@@ -165,6 +165,7 @@ inline_always int route_copy(struct route *cached, struct route *copy)
 	copy->address = cached->address;
 	copy->checked = cached->checked;
 	copy->ifindex = cached->ifindex;
+	copy->mtu = cached->mtu;
 	__builtin_memcpy(copy->neighbour, cached->neighbour, 2 * ETH_ALEN); /* and our own */
 	return !(sequence & 1) && sequence == *(volatile __u32 *)&cached->sequence && copy->ifindex;
 }
@@ -183,6 +184,7 @@ inline_always void route_write(struct route *cached, const struct route *route)
 	cached->address = route->address;
 	cached->checked = route->checked;
 	cached->ifindex = route->ifindex;
+	cached->mtu = route->mtu;
 	__builtin_memcpy(cached->neighbour, route->neighbour, 6);
 	__builtin_memcpy(cached->own, route->own, 6);
 	__sync_lock_test_and_set(&cached->sequence, sequence + 2);
@@ -203,6 +205,7 @@ inline_always enum hop client_route(struct packet *packet, const struct addr *cl
 	gateway_of(fib, &desk->gateway);
 	route->checked = packet->flow->now;
 	route->ifindex = fib->ifindex;
+	route->mtu = result == BPF_FIB_LKUP_RET_SUCCESS ? fib->mtu_result : 0;
 	__builtin_memcpy(route->neighbour, fib->dmac, 6);
 	__builtin_memcpy(route->own, fib->smac, 6);
 	return result == BPF_FIB_LKUP_RET_SUCCESS ? HOP_READY : HOP_ASK;

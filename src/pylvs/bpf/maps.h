@@ -251,7 +251,8 @@ struct route {
 	__u8 neighbour[6];
 	__u8 own[6];
 	__u32 sequence;
-	__u32 spare[5];
+	__u32 mtu; /* of the path, 0: not known */
+	__u32 spare[4];
 };
 
 /* Next hops towards clients, for NAT's replies: direct-mapped by address, a line each. */

@@ -123,6 +123,16 @@ class Patient:
         return neighbours.ask(self.way.interface, self.address, None, probes.PATIENCE, 1)
 
     @cached_property
+    def neighbour(self) -> probes.Neighbour | None:
+        """What the director's own neighbour table says of it."""
+        return probes.neighbour(self.way.interface, self.address) if self.way and self.on_link else None
+
+    @property
+    def misdirected(self) -> bool:
+        """Whether the neighbour table has another hardware address than the one that answers."""
+        return self.neighbour is not None and bool(self.macs) and self.neighbour.mac not in self.macs
+
+    @cached_property
     def direct(self) -> Outcome | None:
         """A handshake with RIP:port."""
         if self.here or not self.tcp_service:
@@ -302,6 +312,7 @@ class Examination:
     def patients(self) -> list[Patient]:
         """Every destination, probed; those of weight 0 take no new connections and are left in peace."""
         states = self._states()
+        _ = self.outcomes_before
         found = []
         for service in self.services:
             for one in service.destinations:
@@ -414,8 +425,22 @@ class Examination:
         return None
 
     @cached_property
+    def outcomes_before(self) -> dict[str, int]:
+        """Packets by what became of them, when the examination began."""
+        return self._outcomes()
+
+    @cached_property
     def outcomes(self) -> dict[str, int]:
-        """Packets by what became of them."""
+        """The same when all destinations had been probed."""
+        _ = self.outcomes_before, self.patients
+        return self._outcomes()
+
+    @property
+    def growth(self) -> dict[str, int]:
+        """Packets in between."""
+        return {name: count - self.outcomes_before[name] for name, count in self.outcomes.items()}
+
+    def _outcomes(self) -> dict[str, int]:
         from pylvs.outcomes import counts
 
         return counts(self.instance) if self.instance else {}

@@ -89,6 +89,22 @@ def way_to(target: Address, avoid: frozenset[Address] = NOBODY) -> Way | None:
     return Way(found["dev"], ip_address(str(source)), ip_address(via) if via else None, mtu)
 
 
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """An entry of the neighbour table: hardware address and state, such as REACHABLE or PERMANENT."""
+
+    mac: str
+    state: str
+
+
+def neighbour(interface: str, address: Address) -> Neighbour | None:
+    """What this machine's neighbour table says; None where it does not know."""
+    for row in ip_json("neigh", "show", "to", str(address), "dev", interface):
+        if "lladdr" in row:
+            return Neighbour(row["lladdr"], " ".join(row.get("state", [])))
+    return None
+
+
 def connect(target: Address, port: int, source: Address | None = None) -> Outcome:
     """A TCP handshake by the kernel, ended at once by RST, so that nothing lingers."""
     family = socket.AF_INET if target.version == 4 else socket.AF_INET6

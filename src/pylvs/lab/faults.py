@@ -157,6 +157,16 @@ FAULTS: dict[str, Fault] = {
         ((DIRECTOR, "{delete}"), (DIRECTOR, "{add_wrong}")), ((DIRECTOR, "{delete_wrong}"), (DIRECTOR, "{add}")),
         "wrong_rip", culprit=DIRECTOR,
     ),
+    "wrong-neighbour": Fault(
+        "the director's neighbour table has a wrong hardware address for a real server",
+        ((DIRECTOR, "ip neigh replace {rip} lladdr 02:00:00:00:00:99 dev {near} nud permanent"),),
+        ((DIRECTOR, "ip neigh del {rip} dev {near}"),), "wrong_neighbour", (DR, NAT), culprit=DIRECTOR,
+    ),
+    "no-way-to-client": Fault(
+        "the director has no route to its clients, for the replies of NAT",
+        ((DIRECTOR, "ip route add unreachable {client}"),), ((DIRECTOR, "ip route del unreachable {client}"),),
+        "packets_dropped", (NAT,), culprit=DIRECTOR,
+    ),
     "nat-return": Fault(
         "a real server of NAT sends its replies elsewhere",
         ((VICTIM, "ip route replace default via {first}"),), ((VICTIM, "ip route replace default via {director}"),),
@@ -241,6 +251,7 @@ def words(lab: Topology) -> dict[str, str]:
         "spare": str(spare.address),
         "client": str(lab.client.address),
         "director": str(lab.director.ports[-1].address.ip),
+        "near": lab.director.ports[-1].interface,
         "bits": str(lab.director.ports[0].address.network.prefixlen),
         "second": str(_second_card(lab).address),
         "default": gateway,

@@ -17,7 +17,7 @@ def diagnose(examination: Examination) -> Iterator[Diagnosis]:
     ours = any(rule.hampers for rule in examination.firewall)
     for patient in examination.patients:
         kept_here = replied(patient.through, Reply.KEPT_HERE) or (ours and patient.through is None)
-        if kept_here or not _stopped(patient):
+        if kept_here or patient.misdirected or not _stopped(patient):
             continue
         more = [f"a ping of the VIP through it: {tell(patient.echo)}"] if patient.echo else []
         more += [f"a ping of {patient.address}: {tell(patient.ping)}"] if patient.ping else []

@@ -14,8 +14,8 @@ LIKELIHOOD = 30
 
 
 def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    if examination.routeless or any(xdp_offloads.lost(examination)):
-        return  # nothing gets as far as the real servers
+    if examination.routeless or any(xdp_offloads.lost(examination)) or examination.growth.get("DROP_NO_ROUTE"):
+        return  # it is the director
     for patient in examination.patients:
         if not patient.stuck or examination.replies_here(patient):
             continue
