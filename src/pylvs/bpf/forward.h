@@ -296,7 +296,7 @@ inline_always enum hop connection_hop(struct packet *packet, const struct addr *
 	hop = bpf_map_lookup_elem(&hops, &slot);
 	if (slot && hop) {
 		desk->route.address = desk->gateway;
-		if (packet->hook == HOOK_TC)
+		if (packet->hook == HOOK_TC || !hop->checked)
 			route_write(hop, &desk->route);
 		else if (!is_fresh(now, hop->checked))
 			return HOP_LATER; /* once a second the kernel must see that the neighbour is in use */
