@@ -31,6 +31,7 @@ from tests.packets.cast import (
 from tests.packets.plane import HOOKS, Plane
 from tests.packets.rows import TO_TC, Row, Step, aged, each, ip, payload, play, play_step, tcp, udp
 
+CHECKED = 16  # offset in `struct route`
 ONE = ("-A -t NAT_VIP:80 -s rr", "-a -t NAT_VIP:80 -r BACK_1:8080 -m")
 DNS = ("-A -u NAT_VIP:53 -s rr", "-a -u NAT_VIP:53 -r BACK_1:5353 -m")
 SAME_PORT = ("-A -t NAT_VIP:80 -s rr", "-a -t NAT_VIP:80 -r BACK_1 -m")
@@ -324,3 +325,29 @@ def test_fullnat_gives_every_connection_a_port_of_its_own(plane: Plane) -> None:
         assert plane.run("tc", bytes(frame)).outcome == "FORWARD_FULLNAT"
     ports = [entry.lport for entry in plane.entries()]
     assert len(ports) == len(set(ports)) == 200
+
+
+def age_hops(plane: Plane) -> None:
+    """What is known of gateways towards clients is two seconds old."""
+    hops, then = plane.instance.map("hops"), plane.tick() - 2 * plane.settings["second"]
+    for key, value in list(hops.items()):
+        if any(value):
+            hops.update(key, value[:CHECKED] + struct.pack("=I", then & 0xFFFFFFFF) + value[CHECKED + 4 :])
+
+
+def test_one_renews_the_next_hop_for_all(plane: Plane) -> None:
+    """Clients behind one gateway share it: when it is old, XDP leaves one reply to TC, and goes on by itself then."""
+    for line in ONE:
+        plane.adm(line)
+    replies = []
+    for client in (20000, 20001):
+        plane.run("tc", bytes(sent_by(CLIENT, ip(CLIENT.ip, NAT_VIP) / tcp(client, 80, "S"))))
+        replies.append(bytes(sent_by(BACK_1, ip(BACK_1.ip, CLIENT.ip) / tcp(8080, client, "SA"))))
+    hooks: dict[str, list[str]] = {"xdp": [], "tc": []}
+    for reply in replies:
+        hooks["xdp"].append(plane.run("xdp", reply, interface="eth1").outcome)
+    age_hops(plane)
+    for hook, reply in (("xdp", replies[0]), ("tc", replies[0]), ("xdp", replies[1]), ("xdp", replies[0])):
+        hooks[hook].append(plane.run(hook, reply, interface="eth1").outcome)
+    sent, later = "FORWARD_NAT_REPLY", "PASS_TO_TC"
+    assert hooks == {"xdp": [sent, sent, later, sent, sent], "tc": [sent]}

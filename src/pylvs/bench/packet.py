@@ -136,6 +136,8 @@ class Bench:
         row.generator.plan(row.flows, row.count, len(row.packet), row.start)
         row.generator.seed(seed)
         with row.stage.inside() if row.stage else nullcontext():
+            if row.stage and row.flows.replies:
+                row.stage.renew_hop(row.packet)
             if not row.new:
                 row.generator.run(row.hook, row.target, row.packet, min(3 * row.count, WARM))
             before = row.stage.outcomes() if row.stage else []

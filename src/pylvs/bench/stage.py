@@ -175,7 +175,13 @@ class Stage:
         self.prime(protocol, flows.server_port) if not flows.replies else self.forget_routes()
         self.generator.plan(flows, count, len(packet), start)
         with self.inside():
-            self.generator.run("xdp", self.target, packet, count)
+            if flows.replies:
+                self.renew_hop(packet)
+            self.generator.run("xdp", self.target, packet, count - flows.replies)
+
+    def renew_hop(self, packet: bytes) -> None:
+        """One reply by TC, which alone can renew the next hop that all clients share; it does so once a second."""
+        self.generator.run("tc", self.target, packet, 1)
 
     def forget_routes(self) -> None:
         """The ways to clients are asked for again, which XDP can do; only TC could renew them."""

@@ -252,8 +252,8 @@ struct connection {
 	__u8 protocol;
 	__u8 flags;
 	__u8 method;
-	__be16 lport;  /* FULLNAT; in a template: 0 */
-	__u32 timeout; /* of a template, ticks; FULLNAT: index of the local address */
+	__be16 lport; /* FULLNAT; in a template: 0 */
+	__u32 timeout; /* of a template, ticks; FULLNAT: index of the local address; NAT: next hop of replies (forward.h) */
 };
 
 enum set_size { WAYS = 8 };

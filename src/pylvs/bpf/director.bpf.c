@@ -272,7 +272,8 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, struct con
 		return DROP_ERROR;
 	if (flow->ttl <= 1)
 		return PASS_TTL;
-	hop = client_hop(packet, &connection->client, desk);
+	hop = full ? client_hop(packet, &connection->client, desk)
+		   : connection_hop(packet, &connection->client, desk, &connection->timeout);
 	if (hop == HOP_LATER)
 		return PASS_TO_TC;
 	if (hop == HOP_NONE)

@@ -158,7 +158,7 @@ inline_always enum outcome send_to_destination(struct packet *packet, struct des
 }
 
 /* Readers take a copy, and take it only if no writer was there meanwhile. */
-inline_always int route_read(struct route *cached, const struct addr *to, struct route *copy)
+inline_always int route_copy(struct route *cached, struct route *copy)
 {
 	__u32 sequence = *(volatile __u32 *)&cached->sequence;
 
@@ -167,8 +167,12 @@ inline_always int route_read(struct route *cached, const struct addr *to, struct
 	copy->ifindex = cached->ifindex;
 	copy->mtu = cached->mtu;
 	__builtin_memcpy(copy->neighbour, cached->neighbour, 2 * ETH_ALEN); /* and our own */
-	return !(sequence & 1) && sequence == *(volatile __u32 *)&cached->sequence && copy->ifindex &&
-	       addr_equal(&copy->address, to);
+	return !(sequence & 1) && sequence == *(volatile __u32 *)&cached->sequence && copy->ifindex;
+}
+
+inline_always int route_read(struct route *cached, const struct addr *to, struct route *copy)
+{
+	return route_copy(cached, copy) && addr_equal(&copy->address, to);
 }
 
 inline_always void route_write(struct route *cached, const struct route *route)
@@ -186,38 +190,119 @@ inline_always void route_write(struct route *cached, const struct route *route)
 	__sync_lock_test_and_set(&cached->sequence, sequence + 2);
 }
 
-/* The way to a client, from the cache or from the routing table. It is put on the desk: the route, and with HOP_ASK the gateway. */
-inline_always enum hop client_hop(struct packet *packet, const struct addr *client, struct desk *desk)
+/* Asks the routing table for the way to a client, and puts it on the desk: READY, with the neighbour's address; ASK: with
+ * the gateway only. */
+inline_always enum hop client_route(struct packet *packet, const struct addr *client, struct desk *desk)
 {
-	__u32 index = filter_bit(client, FILTER_VIP) % ROUTES;
-	struct route *cached = bpf_map_lookup_elem(&routes, &index);
-	struct route *route = &desk->route;
 	struct bpf_fib_lookup *fib = &desk->fib;
-	long result;
+	struct route *route = &desk->route;
+	long result = route_lookup(packet, client, fib, 0);
 
-	if (!cached)
-		return HOP_NONE;
-	if (route_read(cached, client, route)) {
-		if (packet->flow->now - route->checked < settings.second)
-			return HOP_READY;
-		if (packet->hook == HOOK_XDP)
-			return HOP_LATER;
-	}
-	result = route_lookup(packet, client, fib, 0);
 	if (result == BPF_FIB_LKUP_RET_NO_NEIGH && packet->hook == HOOK_XDP)
 		return HOP_LATER;
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return result == BPF_FIB_LKUP_RET_NOT_FWDED ? HOP_LOCAL : HOP_NONE;
 	gateway_of(fib, &desk->gateway);
-	route->address = *client;
 	route->checked = packet->flow->now;
 	route->ifindex = fib->ifindex;
 	route->mtu = result == BPF_FIB_LKUP_RET_SUCCESS ? fib->mtu_result : 0;
 	__builtin_memcpy(route->neighbour, fib->dmac, 6);
 	__builtin_memcpy(route->own, fib->smac, 6);
-	if (result == BPF_FIB_LKUP_RET_SUCCESS)
+	return result == BPF_FIB_LKUP_RET_SUCCESS ? HOP_READY : HOP_ASK;
+}
+
+inline_always int is_fresh(__u32 now, __u32 checked)
+{
+	return now - checked < settings.second;
+}
+
+/* The way to a client, from the cache or from the routing table. It is put on the desk: the route, and with HOP_ASK the
+ * gateway. */
+inline_always enum hop client_hop(struct packet *packet, const struct addr *client, struct desk *desk)
+{
+	__u32 index = filter_bit(client, FILTER_VIP) % ROUTES;
+	struct route *cached = bpf_map_lookup_elem(&routes, &index);
+	struct route *route = &desk->route;
+	enum hop hop;
+
+	if (!cached)
+		return HOP_NONE;
+	if (route_read(cached, client, route)) {
+		if (is_fresh(packet->flow->now, route->checked))
+			return HOP_READY;
+		if (packet->hook == HOOK_XDP)
+			return HOP_LATER;
+	}
+	hop = client_route(packet, client, desk);
+	if (hop == HOP_READY) {
+		route->address = *client;
 		route_write(cached, route);
-	return packet->hook == HOOK_XDP ? HOP_READY : HOP_ASK;
+	}
+	return hop == HOP_READY && packet->hook == HOOK_TC ? HOP_ASK : hop;
+}
+
+/* The slot of a gateway in `hops`, found or claimed; 0: there is no room. */
+inline_always __u32 hop_slot(const struct addr *gateway, __u32 ifindex)
+{
+	__u32 hash = filter_bit(gateway, FILTER_VIP) ^ ifindex * 0x9e5fU;
+
+	for (__u32 try = 0; try < HOP_TRIES; try++) {
+		__u32 slot = (hash + try) % HOPS;
+		struct route *hop = bpf_map_lookup_elem(&hops, &slot);
+
+		if (!hop || !slot)
+			continue;
+		if (!hop->sequence && !__sync_val_compare_and_swap(&hop->sequence, 0, 1)) {
+			hop->address = *gateway;
+			hop->ifindex = ifindex;
+			__sync_lock_test_and_set(&hop->sequence, 2);
+			return slot;
+		}
+		if (hop->ifindex == ifindex && addr_equal(&hop->address, gateway))
+			return slot;
+	}
+	return 0;
+}
+
+/* What a connection remembers of the way to its client: the slot of the next hop, and when the routing table was asked. */
+inline_always __u32 hop_word(__u32 slot, __u32 now)
+{
+	return now << HOP_BITS | slot;
+}
+
+inline_always int hop_recall(__u32 word, __u32 now, struct route *copy)
+{
+	__u32 slot = word % HOPS, age = (now << HOP_BITS) - (word - slot);
+	struct route *hop = bpf_map_lookup_elem(&hops, &slot);
+
+	return slot && age >> HOP_BITS < settings.second && hop && route_copy(hop, copy) &&
+	       is_fresh(now, copy->checked);
+}
+
+/* The way to the client of a NAT connection, which is in `word` as long as it is not older than a second: a line that many
+ * connections share, where the cache by address has one for each client. */
+inline_always enum hop connection_hop(struct packet *packet, const struct addr *client, struct desk *desk, __u32 *word)
+{
+	__u32 now = packet->flow->now, slot;
+	struct route *hop;
+	enum hop way;
+
+	if (likely(hop_recall(*word, now, &desk->route)))
+		return HOP_READY;
+	way = client_route(packet, client, desk);
+	if (way != HOP_READY)
+		return way;
+	slot = hop_slot(&desk->gateway, desk->route.ifindex);
+	hop = bpf_map_lookup_elem(&hops, &slot);
+	if (slot && hop) {
+		desk->route.address = desk->gateway;
+		if (packet->hook == HOOK_TC || !hop->checked)
+			route_write(hop, &desk->route);
+		else if (!is_fresh(now, hop->checked))
+			return HOP_LATER; /* once a second the kernel must see that the neighbour is in use */
+		*word = hop_word(slot, now);
+	}
+	return packet->hook == HOOK_TC ? HOP_ASK : HOP_READY;
 }
 
 inline_always enum outcome send_to_client(struct packet *packet, struct desk *desk, enum hop hop, enum outcome outcome)

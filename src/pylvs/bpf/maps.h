@@ -264,6 +264,16 @@ struct {
 	__type(value, struct route);
 } routes SEC(".maps");
 
+/* The next hops of NAT's replies, which connections share: by gateway and interface. Slot 0 is nobody's. What a slot stands
+ * for never changes. */
+enum { HOP_BITS = 12, HOPS = 1 << HOP_BITS, HOP_TRIES = 4 };
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, HOPS);
+	__type(key, __u32);
+	__type(value, struct route);
+} hops SEC(".maps");
+
 struct clock {
 	struct bpf_timer timer;
 	__u32 next_set;      /* the sweep goes on here */
