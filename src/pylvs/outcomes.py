@@ -36,7 +36,7 @@ MEANINGS = {
     "DROP_NO_ROUTE": "dropped: no route to the client",
     "DROP_ICMP_LIMIT": "dropped: would have been refused, but too many were",
     "DROP_UNANSWERED": "dropped: would have been refused, but ICMP errors and later fragments never are",
-    "DROP_FRAGMENT": "dropped: a later fragment without its first",
+    "DROP_FRAGMENT": "dropped: a later fragment without its first, or SCTP whose port would change",
     "DROP_NO_ENTRY": "dropped: the table is full and the method needs an entry",
     "DROP_NO_PORT": "dropped: no free port for FULLNAT",
     "DROP_ERROR": "dropped: the kernel refused to change the packet",

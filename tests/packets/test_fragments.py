@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from scapy.layers.inet6 import IPv6ExtHdrFragment
+from scapy.layers.sctp import SCTPChunkInit
 from scapy.packet import Raw
 
 from tests.packets.cast import (
@@ -12,6 +13,7 @@ from tests.packets.cast import (
     NAT_VIP,
     REAL_1,
     REAL_2,
+    SCTP,
     TUN_VIP,
     VIP,
     VIP6,
@@ -128,6 +130,36 @@ ROWS = [
     ),
     Row("IPv6: all fragments go where the first one went", DR_6, [dr(piece) for piece in CUT_6]),
     Row("IPv6: a later fragment without its first is dropped", DR_6, [lost(CUT_6[1]), dr(CUT_6[0])]),
+]
+
+
+SIGNALS = [f"{o} --sctp-service NAT_VIP:{p}" for p in (80, 81) for o in ("-A", "-a")]
+INIT = SCTP(sport=20000, dport=80) / SCTPChunkInit() / Raw(bytes(1200))
+INIT_81 = SCTP(sport=20000, dport=81) / SCTPChunkInit() / Raw(bytes(1200))
+
+
+def first_piece(packet: Packet) -> Packet:
+    return ip(packet.src, packet.dst, ttl=packet.ttl, flags="MF", proto=132) / Raw(bytes(packet.payload)[:PIECE])
+
+
+ROWS += [
+    Row(
+        "NAT: SCTP's checksum is over all fragments: with another port the first cannot go, with the same it does",
+        (
+            f"{SIGNALS[0]} -s rr",
+            f"{SIGNALS[1]} -r BACK_1:8080 -m",
+            f"{SIGNALS[2]} -s rr",
+            f"{SIGNALS[3]} -r BACK_1:81 -m",
+        ),
+        [
+            lost(first_piece(ip(CLIENT.ip, NAT_VIP) / INIT)),
+            Step(
+                sent_by(CLIENT, first_piece(ip(CLIENT.ip, NAT_VIP) / INIT_81)),
+                "FORWARD_NAT",
+                sent_to(BACK_1, first_piece(ip(CLIENT.ip, BACK_1.ip, ttl=63) / INIT_81)),
+            ),
+        ],
+    ),
 ]
 
 

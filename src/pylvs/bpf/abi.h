@@ -131,7 +131,7 @@ enum outcome {
 	DROP_NO_ROUTE,
 	DROP_ICMP_LIMIT, /* would have been refused, but too many were */
 	DROP_UNANSWERED, /* the same, but it is an ICMP error or a later fragment, which nobody answers */
-	DROP_FRAGMENT,   /* a later fragment without its first */
+	DROP_FRAGMENT,   /* a later fragment without its first, or SCTP's first whose port would change */
 	DROP_NO_ENTRY,   /* the table is full and the method needs an entry */
 	DROP_NO_PORT,    /* FULLNAT: all local ports are taken */
 	DROP_ERROR,      /* a helper failed */

@@ -285,6 +285,8 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, struct con
 	count_reply(connection->destination, flow->length);
 	connection_see(connection, number - 1, flow, FROM_SERVER);
 	translate_from(&change, flow, &connection->virtual, connection->vport);
+	if (is_untranslatable(flow, &change))
+		return DROP_FRAGMENT;
 	if (translate(packet, &change))
 		return DROP_ERROR;
 	if (full) {

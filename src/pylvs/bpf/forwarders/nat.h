@@ -132,12 +132,21 @@ inline_always void translate_back(struct translation *change, const struct flow 
 	change->new_port = connection->cport;
 }
 
+/* SCTP's checksum is over the whole packet: what another port does to it cannot be told from the first fragment. */
+inline_always int is_untranslatable(const struct flow *flow, const struct translation *change)
+{
+	return unlikely(flow->fragment == FRAGMENT_FIRST) && flow->protocol == PROTO_SCTP &&
+	       change->old_port != change->new_port;
+}
+
 inline_always enum outcome nat_forward(struct packet *packet, struct destination *destination, __be16 rport,
 				       enum hop hop)
 {
 	struct translation change;
 
 	translate_to(&change, packet->flow, destination, rport);
+	if (is_untranslatable(packet->flow, &change))
+		return DROP_FRAGMENT;
 	if (translate(packet, &change) || (hop != HOP_LOCAL && decrement_ttl(packet, packet->flow->l3)))
 		return DROP_ERROR;
 	if (hop == HOP_LOCAL)
@@ -229,6 +238,8 @@ inline_always enum outcome fullnat_forward(struct packet *packet, struct destina
 		return DROP_ERROR;
 	translate_from(&source, flow, local, connection->lport);
 	translate_to(&target, flow, destination, connection->rport);
+	if (is_untranslatable(flow, &source) || is_untranslatable(flow, &target))
+		return DROP_FRAGMENT;
 	if (translate(packet, &source) || translate(packet, &target) || decrement_ttl(packet, flow->l3))
 		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_FULLNAT);
