@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import random
 import struct
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from scapy.layers.inet6 import IPv6ExtHdrDestOpt
 from scapy.layers.sctp import SCTPChunkData, SCTPChunkInit, SCTPChunkInitAck
 from scapy.packet import Raw
 
+from pylvs.dataplane import addresses
 from tests.packets.cast import (
     BACK,
     BACK_1,
@@ -292,6 +295,26 @@ def test_fullnat(plane: Plane, hook: str) -> None:
     assert plane.listing()[1] == "-> 10.1.0.21:8080 FullNat 1 0 1"
     stray = ip(BACK_1.ip, BACK.ip) / tcp(8080, lport + 1, "SA")
     play_step(plane, Step(sent_by(BACK_1, stray), "PASS_NOT_OURS"), hook)
+
+
+def taken(plane: Plane, ports: list[int]) -> None:
+    """Replies to these local ports belong to connections that nobody will look for."""
+    ends = [addresses.pack(ip_address(end)) for end in (BACK_1.ip, BACK.ip)]
+    keys = [struct.pack("!16s16sHH", *ends, 8080, port) + struct.pack("=I", 6) for port in ports]
+    plane.instance.map("replies").update_many(b"".join(keys), struct.pack("=I", 1) * len(keys))
+
+
+@pytest.mark.parametrize(("percent", "outcome"), [(95, "FORWARD_FULLNAT"), (100, "DROP_NO_PORT")])
+def test_fullnat_when_ports_run_out(plane: Plane, percent: int, outcome: str) -> None:
+    """With one in twenty left every connection still finds one; with none left it is dropped, and counted as that."""
+    for line in FULL:
+        plane.adm(line)
+    every = list(range(FIRST_PORT, 65536))
+    random.Random(7).shuffle(every)
+    taken(plane, every[: len(every) * percent // 100])
+    for number in range(200):
+        frame = sent_by(CLIENT, ip(CLIENT.ip, NAT_VIP) / tcp(20000 + number, 80, "S"))
+        assert plane.run("tc", bytes(frame)).outcome == outcome
 
 
 def test_an_edit_takes_no_more_local_addresses(plane: Plane) -> None:

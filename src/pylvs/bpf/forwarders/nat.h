@@ -179,32 +179,48 @@ inline_always int reply_remember(struct connection *connection, struct destinati
 	return key ? bpf_map_update_elem(&replies, key, &number, BPF_ANY) : -1;
 }
 
-/* FULLNAT: a port of one of the destination's local addresses that no other connection to this real server has. */
-enum { PORT_FIRST = 1024, PORT_TRIES = 32 };
+/* FULLNAT: a port of one of the destination's local addresses that no other connection to this real server has. So many
+ * tries find one for all but one in 500,000 connections where 19 of 20 ports are taken. */
+enum { PORT_FIRST = 1024, PORT_TRIES = 256 };
+
+struct port_search {
+	struct connection *connection;
+	struct destination *destination;
+	__u32 start;
+	__u32 number;
+	__u32 found;
+	__u32 pad;
+};
+
+static long port_try(__u32 turn, void *context)
+{
+	struct port_search *search = context;
+	struct connection *connection = search->connection;
+	struct destination *destination = search->destination;
+	__u32 pick = search->start + turn * 2039, locals = destination->locals;
+	__u32 index = destination->local_first + pick % locals;
+	struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
+	struct reply_key *key;
+
+	if (!local)
+		return 1;
+	connection->lport = bpf_htons(PORT_FIRST + (pick / locals) % (65536 - PORT_FIRST));
+	connection->timeout = index;
+	key = reply_key_of(connection, destination, local);
+	search->found = key && !bpf_map_update_elem(&replies, key, &search->number, BPF_NOEXIST);
+	return search->found;
+}
 
 inline_always int fullnat_bind(struct connection *connection, struct destination *destination, struct flow *flow,
 			       __u32 number)
 {
-	__u32 start = __sync_fetch_and_add(&destination->next_port, 1);
+	struct port_search search = {.connection = connection, .destination = destination, .number = number};
 
 	if (!destination->locals)
 		return -1;
-	for (__u32 i = 0; i < PORT_TRIES; i++) {
-		__u32 pick = start + i * 2039;
-		__u32 index = destination->local_first + pick % destination->locals;
-		__u32 port = PORT_FIRST + (pick / destination->locals) % (65536 - PORT_FIRST);
-		struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
-		struct reply_key *key;
-
-		if (!local)
-			return -1;
-		connection->lport = bpf_htons(port);
-		connection->timeout = index;
-		key = reply_key_of(connection, destination, local);
-		if (key && !bpf_map_update_elem(&replies, key, &number, BPF_NOEXIST))
-			return 0;
-	}
-	return -1;
+	search.start = __sync_fetch_and_add(&destination->next_port, 1);
+	bpf_loop(PORT_TRIES, port_try, &search, 0);
+	return search.found ? 0 : -1;
 }
 
 /* The entry goes: its replies are not its own any more. */
