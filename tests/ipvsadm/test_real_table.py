@@ -24,7 +24,9 @@ SERVICES = ("-t 10.0.0.1:80", "-t 10.0.0.1:81", "-u 10.0.0.1:80", "-f 7", "-f 7 
 SCHEDULERS = ("", "-s rr", "-s sh -b sh-port", "-s mh -b mh-fallback,mh-port", "-s nosuch", "-s none", "-s lblcr")
 PERSISTENCE = ("", "-p", "-p 9 -M 255.255.0.0", "-p 60 -M 64", "-o", "-p 5 --pe sip", "--pe nosuch")
 REALS = ("10.9.0.1", "10.9.0.1:8080", "10.9.0.2", "fd00::2", "[fd00::2]:90", "224.0.0.1", "0.0.0.0", "127.0.0.1")
-WAYS = ("", "-g", "-m", "-i", "-i --tun-type gue --tun-port 9 --tun-csum", "-i --tun-type gre", "--fullnat")
+# An address of its own: without one the real table asks the routes, and refuses where there is none.
+FULLNAT = "--fullnat --local-address 10.0.0.9"
+WAYS = ("", "-g", "-m", "-i", "-i --tun-type gue --tun-port 9 --tun-csum", "-i --tun-type gre", FULLNAT)
 NUMBERS = ("", "-w 0", "-w 2147483647", "-x 10 -y 3", "-y 4", "-x 5")
 OTHERS = ("-C", "-Z", "--set 0 7 0", "--start-daemon master --mcast-interface lo", "--stop-daemon master", "-R")
 pick = st.sampled_from
