@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -13,13 +12,11 @@ import pytest
 
 from pylvs.dataplane.kernel import skb_context
 from tests.packets.cast import CLIENT, VIP
+from tests.packets.crowd import REALS, TARGET_MAC, configure, picks
 from tests.packets.plane import Network, Plane
-from tests.packets.quick import ACK, SYN, tcp_frame, udp_frame
+from tests.packets.quick import ACK, SYN, udp_frame
 
 FLOWS = 100_000
-REALS = ("10.0.0.21", "10.0.0.22", "10.0.0.23")
-SOURCE, PORT, TARGET_MAC = 26, 34, 5  # offsets in a frame: IPv4's source address, the source port, a MAC's last byte
-SENT = 7
 SIGMAS = 5  # of a share: a right choice fails once in two million
 
 
@@ -35,12 +32,6 @@ def other(network: Network) -> Iterator[tuple[Network, Plane]]:
     made.close()
 
 
-def configure(plane: Plane, reals: Sequence[tuple[str, int]], scheduler: str = "rr") -> None:
-    plane.adm(f"-A -t {VIP}:80 -s {scheduler}")
-    for address, weight in reals:
-        plane.adm(f"-a -t {VIP}:80 -r {address} -g -w {weight}")
-
-
 def press(plane: Plane) -> None:
     """As if a set had just been too full."""
     plane.settings["table_pressed"] = plane.tick() or 1
@@ -48,24 +39,6 @@ def press(plane: Plane) -> None:
 
 def weighted(reals: Sequence[str], *weights: int) -> list[tuple[str, int]]:
     return list(zip(reals, weights or [1] * len(reals), strict=True))
-
-
-def picks(plane: Plane, flows: int, flags: int = SYN, forget: int = 0) -> list[int]:
-    """Where each of so many clients' packets goes, as the last byte of its MAC address.
-
-    `forget`: the connections are forgotten after so many, so that the table does not come under pressure.
-    """
-    frame, context = bytearray(tcp_frame(CLIENT.ip, 20000, VIP, 80, flags)), skb_context(plane.index["eth0"])
-    run, found = plane.programs["tc"].test_run, []
-    for number in range(flows):
-        struct.pack_into("!I", frame, SOURCE, 0x0B000000 + number * 7)
-        struct.pack_into("!H", frame, PORT, 1024 + number % 60000)
-        done = run(bytes(frame), context)
-        assert done.retval == SENT
-        if forget and number % forget == 0:
-            plane.forget_connections()
-        found.append(done.data[TARGET_MAC])
-    return found
 
 
 def check_shares(found: Sequence[int], shares: dict[int, float]) -> None:

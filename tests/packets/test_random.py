@@ -13,6 +13,7 @@ from scapy.layers.l2 import Dot1Q
 from scapy.layers.sctp import SCTPChunkInit
 from scapy.packet import Raw
 
+from tests.mutants import ETHERNET, mutants
 from tests.packets.cast import BACK_1, CLIENT, ICMP, NAT_VIP, NAT_VIP6, SCTP, TUN_VIP, TUN_VIP6, VIP, VIP6, sent_by
 from tests.packets.plane import HOOKS, Plane, Result
 from tests.packets.rows import ip, payload, tcp, udp
@@ -64,7 +65,6 @@ SEEDS = [
     *(bytes(sent_by(CLIENT, packet)) for packet in FROM_CLIENT),
     *(bytes(sent_by(BACK_1, packet)) for packet in FROM_SERVER),
 ]
-ETHERNET = 14
 # A test run at TC takes nothing without a whole IP header.
 LEAST_AT_TC = {b"\x08\x00": ETHERNET + 20, b"\x86\xdd": ETHERNET + 40}
 BY_ANY_METHOD = ("FORWARD_ICMP", "FORWARD_STATELESS")  # in a tunnel too
@@ -127,17 +127,7 @@ def headers(frame: bytes) -> set[int]:
     return set(range(min(len(frame), 14 + 60 + 8 + 60 + 60)))
 
 
-@st.composite
-def mutants(draw: st.DrawFn) -> bytes:
-    """A good frame with some bytes changed, cut short, or longer than it says."""
-    frame = bytearray(draw(st.sampled_from(SEEDS)))
-    for at, value in draw(st.lists(st.tuples(st.integers(12, 110), st.integers(0, 255)), max_size=4)):
-        frame[at % len(frame)] = value
-    cut = draw(st.one_of(st.just(len(frame)), st.integers(ETHERNET, len(frame))))
-    return bytes(frame[:cut]) + draw(st.one_of(st.just(b""), st.binary(max_size=40)))
-
-
-frames = st.one_of(mutants(), mutants(), st.binary(min_size=ETHERNET, max_size=300))
+frames = st.one_of(mutants(SEEDS, 40), mutants(SEEDS, 40), st.binary(min_size=ETHERNET, max_size=300))
 
 
 @pytest.mark.parametrize("hook", HOOKS)

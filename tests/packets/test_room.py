@@ -11,11 +11,11 @@ import pytest
 from pylvs.dataplane.kernel import skb_context
 from pylvs.dataplane.mapped import MappedArray
 from tests.packets.cast import CLIENT, VIP
+from tests.packets.crowd import REALS, TARGET_MAC, configure, picks
 from tests.packets.plane import TABLE_BITS, Plane
-from tests.packets.quick import ACK, SYN, tcp_frame, udp_frame
+from tests.packets.quick import ACK, SYN, udp_frame
 
 TABLE = 1 << TABLE_BITS
-SOURCE, TARGET_MAC, SENT = 26, 5, 7
 
 
 def sent_on(plane: Plane) -> int:
@@ -24,32 +24,18 @@ def sent_on(plane: Plane) -> int:
         return sum(overflow for _, overflow in struct.iter_unpack("<II", due.memory))
 
 
-def serve(plane: Plane, flags: str = "") -> None:
-    plane.adm(f"-A -t {VIP}:80 -s rr {flags}")
-    for real in ("10.0.0.21", "10.0.0.22", "10.0.0.23"):
-        plane.adm(f"-a -t {VIP}:80 -r {real} -g")
-
-
-def ask(plane: Plane, clients: range, flags: int) -> list[int]:
-    """The last byte of the MAC address of each client's real server."""
-    frame, context = bytearray(tcp_frame(CLIENT.ip, 20000, VIP, 80, flags)), skb_context(plane.index["eth0"])
-    run, servers = plane.programs["tc"].test_run, []
-    for client in clients:
-        struct.pack_into("!I", frame, SOURCE, 0x0B000000 + client)
-        done = run(bytes(frame), context)
-        assert done.retval == SENT
-        servers.append(done.data[TARGET_MAC])
-    return servers
+def serve(plane: Plane) -> None:
+    configure(plane, [(real, 1) for real in REALS])
 
 
 @pytest.mark.parametrize(("full", "without"), [(0.5, 0.001), (0.7, 0.01), (0.8, 0.03)])
 def test_a_table_can_be_filled(plane: Plane, full: float, without: float) -> None:
     """Only few find no place as long as some are free, rr has its order, and all are found again."""
     serve(plane)
-    clients = range(int(TABLE * full))
-    servers = ask(plane, clients, SYN)
-    assert plane.outcomes()["FORWARD_STATELESS"] <= without * len(clients) + 1
-    assert ask(plane, clients, ACK) == servers
+    clients = int(TABLE * full)
+    servers = picks(plane, clients, SYN)
+    assert plane.outcomes()["FORWARD_STATELESS"] <= without * clients + 1
+    assert picks(plane, clients, ACK) == servers
     turns = sum(a == b for a, b in pairwise(servers))
     assert turns <= 2 * plane.outcomes()["FORWARD_STATELESS"]
     assert sent_on(plane) > 0
@@ -58,11 +44,11 @@ def test_a_table_can_be_filled(plane: Plane, full: float, without: float) -> Non
 def test_what_goes_is_no_longer_counted(plane: Plane) -> None:
     """However far it had gone on, by expiry or with its destination."""
     serve(plane)
-    ask(plane, range(TABLE // 2), SYN)
+    picks(plane, TABLE // 2, SYN)
     plane.age(1000)
     plane.wait_for_the_sweep()
     assert sent_on(plane) == 0
-    ask(plane, range(TABLE // 2), SYN)
+    picks(plane, TABLE // 2, SYN)
     assert sent_on(plane) > 0
 
 

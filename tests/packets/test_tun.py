@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -68,9 +69,11 @@ def outer6(**fields: Any) -> Packet:
     return ip(BACK.ip6, BACK_1.ip6, **{"hlim": 63} | fields)
 
 
-def wrapped(packet: Packet, outside: Packet, between: Packet | None = None, **step: Any) -> Step:
-    """The packet, one hop older, within `outside` (and a header in between)."""
-    inside = Raw(bytes(aged(packet)))
+def wrapped(
+    packet: Packet, outside: Packet, between: Packet | None = None, becomes: Packet | None = None, **step: Any
+) -> Step:
+    """The packet, one hop older, within `outside` (and a header in between); `becomes`: what it is changed to."""
+    inside = Raw(bytes(aged(becomes or packet)))
     arrives = outside / between / inside if between is not None else outside / inside
     return Step(sent_by(CLIENT, packet), "FORWARD_TUN", sent_to(BACK_1, arrives), **step)
 
@@ -214,11 +217,11 @@ def broken() -> Packet:
     return TCP(sport=20000, dport=80, flags="S", seq=1000, dataofs=7) / BROKEN
 
 
-def clamped(make: Any, sends: Packet, arrives: Packet, outside: Packet, between: Packet | None = None) -> Step:
-    inside = Raw(bytes(aged(make(arrives))))
-    whole = outside / between / inside if between is not None else outside / inside
+def clamped(
+    make: Callable[[Packet], Packet], sends: Packet, arrives: Packet, outside: Packet, between: Packet | None = None
+) -> Step:
     free = ["sport"] if between is not None else []
-    return Step(sent_by(CLIENT, make(sends)), "FORWARD_TUN", sent_to(BACK_1, whole), free=free)
+    return wrapped(make(sends), outside, between, make(arrives), free=free)
 
 
 def answered(vip: str, client: str, sends: tuple[str, Any], arrives: tuple[str, Any]) -> Step:

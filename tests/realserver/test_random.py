@@ -11,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.mutants import ETHERNET, mutants
 from tests.realserver.test_farend import DROP, DROPPED, PASS, UNTOUCHED, UNWRAPPED, VIP, VIP6, Host, Row, host, one
 
 __all__ = ["host"]
 
-ETHERNET, IPV4, IPV6 = 14, 20, 40  # bytes of headers
+IPV4, IPV6 = 20, 40  # bytes of headers
 LEAST_AT_TC = {b"\x08\x00": ETHERNET + IPV4, b"\x86\xdd": ETHERNET + IPV6}
 SEEDS = [bytes(row.given) for row in (*UNWRAPPED, *UNTOUCHED, *DROPPED) if len(row.given) < 1000]
 VIPS = {ip_address(vip).packed for vip in (VIP, VIP6)}
@@ -77,16 +78,6 @@ def is_right(hook: str, frame: bytes, said: tuple[int, bytes, dict[str, int]]) -
         is_unwrapped(frame, left)
 
 
-@st.composite
-def mutants(draw: st.DrawFn) -> bytes:
-    """A good frame with some bytes changed, cut short, or with bytes behind it."""
-    frame = bytearray(draw(st.sampled_from(SEEDS)))
-    for at, value in draw(st.lists(st.tuples(st.integers(12, 110), st.integers(0, 255)), max_size=4)):
-        frame[at % len(frame)] = value
-    cut = draw(st.one_of(st.just(len(frame)), st.integers(ETHERNET, len(frame))))
-    return bytes(frame[:cut]) + draw(st.one_of(st.just(b""), st.binary(max_size=80)))
-
-
 def played(host: Host, hook: str) -> Callable[[bytes], None]:
     def play(frame: bytes) -> None:
         assume(len(frame) >= least(hook, frame))
@@ -98,7 +89,7 @@ def played(host: Host, hook: str) -> Callable[[bytes], None]:
 @pytest.mark.parametrize("hook", HOOKS)
 def test_any_frame(host: Host, hook: str) -> None:
     """Mutated, truncated, lengthened and random frames."""
-    frames = st.one_of(mutants(), mutants(), st.binary(min_size=ETHERNET, max_size=200))
+    frames = st.one_of(mutants(SEEDS, 80), mutants(SEEDS, 80), st.binary(min_size=ETHERNET, max_size=200))
     check = settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
     check(given(frames)(played(host, hook)))()
 

@@ -114,11 +114,16 @@ inline_always enum hop destination_route(struct packet *packet, struct destinati
 	return HOP_ASK;
 }
 
+inline_always int is_fresh(__u32 now, __u32 checked)
+{
+	return now - checked < settings.second;
+}
+
 /* How the next packet to this destination can leave. READY: address and interface are at the destination. ASK: the same,
  * but through the kernel's neighbour table, which so learns that the neighbour is in use, or asks for it. */
 inline_always enum hop destination_hop(struct packet *packet, struct destination *destination)
 {
-	int fresh = destination->checked && packet->flow->now - destination->checked < settings.second;
+	int fresh = destination->checked && is_fresh(packet->flow->now, destination->checked);
 
 	if (likely(fresh && destination->ifindex && !is_zero_mac(destination->neighbour)))
 		return HOP_READY;
@@ -209,11 +214,6 @@ inline_always enum hop client_route(struct packet *packet, const struct addr *cl
 	__builtin_memcpy(route->neighbour, fib->dmac, 6);
 	__builtin_memcpy(route->own, fib->smac, 6);
 	return result == BPF_FIB_LKUP_RET_SUCCESS ? HOP_READY : HOP_ASK;
-}
-
-inline_always int is_fresh(__u32 now, __u32 checked)
-{
-	return now - checked < settings.second;
 }
 
 /* The way to a client, from the cache or from the routing table. It is put on the desk: the route, and with HOP_ASK the

@@ -43,10 +43,7 @@ inline_always __u32 trace_frame(struct packet *packet, __u8 *to)
 	asm volatile("" : "+r"(size)); /* else clang bounds another register than the one it hands on */
 	if (size < 1 || size > TRACE_SNAP)
 		return 0;
-	if (packet->hook == HOOK_XDP)
-		bpf_xdp_load_bytes(packet->ctx, 0, to, size);
-	else
-		bpf_skb_load_bytes(packet->ctx, 0, to, size);
+	load_bytes(packet, 0, to, size);
 	return whole;
 }
 

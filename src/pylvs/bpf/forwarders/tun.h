@@ -45,10 +45,10 @@ inline_always __u32 tunnel_overhead(const struct destination *destination, int s
 	       tunnel_header(destination, summed);
 }
 
-/* The largest IP packet that fits into the tunnel; 0: not known. */
+/* The largest IP packet that fits into the tunnel, the way's MTU being known. */
 inline_always __u32 tunnel_mtu(const struct destination *destination)
 {
-	return destination->mtu ? destination->mtu - tunnel_overhead(destination, wants_sum(destination)) : 0;
+	return destination->mtu - tunnel_overhead(destination, wants_sum(destination));
 }
 
 inline_always int wants_clamp(const struct flow *flow, const struct destination *destination)
