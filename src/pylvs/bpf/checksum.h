@@ -54,8 +54,8 @@ inline_always __u32 mask_of_bit(__u32 bit)
 	return mask;
 }
 
-/* a * b mod the polynomial, reflected: the highest bit is x^0. */
-inline_always __u32 crc32c_multiply(__u32 a, __u32 b)
+/* a * b mod the polynomial, reflected: the highest bit is x^0. Global: verified once, not for each power. */
+__attribute__((noinline)) __u32 crc32c_multiply(__u32 a, __u32 b)
 {
 	__u32 product = 0;
 

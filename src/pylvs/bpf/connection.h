@@ -153,12 +153,12 @@ inline_always int reply_forget(struct connection *connection);
 
 /* Takes an entry out of the table and out of the counts. A template that still controls connections stays for
  * another minute, as in IPVS. Returns whether the entry is free now. */
-inline_always int connection_end(struct connection *connection, __u32 now, __u32 second)
+__attribute__((noinline)) int connection_end(struct connection *connection, __u32 now, __u32 second)
 {
-	__u32 tag = *(volatile __u32 *)&connection->tag, template = 0;
+	__u32 tag = connection ? *(volatile __u32 *)&connection->tag : TAG_FREE, template = 0;
 	struct destination *destination;
 
-	if (tag < TAG_FIRST)
+	if (!connection || tag < TAG_FIRST)
 		return 0;
 	if (connection->flags & CONN_TEMPLATE) {
 		if (connection->control) {

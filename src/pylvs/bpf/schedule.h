@@ -40,7 +40,7 @@ __attribute__((noinline)) __u32 schedule(struct flow *flow, __u32 slot)
 		return 0;
 	switch (service->scheduler) {
 	case SCHED_RR: return rr_schedule(service);
-	case SCHED_WRR: return wrr_schedule(service);
+	case SCHED_WRR: return wrr_schedule(service, slot);
 	case SCHED_LC: return lc_schedule(service);
 	case SCHED_WLC: return wlc_schedule(service);
 	case SCHED_LBLC: return lblc_schedule(service, slot, flow);

@@ -289,7 +289,7 @@ inline_always __u32 explain_schedule(struct flow *flow, struct service *service,
 	__u32 chosen;
 
 	if (service->scheduler == SCHED_LBLC || service->scheduler == SCHED_LBLCR)
-		return least_loaded(service, LOAD_OVERHEAD);
+		return least_loaded(service->first, LOAD_OVERHEAD);
 	chosen = schedule(flow, slot);
 	moved = *(volatile __u64 *)&service->cursor;
 	if (moved != cursor)

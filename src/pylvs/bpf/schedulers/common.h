@@ -19,43 +19,45 @@ inline_always __s64 connection_overhead(const struct destination *destination)
 	return ((__s64)destination->active << 8) + destination->inactive;
 }
 
-/* sed and nq: what the delay would be with one more, inactive ones ignored. */
-inline_always __s64 expected_delay(const struct destination *destination)
-{
-	return (__s64)destination->active + 1;
-}
+/* By what destinations are compared: */
+enum load {
+	LOAD_OVERHEAD,   /* wlc: connection_overhead() for the weight */
+	LOAD_UNWEIGHTED, /* lc: connection_overhead() */
+	LOAD_DELAY,      /* sed: active connections with one more, for the weight */
+	LOAD_IDLE_FIRST  /* nq: the same, but nothing where none is active */
+};
 
-enum load { LOAD_OVERHEAD, LOAD_UNWEIGHTED, LOAD_DELAY, LOAD_IDLE_FIRST };
-
+/* What differs between them, as numbers: branches would be so many ways for the verifier to walk. */
 struct least {
 	__u32 slot;
 	__u32 best;
 	__s64 best_load;
-	__s64 best_weight;
-	__u32 kind;
+	__s64 best_weight; /* 0 before the first */
+	__s64 per_active;
+	__s64 per_inactive;
+	__s64 more;
+	__s64 less_if_idle;
+	__s64 weight_mask; /* all ones, or 0 for a weight of 1 */
 };
 
-/* One destination more; whether the search is over. */
+/* One destination more; whether the search is over. A load of nothing is not beaten. */
 inline_always int least_see(struct least *least, struct destination *destination)
 {
 	__u32 slot = least->slot;
-	__s64 load, weight;
+	__s64 load, weight, idle = 1 - (__s64)(((__u64)destination->active + 0xffffffffU) >> 32);
 
 	least->slot = destination->next;
 	if (!is_usable(destination))
 		return !least->slot;
-	load = least->kind >= LOAD_DELAY ? expected_delay(destination) : connection_overhead(destination);
-	weight = least->kind == LOAD_UNWEIGHTED ? 1 : destination->weight;
-	if (!least->best || least->best_load * weight > load * least->best_weight) {
+	load = destination->active * least->per_active + destination->inactive * least->per_inactive + least->more -
+	       idle * least->less_if_idle;
+	weight = (destination->weight & least->weight_mask) | (~least->weight_mask & 1);
+	if (least->best_load * weight > load * least->best_weight) {
 		least->best = slot;
 		least->best_load = load;
 		least->best_weight = weight;
 	}
-	if (least->kind == LOAD_IDLE_FIRST && !destination->active) {
-		least->best = slot;
-		return 1;
-	}
-	return !least->slot;
+	return !least->slot || !load;
 }
 
 /* Several destinations a step, as long as they are in one chunk: looking the chunk up for each was half of the cost. */
@@ -82,10 +84,18 @@ static long least_visit(__u32 index, void *context)
 	return 0;
 }
 
-/* The destination with the least load for its weight; of equals, the newest. */
-inline_always __u32 least_loaded(struct service *service, enum load kind)
+/* From this destination on, the one with the least load for its weight; of equals, the newest. Global: the verifier walks
+ * the search once, not for each of six schedulers. */
+__attribute__((noinline)) __u32 least_loaded(__u32 first, enum load kind)
 {
-	struct least least = {.slot = service->first, .kind = kind};
+	int delay = kind >= LOAD_DELAY;
+	struct least least = {.slot = first,
+			      .best_load = 1,
+			      .per_active = delay ? 1 : 256,
+			      .per_inactive = !delay,
+			      .more = delay,
+			      .less_if_idle = kind == LOAD_IDLE_FIRST,
+			      .weight_mask = kind == LOAD_UNWEIGHTED ? 0 : -1};
 
 	bpf_loop(DESTINATIONS_MAX, least_visit, &least, 0);
 	return least.best;

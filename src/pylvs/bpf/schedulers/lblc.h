@@ -14,7 +14,7 @@ inline_always __u32 locality_new(struct service *service, struct desk *desk, __u
 	__builtin_memset(fresh, 0, sizeof(*fresh));
 	fresh->count = 1;
 	fresh->changed = now;
-	fresh->slot[0] = least_loaded(service, LOAD_OVERHEAD);
+	fresh->slot[0] = least_loaded(service->first, LOAD_OVERHEAD);
 	if (fresh->slot[0])
 		bpf_map_update_elem(&localities, &desk->cached_key, fresh, BPF_ANY);
 	return fresh->slot[0];

@@ -89,7 +89,7 @@ inline_always __u32 lblcr_schedule(struct service *service, __u32 slot, struct f
 		if (destination && !is_overloaded(service, destination))
 			return members.best;
 	}
-	members.best = least_loaded(service, LOAD_OVERHEAD);
+	members.best = least_loaded(service->first, LOAD_OVERHEAD);
 	if (members.best)
 		members_insert(cached, members.best, flow->now);
 	return members.best;

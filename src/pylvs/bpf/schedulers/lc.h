@@ -7,7 +7,7 @@
 
 inline_always __u32 lc_schedule(struct service *service)
 {
-	return least_loaded(service, LOAD_UNWEIGHTED);
+	return least_loaded(service->first, LOAD_UNWEIGHTED);
 }
 
 #endif

@@ -7,7 +7,7 @@
 
 inline_always __u32 nq_schedule(struct service *service)
 {
-	return least_loaded(service, LOAD_IDLE_FIRST);
+	return least_loaded(service->first, LOAD_IDLE_FIRST);
 }
 
 #endif

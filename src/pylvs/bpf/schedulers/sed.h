@@ -7,7 +7,7 @@
 
 inline_always __u32 sed_schedule(struct service *service)
 {
-	return least_loaded(service, LOAD_DELAY);
+	return least_loaded(service->first, LOAD_DELAY);
 }
 
 #endif

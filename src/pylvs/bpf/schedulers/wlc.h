@@ -7,7 +7,7 @@
 
 inline_always __u32 wlc_schedule(struct service *service)
 {
-	return least_loaded(service, LOAD_OVERHEAD);
+	return least_loaded(service->first, LOAD_OVERHEAD);
 }
 
 #endif

@@ -61,25 +61,39 @@ static long wrr_visit(__u32 index, void *context)
 
 enum { WRR_STEPS = 1 << 20 };
 
-inline_always __u32 wrr_schedule(struct service *service)
+/* Slot of the next one, 0 if there is none; -1: another CPU was quicker. Global, so that it is verified once. */
+__attribute__((noinline)) __s64 wrr_try(__u32 slot)
+{
+	struct service *service = service_get(slot);
+	struct wrr wrr = {};
+	struct destination *last;
+	__u64 old, new;
+
+	if (!service)
+		return 0;
+	old = *(volatile __u64 *)&service->cursor;
+	wrr.first = service->first;
+	wrr.last = old >> 32;
+	wrr.current = (__u32)old;
+	wrr.gcd = service->gcd;
+	wrr.max = service->max_weight;
+	if (wrr.max <= 0 || wrr.gcd <= 0 || !wrr.first)
+		return 0;
+	last = destination_get(wrr.last);
+	wrr.slot = wrr.last ? (last ? last->next : 0) : wrr.first;
+	bpf_loop(WRR_STEPS, wrr_visit, &wrr, 0);
+	/* None: as the kernel leaves it, at the place where it stopped looking. */
+	new = (__u64)(wrr.best ?: wrr.last) << 32 | (__u32)wrr.current;
+	return __sync_val_compare_and_swap(&service->cursor, old, new) == old ? wrr.best : -1;
+}
+
+inline_always __u32 wrr_schedule(struct service *service, __u32 slot)
 {
 	for (int attempt = 0; attempt < 4; attempt++) {
-		__u64 old = *(volatile __u64 *)&service->cursor, new;
-		struct wrr wrr = {.first = service->first,
-				  .last = old >> 32,
-				  .current = (__u32)old,
-				  .gcd = service->gcd,
-				  .max = service->max_weight};
-		struct destination *last = destination_get(wrr.last);
+		__s64 next = wrr_try(slot);
 
-		if (wrr.max <= 0 || wrr.gcd <= 0 || !wrr.first)
-			return 0;
-		wrr.slot = wrr.last ? (last ? last->next : 0) : wrr.first;
-		bpf_loop(WRR_STEPS, wrr_visit, &wrr, 0);
-		/* None: as the kernel leaves it, at the place where it stopped looking. */
-		new = (__u64)(wrr.best ?: wrr.last) << 32 | (__u32)wrr.current;
-		if (__sync_val_compare_and_swap(&service->cursor, old, new) == old)
-			return wrr.best;
+		if (next >= 0)
+			return next;
 	}
 	return service->first;
 }
