@@ -35,6 +35,7 @@ from pylvs.errors import (
     DestinationExists,
     NoSuchDestination,
     NoSuchService,
+    PylvsError,
     ServiceExists,
     TableFull,
     Unsupported,
@@ -113,6 +114,10 @@ def _netmask(service: VirtualService) -> bytes:
     if rules.family_of(service.key) == 4:
         return b"\xff" * 12 + service.netmask.to_bytes(4, "big")
     return ((1 << 128) - (1 << 128 - service.netmask)).to_bytes(16, "big")
+
+
+def _name(destination: Destination) -> tuple[Address, int]:
+    return destination.address, destination.port
 
 
 def source_towards(address: Address) -> bytes:
@@ -423,13 +428,37 @@ class Director:
     def add_destination(self, key: ServiceKey, destination: Destination) -> None:
         """Add a destination; NoSuchService, DestinationExists, OutOfRange, Invalid. One that was deleted while its
         connections lived takes them over."""
-        if not self.instance.is_locked:
-            with self.locked():
-                self.add_destination(key, destination)
-            return
-        service = self._slot_of(key)
+        (error,) = self.add_destinations(key, (destination,))
+        if error is not None:
+            raise error
+
+    def add_destinations(self, key: ServiceKey, destinations: Sequence[Destination]) -> list[PylvsError | None]:
+        """Add destinations to one service, each as by `add_destination`: for each of them None, or why it is not there."""
+        with self.locked_once():
+            try:
+                service = self._slot_of(key)
+            except NoSuchService as error:
+                return [error] * len(destinations)
+            members = self._destinations(service)
+            chain: list[int] = []
+            errors: list[PylvsError | None] = []
+            try:
+                for destination in destinations:
+                    try:
+                        self._add_member(key, service, destination, members, chain)
+                        errors.append(None)
+                    except PylvsError as error:
+                        errors.append(error)
+            finally:
+                self._link(service, members, chain)
+            return errors
+
+    def _add_member(
+        self, key: ServiceKey, service: int, destination: Destination,
+        members: dict[tuple[bytes, int], int], chain: list[int],
+    ) -> None:  # fmt: skip
+        """Write the record of a new destination, for `_link`."""
         destination = self._checked(key, destination, new=True)
-        members = self._destinations(service)
         name = addresses.pack(destination.address), SWAP[destination.port]
         if name in members:
             raise DestinationExists("destination already exists")
@@ -441,9 +470,16 @@ class Director:
         else:
             slot = self._allocate()
             self._new_destination(slot, service, destination, name)
-        self._run(LINK, service, slot)
         members[name] = slot
-        self._changed(service, members)
+        chain.append(slot)
+
+    def _link(self, service: int, members: dict[tuple[bytes, int], int], chain: list[int]) -> None:
+        """Put new destinations into the service's list, in this order."""
+        if chain:
+            for slot, following in zip(chain, [*chain[1:], 0], strict=True):
+                self._set_number(slot, self._destination, "next", following)
+            self._run(LINK, service, chain[0])
+            self._changed(service, members)
 
     def _checked(self, key: ServiceKey, destination: Destination, new: bool) -> Destination:
         rules.check_fields(destination)
@@ -531,15 +567,20 @@ class Director:
             if old[place[field]] != value:
                 record.store(memory, base, field, value)
 
-    def _locals(self, destination: Destination) -> tuple[int, int]:
-        """Index of the first of FULLNAT's local addresses, and how many. Those that are there already are used again:
-        connections know theirs by its index, so none is ever changed."""
+    def _sources(self, destination: Destination) -> bytes:
+        """The addresses that FULLNAT sends from, 16 bytes each; Unsupported if there is none."""
         raw = b"".join(addresses.pack(address) for address in destination.local_addresses)
         raw = raw or self._source_towards(destination.address)
         if not any(raw):
             raise Unsupported(
                 f"no route to {destination.address}, so FULLNAT has no source; type --local-address ADDRESS"
             )
+        return raw
+
+    def _locals(self, destination: Destination) -> tuple[int, int]:
+        """Index of the first of FULLNAT's local addresses, and how many. Those that are there already are used again:
+        connections know theirs by its index, so none is ever changed."""
+        raw = self._sources(destination)
         first, number = self.settings["next_local"], len(raw) // 16
         known = self._pools[: first * 16].tobytes()
         for place in range(first - number + 1):
@@ -611,15 +652,20 @@ class Director:
         wanted = {service.key: (rules.normalize_service(service), list(members)) for service, members in services}
         for service, members in wanted.values():
             rules.check_service(service)
+            if len(members) > DESTINATIONS_MAX:
+                raise TableFull(f"a service takes {DESTINATIONS_MAX} destinations at most")
             for member in members:
                 self._checked(service.key, member, new=True)
         with self.changing():
+            for _, members in wanted.values():
+                for member in members:
+                    if member.method is ForwardingMethod.FULLNAT:
+                        self._sources(member)
             present = {state.service.key: state for state in self.services()}
             for key, (service, members) in wanted.items():
                 self._replace_service(present.get(key), service, members)
             for key in present.keys() - wanted.keys():
-                for destination in present[key].destinations:
-                    self._retire(key, destination.destination)
+                self._retire(key, (each.destination for each in present[key].destinations))
                 self.delete_service(key)
 
     def _replace_service(
@@ -629,27 +675,31 @@ class Director:
             self.add_service(service)
         elif present.service != service:
             self.edit_service(service)
-        members = [rules.normalize_destination(service.key, member) for member in members]
-        old = (
-            {(m.destination.address, m.destination.port): m.destination for m in present.destinations}
-            if present
-            else {}
-        )
-        for member in members:
-            name = member.address, member.port
-            if name not in old:
-                self.add_destination(service.key, member)
-            elif old.pop(name) != member:
-                self.edit_destination(service.key, member)
-        for gone in old.values():
+        old = {_name(m.destination): m.destination for m in present.destinations} if present else {}
+        new, changed = [], []
+        for member in (rules.normalize_destination(service.key, member) for member in members):
+            known = old.pop(_name(member), None)
+            if known is None:
+                new.append(member)
+            elif known != member:
+                changed.append(member)
+        gone = list(old.values())
+        if len(members) + len(gone) > DESTINATIONS_MAX:  # no room for both
             self._retire(service.key, gone)
+            gone = []
+        for error in filter(None, self.add_destinations(service.key, new)):
+            raise error
+        for member in changed:
+            self.edit_destination(service.key, member)
+        self._retire(service.key, gone)
 
-    def _retire(self, key: ServiceKey, destination: Destination) -> None:
-        """Delete a destination, but let its connections go on to their end."""
-        slot = self._member(self._slot_of(key), destination)
-        self.delete_destination(key, destination)
-        flags = self._number(slot, self._destination, "flags")
-        self._set_number(slot, self._destination, "flags", flags | AVAILABLE)
+    def _retire(self, key: ServiceKey, destinations: Iterable[Destination]) -> None:
+        """Delete destinations, but let their connections go on to their end."""
+        for destination in destinations:
+            slot = self._member(self._slot_of(key), destination)
+            self.delete_destination(key, destination)
+            flags = self._number(slot, self._destination, "flags")
+            self._set_number(slot, self._destination, "flags", flags | AVAILABLE)
 
     # --- what is observed
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from pylvs import rules
-from pylvs.errors import DaemonError
+from pylvs.errors import DaemonError, PylvsError
 from pylvs.ipvsadm.connections import row_of
 from pylvs.ipvsadm.plan import Plan, PlannedService
 from pylvs.model import (
@@ -17,6 +17,7 @@ from pylvs.model import (
     Connection,
     ConnectionRow,
     Counters,
+    Destination,
     DestinationState,
     ServiceKey,
     ServiceState,
@@ -46,6 +47,16 @@ class MemoryTable(Plan):
 
     def locked(self) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def add_destinations(self, key: ServiceKey, destinations: Sequence[Destination]) -> list[PylvsError | None]:
+        return [self._refusal(key, destination) for destination in destinations]
+
+    def _refusal(self, key: ServiceKey, destination: Destination) -> PylvsError | None:
+        try:
+            self.add_destination(key, destination)
+        except PylvsError as error:
+            return error
+        return None
 
     def service(self, key: ServiceKey) -> ServiceState:
         return self._state(self.planned(key))

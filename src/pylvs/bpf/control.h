@@ -238,14 +238,16 @@ inline_always void maglev_changed(struct service *service, __u32 slot, struct wo
 }
 
 /* Lets the scheduler see its destinations anew; `fresh`: it is another scheduler now. */
-inline_always void scheduler_changed(struct service *service, __u32 slot, int fresh)
+__attribute__((noinline)) int scheduler_changed(__u32 slot, int fresh)
 {
-	struct survey survey = {.slot = service->first};
+	struct service *service = service_get(slot);
+	struct survey survey = {};
 	__u32 zero = 0;
 	struct workbench *bench = bpf_map_lookup_elem(&workbenches, &zero);
 
-	if (!bench)
-		return;
+	if (!bench || !service)
+		return -1;
+	survey.slot = service->first;
 	if (service->first)
 		bpf_loop(DESTINATIONS_MAX, survey_visit, &survey, 0);
 	if (fresh)
@@ -256,6 +258,7 @@ inline_always void scheduler_changed(struct service *service, __u32 slot, int fr
 		buckets_changed(service, slot, bench, service->scheduler == SCHED_SH);
 	if (service->scheduler == SCHED_MH)
 		maglev_changed(service, slot, bench, &survey);
+	return 0;
 }
 
 struct before {
@@ -294,6 +297,27 @@ inline_always void link_destination(struct service *service, struct destination 
 	destination->next = service->first;
 	__sync_lock_test_and_set(&service->first, slot);
 	service->destinations++;
+}
+
+struct linking {
+	__u32 service;
+	__u32 slot;
+};
+
+/* A chain of new destinations, the oldest first, one by one as if each had come alone: what a scheduler makes of a list depends on how it grew. */
+static long link_visit(__u32 index, void *context)
+{
+	struct linking *linking = context;
+	struct service *service = service_get(linking->service);
+	struct destination *destination = destination_get(linking->slot);
+	__u32 slot = linking->slot;
+
+	if (!service || !destination)
+		return 1;
+	linking->slot = destination->next;
+	link_destination(service, destination, slot);
+	scheduler_changed(linking->service, 0);
+	return !linking->slot;
 }
 
 inline_always void unlink_destination(struct service *service, struct destination *destination, __u32 slot)
@@ -383,8 +407,11 @@ int control(struct control_args *args)
 	args->result = -1;
 	if (!service)
 		return 0;
-	if (args->operation == CONTROL_LINK && destination)
-		link_destination(service, destination, args->destination);
+	if (args->operation == CONTROL_LINK) {
+		struct linking linking = {.service = args->service, .slot = args->destination};
+
+		bpf_loop(DESTINATIONS_MAX, link_visit, &linking, 0);
+	}
 	if (args->operation == CONTROL_UNLINK && destination)
 		unlink_destination(service, destination, args->destination);
 	if (args->operation == CONTROL_FOLD) {
@@ -395,8 +422,8 @@ int control(struct control_args *args)
 		args->result = end_connections(args->destination, args->now);
 		return 0;
 	}
-	if (args->operation != CONTROL_NOW)
-		scheduler_changed(service, args->service, args->operation == CONTROL_RESCHEDULE);
+	if (args->operation != CONTROL_NOW && args->operation != CONTROL_LINK)
+		scheduler_changed(args->service, args->operation == CONTROL_RESCHEDULE);
 	args->result = 0;
 	return 0;
 }

@@ -7,6 +7,7 @@ It means what the parser means by it (a test compares them), in a third of the t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from pylvs.ipvsadm.command import Command
@@ -35,6 +36,26 @@ def quick_command(line: bytes) -> Command | None:
     else:
         destination = Destination(address, key.port, _DR, int(weight), 0, 0, _NO_TUNNEL)
     return Command("add-server", key, None, destination)
+
+
+def batches(lines: Iterable[bytes]) -> Iterator[bytes | tuple[ServiceKey, list[Destination]]]:
+    """Lines in their order: runs of quick ones that add destinations to one service as what they add, others as they
+    are."""
+    key, destinations = None, []
+    for line in lines:
+        command = quick_command(line)
+        if command is not None and command.key is key:
+            destinations.append(command.destination)
+            continue
+        if key is not None:
+            yield key, destinations
+            key = None
+        if command is not None:
+            key, destinations = command.key, [command.destination]
+        else:
+            yield line
+    if key is not None:
+        yield key, destinations
 
 
 @lru_cache(maxsize=1024)

@@ -13,11 +13,11 @@ from pylvs.ipvsadm.command import Command, Format, Misused, Stop
 from pylvs.ipvsadm.connections import filtered, list_connections, rows_of, title
 from pylvs.ipvsadm.parse import parse, try_help
 from pylvs.ipvsadm.plan import Plan, differences
-from pylvs.ipvsadm.quick import quick_command
+from pylvs.ipvsadm.quick import batches, quick_command
 from pylvs.ipvsadm.restore import command_lines
 from pylvs.ipvsadm.save import save_table
 from pylvs.ipvsadm.usage import usage, version
-from pylvs.model import ConfiguredService, ServiceKey, ServiceState, Table
+from pylvs.model import ConfiguredService, Destination, ServiceKey, ServiceState, Table
 
 TableFactory = Callable[[], Table]
 
@@ -93,11 +93,12 @@ class Session:
     def _perform(self, command: Command, *, restoring: bool) -> int:
         try:
             return self._execute(command, restoring)
-        except TableError as error:
-            self._complain(rules.message(command.name, error))
         except PylvsError as error:
-            self._complain(str(error))
+            self._complain_of(command.name, error)
         return REFUSED
+
+    def _complain_of(self, command: str, error: PylvsError) -> None:
+        self._complain(rules.message(command, error) if isinstance(error, TableError) else str(error))
 
     def _execute(self, command: Command, restoring: bool) -> int:
         name = command.name
@@ -170,17 +171,19 @@ class Session:
         status = 0
         for lines in _arriving(self._stdin):
             with self.table.locked():  # many lines under one lock, but none while waiting for more
-                for line in lines:
-                    status = self._restore_line(line, status)
+                for batch in batches(lines):
+                    if isinstance(batch, tuple):
+                        status = self._add_servers(*batch)
+                        continue
+                    for words in command_lines((batch,)):
+                        status = self._process(words, restoring=True)
         return status
 
-    def _restore_line(self, line: bytes, status: int) -> int:
-        command = quick_command(line)
-        if command is not None:
-            return self._perform(command, restoring=True)
-        for words in command_lines((line,)):
-            status = self._process(words, restoring=True)
-        return status
+    def _add_servers(self, key: ServiceKey, destinations: Sequence[Destination]) -> int:
+        errors = self.table.add_destinations(key, destinations)
+        for error in filter(None, errors):
+            self._complain_of("add-server", error)
+        return REFUSED if errors[-1] else 0
 
     def _restore_atomically(self, command: Command) -> int:
         plan = self._plan()
