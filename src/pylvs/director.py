@@ -433,7 +433,7 @@ class Director:
             raise error
 
     def add_destinations(self, key: ServiceKey, destinations: Sequence[Destination]) -> list[PylvsError | None]:
-        """Add destinations to one service, each as by `add_destination`: for each of them None, or why it is not there."""
+        """Add destinations to one service, each as by `add_destination`: for each None, or why it is not there."""
         with self.locked_once():
             try:
                 service = self._slot_of(key)

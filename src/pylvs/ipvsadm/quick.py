@@ -22,6 +22,12 @@ _NAT, _DR, _NO_TUNNEL = ForwardingMethod.NAT, ForwardingMethod.DR, Tunnel()
 
 def quick_command(line: bytes) -> Command | None:
     """The command in a line as `-S -n` writes it; None: ask the parser."""
+    added = _added(line)
+    return Command("add-server", added[0], None, added[1]) if added else None
+
+
+def _added(line: bytes) -> tuple[ServiceKey, Destination] | None:
+    """What such a line adds, and where."""
     match = _LINE.fullmatch(line)
     if match is None:
         return None
@@ -35,23 +41,24 @@ def quick_command(line: bytes) -> Command | None:
         destination = Destination(address, number, _NAT, int(weight), 0, 0, _NO_TUNNEL)
     else:
         destination = Destination(address, key.port, _DR, int(weight), 0, 0, _NO_TUNNEL)
-    return Command("add-server", key, None, destination)
+    return key, destination
 
 
 def batches(lines: Iterable[bytes]) -> Iterator[bytes | tuple[ServiceKey, list[Destination]]]:
     """Lines in their order: runs of quick ones that add destinations to one service as what they add, others as they
     are."""
-    key, destinations = None, []
+    key: ServiceKey | None = None
+    destinations: list[Destination] = []
     for line in lines:
-        command = quick_command(line)
-        if command is not None and command.key is key:
-            destinations.append(command.destination)
+        added = _added(line)
+        if added is not None and added[0] is key:
+            destinations.append(added[1])
             continue
         if key is not None:
             yield key, destinations
             key = None
-        if command is not None:
-            key, destinations = command.key, [command.destination]
+        if added is not None:
+            key, destinations = added[0], [added[1]]
         else:
             yield line
     if key is not None:
