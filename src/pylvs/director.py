@@ -14,13 +14,14 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from ipaddress import ip_address
 from itertools import islice
 from operator import itemgetter
+from random import getrandbits
 from typing import Any, Self
 
 from pylvs import rules
@@ -29,6 +30,7 @@ from pylvs.dataplane.entries import STATES, Entries
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import Map, SyscallProgram, possible_cpus
 from pylvs.dataplane.records import Record, Records, Settings, swap16
+from pylvs.dataplane.trash import AVAILABLE, Trash
 from pylvs.errors import (
     DaemonError,
     DataPlaneError,
@@ -72,12 +74,10 @@ SCHEDULERS = (
 )  # fmt: skip
 ENGINES = ("", "sip")
 LOCAL = rules.AddressType.LOCAL
-AVAILABLE = 1
 OVERLOAD = 2
 NOW, LINK, UNLINK, CHANGED, RESCHEDULE, END, FOLD = range(7)
 DESTINATIONS_MAX = 1024
 LOCALS_MAX = 4096
-TRASH_SECONDS = 1  # a packet that is on its way to a deleted destination is through by then
 ROLES = ("master", "backup")
 
 ROWS = 1024
@@ -97,9 +97,7 @@ _OBSERVED = (
 )  # fmt: skip
 
 _KEY = struct.Struct("=16sHBBI")
-_TRASH_KEY = struct.Struct("=24s16sH6x")
 _SLOT = struct.Struct("=I")
-_TRASHED = struct.Struct("=II")
 
 
 def _pack_key(key: ServiceKey) -> bytes:
@@ -165,6 +163,7 @@ class Director:
         self._members: dict[int, tuple[int, dict[tuple[bytes, int], int]]] = {}
         # the service of the last change, as a key, packed, and its slot: good under one lock
         self._last: tuple[ServiceKey | None, bytes, int] = _NO_SERVICE
+        self._locked_at: int | None = None  # the data plane's tick when the lock was taken, once it was asked for
 
     def __enter__(self) -> Self:
         return self
@@ -180,7 +179,7 @@ class Director:
     def locked(self) -> Iterator[None]:
         """Keep every other command out while several changes are made. Each change alone does so by itself."""
         with self.instance.locked():
-            self._last = _NO_SERVICE
+            self._last, self._locked_at = _NO_SERVICE, None
             yield
 
     @contextmanager
@@ -195,7 +194,7 @@ class Director:
     @contextmanager
     def changing(self) -> Iterator[None]:
         """The lock, and a data plane to change: loaded and attached if this is the first change."""
-        with self.instance.locked():
+        with self.locked_once():
             if not self.instance.loaded:
                 from pylvs.dataplane.open import create
 
@@ -234,8 +233,15 @@ class Director:
         return self.instance.map("services")
 
     @cached_property
-    def _trash(self) -> Map:
-        return self.instance.map("trash")
+    def _trash(self) -> Trash:
+        return Trash(self.instance, self._layouts, self._records, self.settings)
+
+    @property
+    def _tick(self) -> int:
+        """The data plane's clock, as it was when it was first asked for under this lock."""
+        if self._locked_at is None:
+            self._locked_at = self._run(NOW)
+        return self._locked_at
 
     @cached_property
     def _control(self) -> SyscallProgram:
@@ -341,7 +347,7 @@ class Director:
         with self.changing():
             if self._services.lookup(key) is not None:
                 raise ServiceExists("service already exists")
-            slot = self._records.allocate()
+            slot = self._allocate(self._records.uncount)
             self._write_service(slot, service)
             self._run(RESCHEDULE, slot)
             if service.key.address is not None and not service.key.fwmark:
@@ -366,7 +372,7 @@ class Director:
             protocol=int(key.protocol),
             family=rules.family_of(key),
             pe=ENGINES.index(service.persistence_engine),
-            generation=1,
+            generation=getrandbits(32),  # not that of the service that had the slot before
         )
 
     def edit_service(self, service: VirtualService) -> None:
@@ -399,29 +405,32 @@ class Director:
     def delete_service(self, key: ServiceKey) -> None:
         """Delete a service with its destinations; their connections stay, as IPVS has it. NoSuchService."""
         with self.locked_once():
-            slot = self._slot_of(key)
-            self._delete_service(_pack_key(key), slot)
+            self._delete_services({_pack_key(key): self._slot_of(key)})
             self._count_services(key, -1)
-
-    def _delete_service(self, key: bytes, slot: int) -> None:
-        self._services.delete(key)
-        self._last = _NO_SERVICE
-        now = self._run(FOLD, slot)
-        for destination in list(self._chain(slot)):
-            self._discard(key, destination, now)
-        self._drop_tables(slot)
-        self._members.pop(slot, None)
-        self._records.free(slot)
 
     def flush(self) -> None:
         """Delete every service."""
         if not self.instance.loaded:
             return
-        with self.instance.locked():
+        with self.locked_once():
             for name in ("services", "fwmark_services", "port_zero_services"):
                 self.settings[name] = 0
-            for key, slot in list(self._services.items()):
-                self._delete_service(key, int(_SLOT.unpack(slot)[0]))
+            self._delete_services({key: int(_SLOT.unpack(slot)[0]) for key, slot in self._services.items()})
+
+    def _delete_services(self, slots: dict[bytes, int], available: bool = False) -> None:
+        """Delete services by key. `available`: their connections go on."""
+        if not slots:
+            return
+        self._last = _NO_SERVICE
+        for key in slots:
+            self._services.delete(key)
+        now = self._run(FOLD, *slots.values() if len(slots) == 1 else ())
+        self._trash.orphan(set(slots.values()))
+        for key, slot in slots.items():
+            self._trash.throw(key, list(self._chain(slot)), now, available=available, orphaned=True)
+            self._drop_tables(slot)
+            self._members.pop(slot, None)
+            self._records.retire_service(slot, now)
 
     # --- destinations
 
@@ -439,36 +448,40 @@ class Director:
                 service = self._slot_of(key)
             except NoSuchService as error:
                 return [error] * len(destinations)
-            members = self._destinations(service)
-            chain: list[int] = []
-            errors: list[PylvsError | None] = []
-            try:
-                for destination in destinations:
-                    try:
-                        self._add_member(key, service, destination, members, chain)
-                        errors.append(None)
-                    except PylvsError as error:
-                        errors.append(error)
-            finally:
-                self._link(service, members, chain)
-            return errors
+            return self._add_members(service, destinations, lambda each: self._checked(key, each, new=True))
+
+    def _add_members(
+        self, service: int, destinations: Iterable[Destination], checked: Callable[[Destination], Destination]
+    ) -> list[PylvsError | None]:
+        """Add destinations to the service just looked for."""
+        members = self._destinations(service)
+        chain: list[int] = []
+        errors: list[PylvsError | None] = []
+        try:
+            for destination in destinations:
+                try:
+                    self._add_member(service, checked(destination), members, chain)
+                    errors.append(None)
+                except PylvsError as error:
+                    errors.append(error)
+        finally:
+            self._link(service, members, chain)
+        return errors
 
     def _add_member(
-        self, key: ServiceKey, service: int, destination: Destination,
-        members: dict[tuple[bytes, int], int], chain: list[int],
-    ) -> None:  # fmt: skip
+        self, service: int, destination: Destination, members: dict[tuple[bytes, int], int], chain: list[int]
+    ) -> None:
         """Write the record of a new destination, for `_link`."""
-        destination = self._checked(key, destination, new=True)
         name = addresses.pack(destination.address), SWAP[destination.port]
         if name in members:
             raise DestinationExists("destination already exists")
         if len(members) >= DESTINATIONS_MAX:
             raise TableFull(f"a service takes {DESTINATIONS_MAX} destinations at most")
-        slot = self._revive(service, name) if self.settings["trashed"] else 0
+        slot = self._trash.take_back(self._last[1], *name, service)
         if slot:
             self._write_destination(slot, service, destination, name, new=True)
         else:
-            slot = self._allocate()
+            slot = self._allocate(self._records.zero)
             self._new_destination(slot, service, destination, name)
         members[name] = slot
         chain.append(slot)
@@ -490,35 +503,13 @@ class Director:
         rules.check_destination(key, destination, new=new, syncing=syncing, types=self.address_type)
         return destination
 
-    def _allocate(self) -> int:
-        """A free slot; those in the trash whose connections are all gone come first, when nothing else is free."""
-        if not self.settings["free_record"] and not self._emptied:
-            self._emptied = True
-            self._empty_trash()
-        return self._records.allocate()
-
-    _emptied = False
-
-    def _empty_trash(self) -> None:
-        now, patience = self._run(NOW), TRASH_SECONDS * self.settings["second"]
-        for key, value in list(self._trash.items()):
-            slot, deleted = _TRASHED.unpack(value)
-            record = self._get(slot, self._destination)
-            counts = (record[self._destination.place[name]] for name in ("active", "inactive", "persistent"))
-            if not any(counts) and (now - deleted) & 0xFFFFFFFF > patience:
-                self._trash.delete(key)
-                self.settings["trashed"] -= 1
-                self._records.free(slot)
-
-    def _revive(self, service: int, name: tuple[bytes, int]) -> int:
-        """Slot of the deleted destination of this name in the service just looked for, 0 if there is none."""
-        raw = self._trash.pop(_TRASH_KEY.pack(self._last[1], *name))
-        if raw is None:
-            return 0
-        slot = int(_TRASHED.unpack(raw)[0])
-        self.settings["trashed"] -= 1
-        if self._number(slot, self._destination, "service") != service:
-            self._records.zero(slot)  # its service is another one now
+    def _allocate(self, renew: Callable[[int], None]) -> int:
+        """A slot with a zero record: of one used before, if that is long enough ago, with its counters renewed."""
+        slot = self._trash.reusable(self._tick) if self.settings["first_retired"] or self.settings["trashed"] else 0
+        if not slot:
+            return self._records.allocate()
+        self._records.clear(slot)
+        renew(slot)
         return slot
 
     def _configured(self, service: int, destination: Destination, name: tuple[bytes, int]) -> tuple[Any, ...]:
@@ -618,14 +609,24 @@ class Director:
     def delete_destination(self, key: ServiceKey, destination: Destination) -> None:
         """Take a destination out of its service; its connections stay. NoSuchService, NoSuchDestination."""
         with self.locked_once():
-            service = self._slot_of(key)
-            slot = self._member(service, destination)
-            self._run(FOLD, service)  # what it counted is its service's, also when it is gone
+            self._delete_destinations(key, (destination,))
+
+    def _delete_destinations(
+        self, key: ServiceKey, destinations: Sequence[Destination], available: bool = False
+    ) -> None:
+        """Take destinations out of a service. `available`: their connections go on."""
+        service = self._slot_of(key)
+        slots = [self._member(service, destination) for destination in destinations]
+        if not slots:
+            return
+        now = self._run(FOLD, service)  # what they counted is their service's, also when they are gone
+        for slot in slots:
             self._run(UNLINK, service, slot)
-            self._discard(_pack_key(key), slot, self._run(NOW))
-            members = self._destinations(service)
+        self._trash.throw(_pack_key(key), slots, now, available=available, orphaned=False)
+        members = self._destinations(service)
+        for destination in destinations:
             del members[addresses.pack(destination.address), swap16(destination.port)]
-            self._changed(service, members)
+        self._changed(service, members)
 
     def end_connections(self, key: ServiceKey, destination: Destination) -> int:
         """End every connection of a destination, for a client to see as a reset; how many there were. NoSuchService,
@@ -635,38 +636,36 @@ class Director:
             self._run(END, service, self._member(service, destination))
             return int(struct.unpack_from("=i", self._control.context, 12)[0])
 
-    def _discard(self, key: bytes, slot: int, now: int) -> None:
-        """To the trash with a destination that is in no list any more."""
-        record = self._get(slot, self._destination)
-        place = self._destination.place
-        self._set_number(slot, self._destination, "flags", record[place["flags"]] & ~AVAILABLE)
-        name = _TRASH_KEY.pack(key, record[place["address"]], record[place["port"]])
-        self._trash.update(name, _TRASHED.pack(slot, now))
-        self.settings["trashed"] += 1
-
     # --- the whole table at once
 
     def replace(self, services: Sequence[ConfiguredService]) -> None:
         """Make the table be this. Everything is checked before anything is changed; then only what differs is touched,
         under one lock, new destinations before old ones go. A destination that goes keeps the connections it has."""
-        wanted = {service.key: (rules.normalize_service(service), list(members)) for service, members in services}
-        for service, members in wanted.values():
-            rules.check_service(service)
-            if len(members) > DESTINATIONS_MAX:
-                raise TableFull(f"a service takes {DESTINATIONS_MAX} destinations at most")
-            for member in members:
-                self._checked(service.key, member, new=True)
+        wanted = {service.key: self._wanted(service, members) for service, members in services}
         with self.changing():
             for _, members in wanted.values():
                 for member in members:
                     if member.method is ForwardingMethod.FULLNAT:
                         self._sources(member)
-            present = {state.service.key: state for state in self.services()}
+            present = {state.service.key: state for state in self.services(counted=False)}
             for key, (service, members) in wanted.items():
                 self._replace_service(present.get(key), service, members)
-            for key in present.keys() - wanted.keys():
-                self._retire(key, (each.destination for each in present[key].destinations))
-                self.delete_service(key)
+            gone = {key: self._slot_of(key) for key in present.keys() - wanted.keys()}
+            self._delete_services({_pack_key(key): slot for key, slot in gone.items()}, available=True)
+            for key in gone:
+                self._count_services(key, -1)
+
+    def _wanted(
+        self, service: VirtualService, members: Iterable[Destination]
+    ) -> tuple[VirtualService, list[Destination]]:
+        """A service and its destinations in their normal form, checked."""
+        rules.check_service(service)
+        checked = [self._checked(service.key, member, new=True) for member in members]
+        if len(checked) > DESTINATIONS_MAX:
+            raise TableFull(f"a service takes {DESTINATIONS_MAX} destinations at most")
+        if len({_name(member) for member in checked}) < len(checked):
+            raise DestinationExists("a destination is there twice")
+        return rules.normalize_service(service), checked
 
     def _replace_service(
         self, present: ServiceState | None, service: VirtualService, members: list[Destination]
@@ -677,7 +676,7 @@ class Director:
             self.edit_service(service)
         old = {_name(m.destination): m.destination for m in present.destinations} if present else {}
         new, changed = [], []
-        for member in (rules.normalize_destination(service.key, member) for member in members):
+        for member in members:
             known = old.pop(_name(member), None)
             if known is None:
                 new.append(member)
@@ -685,21 +684,13 @@ class Director:
                 changed.append(member)
         gone = list(old.values())
         if len(members) + len(gone) > DESTINATIONS_MAX:  # no room for both
-            self._retire(service.key, gone)
+            self._delete_destinations(service.key, gone, available=True)
             gone = []
-        for error in filter(None, self.add_destinations(service.key, new)):
+        for error in filter(None, self._add_members(self._slot_of(service.key), new, lambda each: each)):
             raise error
         for member in changed:
             self.edit_destination(service.key, member)
-        self._retire(service.key, gone)
-
-    def _retire(self, key: ServiceKey, destinations: Iterable[Destination]) -> None:
-        """Delete destinations, but let their connections go on to their end."""
-        for destination in destinations:
-            slot = self._member(self._slot_of(key), destination)
-            self.delete_destination(key, destination)
-            flags = self._number(slot, self._destination, "flags")
-            self._set_number(slot, self._destination, "flags", flags | AVAILABLE)
+        self._delete_destinations(service.key, gone, available=True)
 
     # --- what is observed
 

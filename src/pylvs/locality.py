@@ -85,7 +85,7 @@ class Locality:
 
     def __init__(self, root: Path = NET) -> None:
         self._root = root
-        self._last: tuple[Address | None, AddressType] = None, AddressType.UNICAST
+        self._known: dict[Address, AddressType] = {}
 
     @cached_property
     def _routes(self) -> Routes | None:
@@ -105,9 +105,10 @@ class Locality:
 
     def address_type(self, address: Address) -> AddressType:
         """For `rules.check_destination(…, types=…)`."""
-        if address is not self._last[0]:  # each destination is asked for twice
-            self._last = address, self._find(address)
-        return self._last[1]
+        known = self._known.get(address)
+        if known is None:
+            known = self._known[address] = self._find(address)
+        return known
 
     def _find(self, address: Address) -> AddressType:
         if isinstance(address, IPv4Address):

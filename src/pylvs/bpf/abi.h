@@ -143,8 +143,8 @@ struct settings {
 	__u32 services; /* 0: nothing is for us, as in IPVS */
 	__u32 fwmark_services;
 	__u32 port_zero_services;
-	__u32 free_record; /* allocator of records, used by Python only */
-	__u32 next_record;
+	__u32 first_retired; /* allocator of records, used by Python only: those not used any more, the oldest first … */
+	__u32 next_record;   /* … and the first that never was used */
 	__u32 second;        /* ticks a second */
 	__u32 table_pressed; /* tick of the last overflow of a set, 0: never */
 	__u32 conn_reuse_mode;
@@ -162,7 +162,8 @@ struct settings {
 	__u32 trashed;       /* how many destinations are in the trash, used by Python only */
 	__u32 trace;         /* tick until which packets are traced (trace.h), 0: they are not */
 	__u32 redirect_back; /* XDP sends back by redirect, not XDP_TX: a device here is veth */
-	__u32 spare[2];
+	__u32 last_retired;
+	__u32 spare;
 	__u32 tcp_timeout[STATES]; /* by tcp_state */
 	__u32 udp_timeout[STATES];
 	__u32 sctp_timeout[STATES];
@@ -182,8 +183,10 @@ struct service_key {
 	__u32 fwmark;
 };
 
-/* A virtual service and a destination are records of one size, in chunks; their number is their slot, 0 is none. */
+/* A virtual service and a destination are records of one size, in chunks; their number is their slot, 0 is none and has
+ * the totals. Destinations of deleted services belong to one that nobody sees. */
 enum record_size { CHUNK = 8192, CHUNKS = 128, RECORD_SIZE = 128 };
+enum slot { SLOT_TOTALS, SLOT_DELETED, SLOT_FIRST };
 
 struct service {
 	__u32 first; /* slot of the newest destination */
@@ -236,6 +239,14 @@ struct destination {
 	__u32 next_port;   /* FULLNAT: where to look for a free port */
 	__u32 local_first; /* FULLNAT: index of the first in `local_addresses` */
 	__s32 last_weight; /* the last that was not 0, or the first: what mh goes by */
+};
+
+/* A record that is not used any more, until packets on their way are through. What they look at is left alone. */
+struct retired {
+	__u8 left_alone[116];
+	__u32 next; /* slot of the one that was retired next */
+	__u32 tick; /* when */
+	__u32 was_service;
 };
 
 struct connection {
@@ -398,6 +409,7 @@ struct abi {
 	enum control control;
 	enum filter_size filter_size;
 	enum record_size record_size;
+	enum slot slot;
 	enum mark_size mark_size;
 	enum set_size set_size;
 	enum states states;
@@ -405,6 +417,7 @@ struct abi {
 	enum trace_size trace_size;
 	struct service service;
 	struct destination destination;
+	struct retired retired;
 	struct estimate estimate;
 	struct control_args control_args;
 	struct trace_record trace_record;

@@ -354,5 +354,6 @@ inline_always int addr_equal(const struct addr *a, const struct addr *b)
 _Static_assert(sizeof(struct connection) == 64, "a connection is one cache line");
 _Static_assert(sizeof(struct service) == RECORD_SIZE, "a service is a record");
 _Static_assert(sizeof(struct destination) == RECORD_SIZE, "a destination is a record");
+_Static_assert(sizeof(struct retired) == RECORD_SIZE, "so it is when it is retired");
 
 #endif

@@ -68,4 +68,4 @@ def _fill(instance: Instance, time: Clock) -> None:
     settings["icmp_rate"] = ICMP_RATE
     records = Records(instance, layouts, settings)
     records.make_chunks(0)
-    settings["next_record"] = 1  # slot 0 has the totals
+    settings["next_record"] = layouts.enum("slot")["SLOT_FIRST"]

@@ -97,6 +97,7 @@ class Records:
         offset = self.estimate.offset
         self._total, self._sampled = offset("total"), offset("sampled")
         self._average, self._base = offset("average"), offset("base")
+        self._retired = layouts["retired"].offset("next")
         self._chunks: dict[int, Chunk] = {}
 
     @cached_property
@@ -146,15 +147,8 @@ class Records:
         return records.words, place * records.stride // 4
 
     def allocate(self) -> int:
-        """A free slot; the record in it is zero."""
-        slot: int = self.settings["free_record"]
-        if slot:
-            memory, base = self.at(slot)
-            self.settings["free_record"] = int.from_bytes(memory[base : base + 4], "little")
-            memory[base : base + self.record_size] = bytes(self.record_size)
-            self._forget(slot)
-            return slot
-        slot = self.settings["next_record"]
+        """A slot that never was used; the record in it is zero."""
+        slot: int = self.settings["next_record"]
         if slot % self.chunk_size == 0:
             number = slot // self.chunk_size
             if self._outer[0].inner(number) is None:
@@ -162,13 +156,44 @@ class Records:
         self.settings["next_record"] = slot + 1
         return slot
 
-    def free(self, slot: int) -> None:
-        """Give a slot back: the first word of the record links the free ones."""
+    def retire(self, slot: int, tick: int, was_service: bool = False) -> None:
+        """A record that is not used any more can be again when packets that are on their way now are through."""
         memory, base = self.at(slot)
-        memory[base : base + self.record_size] = self.settings["free_record"].to_bytes(4, "little") + bytes(
-            self.record_size - 4
-        )
-        self.settings["free_record"] = slot
+        _RETIRED.pack_into(memory, base + self._retired, 0, tick, was_service)
+        last = self.settings["last_retired"]
+        if self.settings["first_retired"]:
+            memory, base = self.at(last)
+            memory[base + self._retired : base + self._retired + 4] = slot.to_bytes(4, "little")
+        else:
+            self.settings["first_retired"] = slot
+        self.settings["last_retired"] = slot
+
+    def retire_service(self, slot: int, tick: int) -> None:
+        """The same for a service. Its total was that of its destinations; the record's own counters are zero, as its
+        estimate is from now on."""
+        memory, start = self.estimate_at(slot)
+        memory[start : start + self.estimate.size] = bytes(self.estimate.size)
+        self.retire(slot, tick, was_service=True)
+
+    def oldest(self, before: int) -> tuple[int, bool]:
+        """The slot that was retired first, if that was before this tick, else 0; and whether it was a service."""
+        slot: int = self.settings["first_retired"]
+        if slot:
+            memory, base = self.at(slot)
+            _, tick, was_service = _RETIRED.unpack_from(memory, base + self._retired)
+            if (tick - before) & 0x80000000:
+                return slot, bool(was_service)
+        return 0, False
+
+    def take_oldest(self) -> None:
+        """No longer retired. What is in the record is left."""
+        memory, base = self.at(self.settings["first_retired"])
+        self.settings["first_retired"], *_ = _RETIRED.unpack_from(memory, base + self._retired)
+
+    def clear(self, slot: int) -> None:
+        """Make a record that was used before zero."""
+        memory, base = self.at(slot)
+        memory[base : base + self.record_size] = bytes(self.record_size)
 
     def counted(self, slot: int) -> Sums:
         """What was counted since the last zeroing, as of the last folding (bpf/fold.h)."""
@@ -178,7 +203,7 @@ class Records:
         return Sums(*map(sub, total, base))
 
     def counted_by_cpu(self) -> list[Sums]:
-        """What each CPU has counted since the data plane was loaded, deleted destinations left out."""
+        """What each CPU has counted since the data plane was loaded."""
         sums = [Sums(0, 0, 0, 0, 0)] * possible_cpus()
         for number in range(-(-self.settings["next_record"] // self.chunk_size)):
             for _, raw in self.chunk(number).counters.items(self.chunk_size):
@@ -204,8 +229,9 @@ class Records:
         memory[start + self._sampled : start + self._sampled + _FIVE.size] = total
         memory[start + self._average : start + self._average + _FIVE.size] = bytes(_FIVE.size)
 
-    def _forget(self, slot: int) -> None:
-        """A record used before: nothing was counted yet."""
+    def uncount(self, slot: int) -> None:
+        """For a service: neither counters nor rates. A destination's counters go on instead, from where they are
+        (`zero`), since its total is what they had come to."""
         memory, start = self.estimate_at(slot)
         memory[start : start + self.estimate.size] = bytes(self.estimate.size)
         counters = self.chunk(slot // self.chunk_size).counters
@@ -213,6 +239,7 @@ class Records:
 
 
 _FIVE = struct.Struct("=5Q")
+_RETIRED = struct.Struct("=III")  # next, tick, was_service
 
 
 def _by_cpu(raw: bytes) -> list[Sums]:

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What becomes of deleted destinations. One whose connections or counts are wanted again if it comes back waits in the
+trash, by name, as in IPVS. The record of any other is used again when packets that are on their way are through.
+
+The caller holds the instance's lock.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from pylvs.dataplane.btf import Layouts
+from pylvs.dataplane.instance import Instance
+from pylvs.dataplane.records import Record, Records, Settings
+
+PATIENCE = 1  # seconds: by then a packet that was on its way is through
+TRIES = 8
+AVAILABLE = 1
+
+_NAME = struct.Struct("=24s16sH6x")  # struct trash_key
+_TRASHED = struct.Struct("=II")
+
+
+class Trash:
+    """Deleted destinations of one instance."""
+
+    def __init__(self, instance: Instance, layouts: Layouts, records: Records, settings: Settings) -> None:
+        self._map = instance.map("trash")
+        self._records, self._settings = records, settings
+        self._deleted = layouts.enum("slot")["SLOT_DELETED"]
+        record = Record(layouts["destination"])
+        self._record, self._place, self._word = record, record.place, record.word
+        self._looked_through: int | None = None  # the tick when that was
+
+    def throw(self, key: bytes, slots: Iterable[int], now: int, *, available: bool, orphaned: bool) -> None:
+        """Destinations that are in no list any more, of the service with this key (`struct service_key`), at the tick
+        `now`. `available`: their connections go on, which is no deletion as IPVS knows it; `orphaned`: the service is
+        deleted too."""
+        place, word = self._place, self._word
+        flags, address, port = (place[name] for name in ("flags", "address", "port"))
+        for slot in slots:
+            record = self._get(slot)
+            words, base = self._records.words_at(slot)
+            if not available:
+                words[base + word["flags"]] = record[flags] & ~AVAILABLE
+            if orphaned:
+                words[base + word["service"]] = self._deleted
+            if self._has_connections(record) or not (available or orphaned):
+                self._map.update(_NAME.pack(key, record[address], record[port]), _TRASHED.pack(slot, now))
+                self._settings["trashed"] += 1
+            else:
+                self._records.retire(slot, now)
+
+    def orphan(self, services: set[int]) -> None:
+        """Services are deleted, and their slots will be other services': what was thrown away before has none."""
+        for _, value in self._map.items() if self._settings["trashed"] else ():
+            words, base = self._records.words_at(_TRASHED.unpack(value)[0])
+            if words[base + self._word["service"]] in services:
+                words[base + self._word["service"]] = self._deleted
+
+    def take_back(self, key: bytes, address: bytes, port: int, service: int) -> int:
+        """Slot of the deleted destination of this name, 0 if there is none. What it counted stays its own if its
+        service is still the one in the slot `service`."""
+        if not self._settings["trashed"]:
+            return 0
+        raw = self._map.pop(_NAME.pack(key, address, port))
+        if raw is None:
+            return 0
+        slot = int(_TRASHED.unpack(raw)[0])
+        self._settings["trashed"] -= 1
+        if self._get(slot)[self._place["service"]] != service:
+            self._records.zero(slot)
+        return slot
+
+    def reusable(self, now: int) -> int:
+        """Slot of a record that can be used again, whatever is in it; 0 if there is none."""
+        before = now - PATIENCE * self._settings["second"] & 0xFFFFFFFF
+        for _ in range(TRIES):
+            slot, was_service = self._records.oldest(before)
+            if not slot:
+                self._look_through(now, before)
+                return 0
+            self._records.take_oldest()
+            if was_service or not self._has_connections(self._get(slot)):
+                return slot
+            self._records.retire(slot, now)  # a packet was on its way, and has made a connection
+        return 0
+
+    def _look_through(self, now: int, before: int) -> None:
+        """Retire those in the trash whose connections are all gone, if nobody has looked since the tick `before`."""
+        if not self._settings["trashed"]:
+            return
+        if self._looked_through is not None and (before - self._looked_through) & 0x80000000:
+            return
+        self._looked_through = now
+        for key, value in list(self._map.items()):
+            slot = int(_TRASHED.unpack(value)[0])
+            if not self._has_connections(self._get(slot)):
+                self._map.delete(key)
+                self._settings["trashed"] -= 1
+                self._records.retire(slot, now)
+
+    def _get(self, slot: int) -> tuple[int, ...]:
+        return self._record.unpack_from(*self._records.at(slot))
+
+    def _has_connections(self, record: tuple[int, ...]) -> bool:
+        place = self._place
+        return bool(record[place["active"]] or record[place["inactive"]] or record[place["persistent"]])
