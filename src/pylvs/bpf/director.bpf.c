@@ -259,17 +259,14 @@ inline_always enum outcome direct_request(struct packet *packet)
 }
 
 /* A reply from a NAT server to its client. */
-inline_always enum outcome reply(struct packet *packet, __u32 number, struct connection *connection)
+inline_always enum outcome reply(struct packet *packet, __u32 number, struct connection *connection, struct desk *desk)
 {
 	struct flow *flow = packet->flow;
-	struct destination *destination = destination_get(connection->destination);
 	int full = connection->method == METHOD_FULLNAT;
 	struct translation change;
-	struct desk *desk = desk_get();
+	enum age age;
 	enum hop hop;
 
-	if (!destination || !desk)
-		return DROP_ERROR;
 	if (flow->ttl <= 1)
 		return PASS_TTL;
 	hop = full ? client_hop(packet, &connection->client, desk)
@@ -287,17 +284,16 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, struct con
 	translate_from(&change, flow, &connection->virtual, connection->vport);
 	if (is_untranslatable(flow, &change))
 		return DROP_FRAGMENT;
-	if (translate(packet, &change))
+	age = hop == HOP_LOCAL ? AGE_SAME : AGE_ONE_HOP;
+	if (translate(packet, &change, full ? AGE_SAME : age))
 		return DROP_ERROR;
 	if (full) {
 		translate_back(&change, flow, connection);
-		if (translate(packet, &change))
+		if (translate(packet, &change, age))
 			return DROP_ERROR;
 	}
 	if (hop == HOP_LOCAL)
 		return PASS_LOCAL;
-	if (decrement_ttl(packet, flow->l3))
-		return DROP_ERROR;
 	return send_to_client(packet, desk, hop, full ? FORWARD_FULLNAT_REPLY : FORWARD_NAT_REPLY);
 }
 
@@ -323,7 +319,7 @@ inline_always enum outcome direct_reply(struct packet *packet)
 	number = connection_find(packet->flow, 1, &connection);
 	if (!connection)
 		number = reply_find(packet->flow, &connection);
-	return number && connection ? reply(packet, number, connection) : PASS_NOT_OURS;
+	return number && connection ? reply(packet, number, connection, desk) : PASS_NOT_OURS;
 }
 
 __attribute__((noinline)) int reply_xdp(struct xdp_md *ctx, struct flow *flow)

@@ -162,22 +162,18 @@ inline_always enum outcome send_to_destination(struct packet *packet, struct des
 	return outcome;
 }
 
-/* Readers take a copy, and take it only if no writer was there meanwhile. */
-inline_always int route_copy(struct route *cached, struct route *copy)
+/* Readers take a copy, and take it only if no writer was there meanwhile. `to`: if it is the way there. */
+inline_always int route_read(struct route *cached, const struct addr *to, struct route *copy)
 {
 	__u32 sequence = *(volatile __u32 *)&cached->sequence;
 
-	copy->address = cached->address;
+	if (to && !addr_equal(&cached->address, to))
+		return 0;
 	copy->checked = cached->checked;
 	copy->ifindex = cached->ifindex;
 	copy->mtu = cached->mtu;
 	__builtin_memcpy(copy->neighbour, cached->neighbour, 2 * ETH_ALEN); /* and our own */
 	return !(sequence & 1) && sequence == *(volatile __u32 *)&cached->sequence && copy->ifindex;
-}
-
-inline_always int route_read(struct route *cached, const struct addr *to, struct route *copy)
-{
-	return route_copy(cached, copy) && addr_equal(&copy->address, to);
 }
 
 inline_always void route_write(struct route *cached, const struct route *route)
@@ -275,7 +271,7 @@ inline_always int hop_recall(__u32 word, __u32 now, struct route *copy)
 	__u32 slot = word % HOPS, age = (now << HOP_BITS) - (word - slot);
 	struct route *hop = bpf_map_lookup_elem(&hops, &slot);
 
-	return slot && age >> HOP_BITS < settings.second && hop && route_copy(hop, copy) &&
+	return slot && age >> HOP_BITS < settings.second && hop && route_read(hop, 0, copy) &&
 	       is_fresh(now, copy->checked);
 }
 
@@ -319,17 +315,22 @@ inline_always enum outcome send_to_client(struct packet *packet, struct desk *de
 }
 
 /* One hop less to live. The checksum of the header follows, and so does a sum over the whole packet. */
+inline_always void age_ipv4(struct iphdr *ip)
+{
+	__u32 check = ip->check + bpf_htons(0x0100); /* RFC 1141 */
+
+	ip->check = check + (check >= 0xffff);
+	ip->ttl--;
+}
+
 inline_always int decrement_ttl(struct packet *packet, __u32 l3)
 {
 	if (packet->flow->family == 4) {
 		struct iphdr *ip = packet_at(packet, l3, sizeof(*ip));
-		__u32 check;
 
 		if (!ip)
 			return -1;
-		check = ip->check + bpf_htons(0x0100); /* RFC 1141 */
-		ip->check = check + (check >= 0xffff);
-		ip->ttl--;
+		age_ipv4(ip);
 	} else {
 		struct ipv6hdr *ip = packet_at(packet, l3, sizeof(*ip));
 

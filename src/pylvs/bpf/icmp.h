@@ -222,7 +222,7 @@ inline_always int translate_quote(struct packet *packet, const struct flow *quot
 	__u64 delta = checksum_delta(change->old_port, change->new_port);
 	struct icmp_header *icmp;
 
-	if (translate_address(packet, quoted->l3, change) || set_port(packet, quoted->l4, change))
+	if (translate_address(packet, quoted->l3, change, AGE_SAME) || set_port(packet, quoted->l4, change))
 		return -1;
 	if (packet->flow->family == 6)
 		delta += checksum_delta_addr(&change->old, &change->new) + checksum_delta_addr(outer_old, outer_new);
@@ -234,10 +234,10 @@ inline_always int translate_quote(struct packet *packet, const struct flow *quot
 }
 
 /* Rewrites, of the quoted packet, what the desk has first; of the error itself, what it has second. */
-inline_always int translate_error(struct packet *packet, struct desk *desk)
+inline_always int translate_error(struct packet *packet, struct desk *desk, enum age age)
 {
 	return translate_quote(packet, &desk->quoted, &desk->first, &desk->second.old, &desk->second.new) ||
-	       translate_address(packet, packet->flow->l3, &desk->second);
+	       translate_address(packet, packet->flow->l3, &desk->second, age);
 }
 
 /* FULLNAT: the real server knows the client as one of our own addresses. */
@@ -251,7 +251,7 @@ inline_always int hide_client(struct packet *packet, const struct connection *co
 	translate_from(&desk->first, &desk->quoted, local, connection->lport);
 	desk->first.end = END_DESTINATION; /* the quoted packet went the other way */
 	translate_from(&desk->second, packet->flow, local, 0);
-	return translate_error(packet, desk);
+	return translate_error(packet, desk, AGE_SAME);
 }
 
 /* FULLNAT: and the client knows nothing of that address. */
@@ -260,7 +260,7 @@ inline_always int show_client(struct packet *packet, const struct connection *co
 	translate_back(&desk->first, &desk->quoted, connection);
 	desk->first.end = END_SOURCE;
 	translate_back(&desk->second, packet->flow, connection);
-	return translate_error(packet, desk);
+	return translate_error(packet, desk, AGE_SAME);
 }
 
 /* An error about a packet that a NAT server sent to this client: the server must hear of it under its own address. */
@@ -276,7 +276,7 @@ inline_always enum outcome nat_forward_error(struct packet *packet, struct desti
 	translate_to(&desk->first, &desk->quoted, destination, rport);
 	desk->first.end = END_SOURCE; /* the quoted packet went the other way */
 	translate_to(&desk->second, packet->flow, destination, 0);
-	if (translate_error(packet, desk) || decrement_ttl(packet, packet->flow->l3))
+	if (translate_error(packet, desk, AGE_ONE_HOP))
 		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_ICMP);
 }
@@ -302,7 +302,7 @@ inline_always enum outcome return_error(struct packet *packet, struct connection
 	translate_from(&desk->first, quoted, &connection->virtual, connection->vport);
 	desk->first.end = END_DESTINATION; /* the quoted packet went the other way */
 	translate_from(&desk->second, flow, &connection->virtual, 0);
-	if (translate_error(packet, desk) || decrement_ttl(packet, flow->l3))
+	if (translate_error(packet, desk, AGE_ONE_HOP))
 		return DROP_ERROR;
 	return send_to_client(packet, desk, hop, FORWARD_ICMP);
 }

@@ -5,7 +5,10 @@
 
 #include "../forward.h"
 
-inline_always int translate_address(struct packet *packet, __u32 l3, const struct translation *change)
+enum age { AGE_SAME, AGE_ONE_HOP };
+
+/* The IP header: another address at one end, and one hop less to live if it goes on. */
+inline_always int translate_address(struct packet *packet, __u32 l3, const struct translation *change, enum age age)
 {
 	int source = change->end == END_SOURCE;
 
@@ -16,12 +19,16 @@ inline_always int translate_address(struct packet *packet, __u32 l3, const struc
 			return -1;
 		ip->check = checksum_update(ip->check, checksum_delta_addr(&change->old, &change->new));
 		*(source ? &ip->saddr : &ip->daddr) = addr_v4(&change->new);
+		if (age == AGE_ONE_HOP)
+			age_ipv4(ip);
 	} else {
 		struct ipv6hdr *ip = packet_at(packet, l3, sizeof(*ip));
 
 		if (!ip)
 			return -1;
 		__builtin_memcpy(source ? &ip->saddr : &ip->daddr, &change->new, sizeof(change->new));
+		if (age == AGE_ONE_HOP)
+			ip->hop_limit--;
 	}
 	return 0;
 }
@@ -63,18 +70,32 @@ inline_always int checksum_in_skb(struct packet *packet, __u32 offset, const str
 	return bpf_l4_csum_replace(packet->ctx, offset, change->old_port, change->new_port, 2 | zero_is_none);
 }
 
-inline_always int checksum_in_frame(struct packet *packet, __u32 offset, const struct translation *change, int udp)
+/* XDP: checksum and port of TCP or UDP, which are in the frame as they are on the wire. */
+inline_always int translate_in_frame(struct packet *packet, const struct translation *change, int udp)
 {
-	__u16 *check = packet_at(packet, offset, sizeof(*check));
+	__u32 l4 = packet->flow->l4;
+	__u64 delta =
+		checksum_delta_addr(&change->old, &change->new) + checksum_delta(change->old_port, change->new_port);
 
-	if (!check)
-		return -1;
-	if (udp && !*check)
-		return 0;
-	*check = checksum_update(*check, checksum_delta_addr(&change->old, &change->new) +
-						 checksum_delta(change->old_port, change->new_port));
-	if (udp && !*check)
-		*check = 0xffff;
+	if (udp) {
+		struct udphdr *header = packet_at(packet, l4, sizeof(*header));
+
+		if (!header)
+			return -1;
+		if (header->check) {
+			header->check = checksum_update(header->check, delta);
+			if (!header->check)
+				header->check = 0xffff;
+		}
+		*(change->end == END_SOURCE ? &header->source : &header->dest) = change->new_port;
+	} else {
+		struct tcphdr *header = packet_at(packet, l4, sizeof(*header));
+
+		if (!header)
+			return -1;
+		header->check = checksum_update(header->check, delta);
+		*(change->end == END_SOURCE ? &header->source : &header->dest) = change->new_port;
+	}
 	return 0;
 }
 
@@ -82,21 +103,19 @@ inline_always int translate_transport(struct packet *packet, const struct transl
 {
 	struct flow *flow = packet->flow;
 	int udp = flow->protocol == PROTO_UDP;
-	__u32 offset = flow->l4 + (udp ? 6 : 16);
 
 	if (flow->fragment == FRAGMENT_LATER)
 		return 0;
 	if (flow->protocol == PROTO_SCTP)
 		return translate_sctp(packet, change);
-	if (packet->hook == HOOK_TC ? checksum_in_skb(packet, offset, change, udp)
-				    : checksum_in_frame(packet, offset, change, udp))
-		return -1;
-	return set_port(packet, flow->l4, change);
+	if (packet->hook == HOOK_XDP)
+		return translate_in_frame(packet, change, udp);
+	return checksum_in_skb(packet, flow->l4 + (udp ? 6 : 16), change, udp) || set_port(packet, flow->l4, change);
 }
 
-inline_always int translate(struct packet *packet, const struct translation *change)
+inline_always int translate(struct packet *packet, const struct translation *change, enum age age)
 {
-	return translate_transport(packet, change) || translate_address(packet, packet->flow->l3, change);
+	return translate_transport(packet, change) || translate_address(packet, packet->flow->l3, change, age);
 }
 
 /* What the destination of this packet becomes. */
@@ -147,10 +166,10 @@ inline_always enum outcome nat_forward(struct packet *packet, struct destination
 	translate_to(&change, packet->flow, destination, rport);
 	if (is_untranslatable(packet->flow, &change))
 		return DROP_FRAGMENT;
-	if (translate(packet, &change) || (hop != HOP_LOCAL && decrement_ttl(packet, packet->flow->l3)))
-		return DROP_ERROR;
 	if (hop == HOP_LOCAL)
-		return PASS_LOCAL;
+		return translate(packet, &change, AGE_SAME) ? DROP_ERROR : PASS_LOCAL;
+	if (translate(packet, &change, AGE_ONE_HOP))
+		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_NAT);
 }
 
@@ -256,7 +275,7 @@ inline_always enum outcome fullnat_forward(struct packet *packet, struct destina
 	translate_to(&target, flow, destination, connection->rport);
 	if (is_untranslatable(flow, &source) || is_untranslatable(flow, &target))
 		return DROP_FRAGMENT;
-	if (translate(packet, &source) || translate(packet, &target) || decrement_ttl(packet, flow->l3))
+	if (translate(packet, &source, AGE_SAME) || translate(packet, &target, AGE_ONE_HOP))
 		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_FULLNAT);
 }
