@@ -9,7 +9,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 # apache2-bin is the real httpd without the package that would start it as a service of this machine.
-PACKAGES := clang clang-format llvm libbpf-dev libbpf1 linux-libc-dev iproute2 procps apache2-bin tcpdump nftables \
+PACKAGES := clang clang-format llvm libbpf-dev libbpf1 linux-libc-dev iproute2 procps apache2-bin tcpdump nftables iptables \
             ethtool iputils-arping curl python3 python3-venv netbase
 PEERS := wrk haproxy nginx libnginx-mod-stream
 BPF_C := $(wildcard src/pylvs/bpf/*.bpf.c src/pylvs/bench/*.bpf.c)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rules of nftables (and of iptables, which is nftables' on today's distributions) that drop packets."""
+"""Rules of nftables, and of both kinds of iptables, that drop packets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pylvs.doctor import legacy
 from pylvs.realserver.machine import CommandFailed, command
 
 
@@ -34,15 +35,27 @@ class Rule:
         return "ct state" in self.text and "invalid" in self.text
 
     @property
+    def is_legacy(self) -> bool:
+        """Whether it is of the iptables that is not nftables'; its handle is then its number in the chain."""
+        return self.table.startswith(legacy.TABLE)
+
+    @property
     def mend(self) -> str:
         """What takes it away."""
+        if self.is_legacy:
+            return legacy.mend(self.family, self.table, self.chain, self.handle)
         if not self.handle:
             return f"nft add chain {self.family} {self.table} {self.chain} '{{ policy accept; }}'"
         return f"nft delete rule {self.family} {self.table} {self.chain} handle {self.handle}"
 
 
 def listed() -> list[dict[str, Any]]:
-    """What `nft -j list ruleset` says in this namespace; nothing where there is no nft."""
+    """What `nft -j list ruleset` says in this namespace, and what it would say of iptables-legacy's rules."""
+    return [*_of_nftables(), *legacy.rows()]
+
+
+def _of_nftables() -> list[dict[str, Any]]:
+    """Nothing where there is no nft."""
     if not shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin"):
         return []
     try:

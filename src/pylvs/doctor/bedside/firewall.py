@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pylvs.doctor import legacy
 from pylvs.doctor.diagnosis import Diagnosis, Health
 from pylvs.doctor.firewall import Rule
 from pylvs.doctor.visit import Visit
@@ -42,4 +43,6 @@ def _diagnosis(address: Address, port: int, rule: Rule) -> Diagnosis:
 def accept(rule: Rule, port: int) -> str:
     """What lets this one service through a chain that drops what no rule accepts."""
     side = "sport" if rule.hook in ("output", "postrouting", "egress") else "dport"
+    if rule.is_legacy:
+        return legacy.accept(rule.family, rule.table, rule.chain, side, port)
     return f"nft insert rule {rule.family} {rule.table} {rule.chain} tcp {side} {port} accept"
