@@ -214,3 +214,20 @@ def test_a_firewall_on_a_real_server(labs: Labs, ports: str, named: list[str]) -
         assert await_health(lab)["diagnoses"] == []
     finally:
         build.run(lab, "node03", ["nft", "delete table inet sane"])
+
+
+@group("dr")
+@pytest.mark.parametrize("rule", ["-A INPUT -p tcp --dport 80 -j DROP", "-P OUTPUT DROP"])
+def test_a_firewall_of_the_old_kind(labs: Labs, rule: str) -> None:
+    """iptables-legacy, which nft does not list: what is said to type mends it."""
+    lab = labs.up("dr")
+    assert await_health(lab)["diagnoses"] == []
+    build.run(lab, "node03", ["iptables-legacy", *rule.split()])
+    try:
+        (said,) = examined(lab, "node03")[1]["diagnoses"]
+        assert said["fault"] == "firewall_on_real_server"
+        build.run(lab, "node03", said["mend"].split())
+        assert examined(lab, "node03")[1]["diagnoses"] == []
+    finally:
+        build.run(lab, "node03", ["iptables-legacy", "-F"])
+        build.run(lab, "node03", ["iptables-legacy", "-P", "OUTPUT", "ACCEPT"])
