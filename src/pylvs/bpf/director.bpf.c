@@ -74,13 +74,12 @@ inline_always enum outcome admit(struct packet *packet, struct destination *dest
 
 /* All methods but DR and, at XDP, NAT; functions of their own for the verifier's sake, which would otherwise try them after
  * each of the many ways that lead here. */
-inline_always enum outcome forward_by(struct packet *packet, struct choice *choice, enum hop hop)
+inline_always enum outcome forward_by(struct packet *packet, struct choice *choice, struct destination *destination,
+				      enum hop hop)
 {
-	struct destination *destination = destination_get(choice->destination);
-	struct connection *connection = choice->number ? connection_get(choice->number - 1) : 0;
+	int full = choice->method == METHOD_FULLNAT && choice->number;
+	struct connection *connection = full ? connection_get(choice->number - 1) : 0;
 
-	if (!destination)
-		return DROP_ERROR;
 	if (packet->hook == HOOK_TC && packet->flow->flags & FLOW_ICMP_ERROR && choice->method != METHOD_TUN)
 		return nat_forward_error(packet, destination, connection, choice->rport, hop);
 	switch (choice->method) {
@@ -91,18 +90,20 @@ inline_always enum outcome forward_by(struct packet *packet, struct choice *choi
 	return DROP_ERROR;
 }
 
-__attribute__((noinline)) int forward_xdp(struct xdp_md *ctx, struct flow *flow, struct choice *choice, int hop)
+__attribute__((noinline)) int forward_xdp(struct xdp_md *ctx, struct flow *flow, struct choice *choice,
+					  struct destination *destination, int hop)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .flow = flow};
 
-	return flow && choice ? forward_by(&packet, choice, hop) : DROP_ERROR;
+	return flow && choice && destination ? forward_by(&packet, choice, destination, hop) : DROP_ERROR;
 }
 
-__attribute__((noinline)) int forward_tc(struct __sk_buff *ctx, struct flow *flow, struct choice *choice, int hop)
+__attribute__((noinline)) int forward_tc(struct __sk_buff *ctx, struct flow *flow, struct choice *choice,
+					 struct destination *destination, int hop)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
 
-	return flow && choice ? forward_by(&packet, choice, hop) : DROP_ERROR;
+	return flow && choice && destination ? forward_by(&packet, choice, destination, hop) : DROP_ERROR;
 }
 
 inline_always enum outcome forward(struct packet *packet, struct choice *choice, struct destination *destination,
@@ -127,9 +128,9 @@ inline_always enum outcome forward(struct packet *packet, struct choice *choice,
 		if (packet->hook == HOOK_XDP && choice->method == METHOD_NAT)
 			outcome = nat_forward(packet, destination, choice->rport, hop);
 		else if (packet->hook == HOOK_XDP)
-			outcome = forward_xdp(packet->ctx, packet->flow, choice, hop);
+			outcome = forward_xdp(packet->ctx, packet->flow, choice, destination, hop);
 		else
-			outcome = forward_tc(packet->ctx, packet->flow, choice, hop);
+			outcome = forward_tc(packet->ctx, packet->flow, choice, destination, hop);
 	}
 	if (outcome < FORWARD_DR || outcome >= FORWARD_STATELESS)
 		return outcome;

@@ -71,10 +71,10 @@ inline_always __u64 room_flags(const struct destination *destination, int cut)
 	       (cut ? 0 : BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
+/* Room in front of the packet; at XDP there is no Ethernet header in it yet, all of which is written later. */
 inline_always long make_room(struct packet *packet, struct destination *destination, __u32 room, int cut)
 {
 	__u64 flags = room_flags(destination, cut && packet->flow->protocol == PROTO_TCP);
-	struct ethhdr *old, *eth, copy;
 
 	if (destination->tunnel == TUNNEL_GUE)
 		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
@@ -82,17 +82,7 @@ inline_always long make_room(struct packet *packet, struct destination *destinat
 		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
 	if (packet->hook == HOOK_TC)
 		return bpf_skb_adjust_room(packet->ctx, room, BPF_ADJ_ROOM_MAC, flags);
-	old = packet_at(packet, 0, sizeof(*old));
-	if (!old)
-		return -1;
-	copy = *old;
-	if (bpf_xdp_adjust_head(packet->ctx, -(int)room))
-		return -1;
-	eth = packet_at(packet, 0, sizeof(*eth));
-	if (!eth)
-		return -1;
-	*eth = copy;
-	return 0;
+	return bpf_xdp_adjust_head(packet->ctx, -(int)room);
 }
 
 inline_always __u64 sum_of_pseudo_header(const struct addr *saddr, const struct addr *daddr, __u8 protocol,
@@ -232,27 +222,24 @@ inline_always int write_gre(struct packet *packet, struct destination *destinati
 	return 0;
 }
 
+/* In words, whose sum needs not wait for what was stored in bytes. */
 inline_always int write_outer_v4(struct packet *packet, struct destination *destination, __u32 length, __u8 protocol)
 {
 	struct flow *flow = packet->flow;
-	struct iphdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
-	int df = flow->flags & FLOW_DF;
+	__be32 *ip = packet_at(packet, flow->l3, sizeof(struct iphdr));
+	__be32 from = addr_v4(&destination->source), to = addr_v4(&destination->address);
+	__be32 version_tos_length = bpf_htonl(0x45000000U | (__u32)flow->tos << 16 | (length & 0xffff));
+	__be32 id_fragment = bpf_htonl(flow->flags & FLOW_DF ? IP_DF : bpf_get_prandom_u32() << 16 | 0x10000);
+	__be32 ttl_protocol = bpf_htonl((__u32)(flow->ttl - 1) << 24 | (__u32)protocol << 16);
+	__u16 check = ~checksum_fold((__u64)version_tos_length + id_fragment + ttl_protocol + from + to);
 
 	if (!ip)
 		return -1;
-	ip->version = 4;
-	ip->ihl = 5;
-	ip->tos = flow->tos;
-	ip->tot_len = bpf_htons(length);
-	ip->id = df ? 0 : bpf_get_prandom_u32() | 1;
-	ip->frag_off = df ? bpf_htons(0x4000) : 0;
-	ip->ttl = flow->ttl - 1;
-	ip->protocol = protocol;
-	ip->check = 0;
-	ip->saddr = addr_v4(&destination->source);
-	ip->daddr = addr_v4(&destination->address);
-	ip->check =
-		~checksum_fold(((__u32 *)ip)[0] + (__u64)((__u32 *)ip)[1] + ((__u32 *)ip)[2] + ip->saddr + ip->daddr);
+	ip[0] = version_tos_length;
+	ip[1] = id_fragment;
+	ip[2] = ttl_protocol | (__u32)check << 16;
+	ip[3] = from;
+	ip[4] = to;
 	return 0;
 }
 
