@@ -26,6 +26,7 @@ from typing import Any, Self
 
 from pylvs import rules
 from pylvs.dataplane import addresses
+from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.entries import STATES, Entries
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import Map, SyscallProgram, possible_cpus
@@ -78,6 +79,7 @@ OVERLOAD = 2
 NOW, LINK, UNLINK, CHANGED, RESCHEDULE, END, FOLD = range(7)
 DESTINATIONS_MAX = 1024
 LOCALS_MAX = 4096
+ABI_VERSION = 2  # of bpf/abi.h
 ROLES = ("master", "backup")
 
 ROWS = 1024
@@ -209,8 +211,13 @@ class Director:
     # --- what is where
 
     @cached_property
-    def _layouts(self) -> Any:
-        return self.instance.layouts
+    def _layouts(self) -> Layouts:
+        layouts = self.instance.layouts
+        if layouts.constants.get("ABI_VERSION") != ABI_VERSION:
+            raise DataPlaneError(
+                "the data plane loaded here is another version's; type: pylvs detach --unload, and make the table anew"
+            )
+        return layouts
 
     @cached_property
     def settings(self) -> Settings:

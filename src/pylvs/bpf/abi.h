@@ -4,6 +4,9 @@
 #ifndef PYLVS_ABI_H
 #define PYLVS_ABI_H
 
+/* One more whenever anything below changes: a command of another version must not write into a loaded data plane. */
+enum abi_version { ABI_VERSION = 2 };
+
 /* An address as it is on the wire; IPv4 is mapped (::ffff:a.b.c.d), so that one code serves both. */
 struct addr {
 	__u64 high;
@@ -393,6 +396,7 @@ struct explain_args {
 
 /* Brings the enums into BTF, which keeps only what a variable has. */
 struct abi {
+	enum abi_version abi_version;
 	enum protocol protocol;
 	enum method method;
 	enum tunnel tunnel;
