@@ -30,6 +30,6 @@ def test_another_versions_data_plane_is_left_alone(monkeypatch: pytest.MonkeyPat
     if os.geteuid() != 0:
         pytest.skip("a director needs root")
     director = Director()
-    monkeypatch.setattr(director.instance, "layouts", SimpleNamespace(constants={"ABI_VERSION": ABI_VERSION - 1}))
+    monkeypatch.setitem(vars(director.instance), "layouts", SimpleNamespace(constants={"ABI_VERSION": ABI_VERSION - 1}))
     with pytest.raises(DataPlaneError, match="another version's; type: pylvs detach --unload"):
         _ = director.settings
