@@ -120,6 +120,11 @@ def _name(destination: Destination) -> tuple[Address, int]:
     return destination.address, destination.port
 
 
+def _record_name(destination: Destination) -> tuple[bytes, int]:
+    """The same as the record has it: 16 bytes, and the port in network order."""
+    return addresses.pack(destination.address), SWAP[destination.port]
+
+
 def source_towards(address: Address) -> bytes:
     """The address that this host would send from, asked of the routing table; no packet is sent. Zero: no route."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
@@ -211,7 +216,8 @@ class Director:
     # --- what is where
 
     @cached_property
-    def _layouts(self) -> Layouts:
+    def layouts(self) -> Layouts:
+        """Structs and enums of the loaded data plane; DataPlaneError if another version has loaded it."""
         layouts = self.instance.layouts
         if layouts.constants.get("ABI_VERSION") != ABI_VERSION:
             raise DataPlaneError(
@@ -221,19 +227,19 @@ class Director:
 
     @cached_property
     def settings(self) -> Settings:
-        return Settings(self.instance, self._layouts)
+        return Settings(self.instance, self.layouts)
 
     @cached_property
     def _records(self) -> Records:
-        return Records(self.instance, self._layouts, self.settings)
+        return Records(self.instance, self.layouts, self.settings)
 
     @cached_property
     def _service(self) -> Record:
-        return Record(self._layouts["service"])
+        return Record(self.layouts["service"])
 
     @cached_property
     def _destination(self) -> Record:
-        return Record(self._layouts["destination"])
+        return Record(self.layouts["destination"])
 
     @cached_property
     def _services(self) -> Map:
@@ -241,7 +247,7 @@ class Director:
 
     @cached_property
     def _trash(self) -> Trash:
-        return Trash(self.instance, self._layouts, self._records, self.settings)
+        return Trash(self.instance, self.layouts, self._records, self.settings)
 
     @property
     def _tick(self) -> int:
@@ -252,7 +258,7 @@ class Director:
 
     @cached_property
     def _control(self) -> SyscallProgram:
-        return self.instance.syscall_program("control", self._layouts["control_args"].size)
+        return self.instance.syscall_program("control", self.layouts["control_args"].size)
 
     def _run(self, operation: int, service: int = 0, destination: int = 0) -> int:
         """Run the data plane's `control`; its tick."""
@@ -479,7 +485,7 @@ class Director:
         self, service: int, destination: Destination, members: dict[tuple[bytes, int], int], chain: list[int]
     ) -> None:
         """Write the record of a new destination, for `_link`."""
-        name = addresses.pack(destination.address), SWAP[destination.port]
+        name = _record_name(destination)
         if name in members:
             raise DestinationExists("destination already exists")
         if len(members) >= DESTINATIONS_MAX:
@@ -602,14 +608,13 @@ class Director:
             service = self._slot_of(key)
             destination = self._checked(key, destination, new=False)
             slot = self._member(service, destination)
-            name = addresses.pack(destination.address), SWAP[destination.port]
+            name = _record_name(destination)
             self._write_destination(slot, service, destination, name, new=False)
             self._run(CHANGED, service, slot)
 
     def _member(self, service: int, destination: Destination) -> int:
-        name = addresses.pack(destination.address), swap16(destination.port)
         try:
-            return self._destinations(service)[name]
+            return self._destinations(service)[_record_name(destination)]
         except KeyError:
             raise NoSuchDestination("no such destination") from None
 
@@ -632,7 +637,7 @@ class Director:
         self._trash.throw(_pack_key(key), slots, now, available=available, orphaned=False)
         members = self._destinations(service)
         for destination in destinations:
-            del members[addresses.pack(destination.address), swap16(destination.port)]
+            del members[_record_name(destination)]
         self._changed(service, members)
 
     def end_connections(self, key: ServiceKey, destination: Destination) -> int:
@@ -826,7 +831,7 @@ class Director:
         """Every entry of the connection table, templates too."""
         if not self.instance.loaded:
             return
-        entries, now, second = Entries(self.instance, self._layouts), self._run(NOW), self.settings["second"]
+        entries, now, second = Entries(self.instance, self.layouts), self._run(NOW), self.settings["second"]
         reals: dict[int, Address] = {}
         address = self._destination.place["address"]
         for entry in entries.raw(now):
@@ -855,7 +860,7 @@ class Director:
         """The same as `connections`, in chunks of plain tuples: a million of them in a second or two."""
         if not self.instance.loaded:
             return
-        entries, now, second = Entries(self.instance, self._layouts), self._run(NOW), self.settings["second"]
+        entries, now, second = Entries(self.instance, self.layouts), self._run(NOW), self.settings["second"]
         reals: dict[int, bytes] = {}
         address = self._destination.place["address"]
         raw = entries.raw(now)

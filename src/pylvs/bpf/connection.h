@@ -155,10 +155,13 @@ inline_always int reply_forget(struct connection *connection);
  * another minute, as in IPVS. Returns whether the entry is free now. */
 __attribute__((noinline)) int connection_end(struct connection *connection, __u32 now, __u32 second)
 {
-	__u32 tag = connection ? *(volatile __u32 *)&connection->tag : TAG_FREE, template = 0;
 	struct destination *destination;
+	__u32 tag, template = 0;
 
-	if (!connection || tag < TAG_FIRST)
+	if (!connection)
+		return 0;
+	tag = *(volatile __u32 *)&connection->tag;
+	if (tag < TAG_FIRST)
 		return 0;
 	if (connection->flags & CONN_TEMPLATE) {
 		if (connection->control) {

@@ -304,7 +304,8 @@ struct linking {
 	__u32 slot;
 };
 
-/* A chain of new destinations, the oldest first, one by one as if each had come alone: what a scheduler makes of a list depends on how it grew. */
+/* A chain of new destinations, the oldest first, one by one as if each had come alone: what a scheduler makes of a list
+ * depends on how it grew. */
 static long link_visit(__u32 index, void *context)
 {
 	struct linking *linking = context;
@@ -411,6 +412,8 @@ int control(struct control_args *args)
 		struct linking linking = {.service = args->service, .slot = args->destination};
 
 		bpf_loop(DESTINATIONS_MAX, link_visit, &linking, 0);
+		args->result = 0;
+		return 0;
 	}
 	if (args->operation == CONTROL_UNLINK && destination)
 		unlink_destination(service, destination, args->destination);
@@ -422,7 +425,7 @@ int control(struct control_args *args)
 		args->result = end_connections(args->destination, args->now);
 		return 0;
 	}
-	if (args->operation != CONTROL_NOW && args->operation != CONTROL_LINK)
+	if (args->operation != CONTROL_NOW)
 		scheduler_changed(args->service, args->operation == CONTROL_RESCHEDULE);
 	args->result = 0;
 	return 0;

@@ -171,8 +171,7 @@ class Records:
     def retire_service(self, slot: int, tick: int) -> None:
         """The same for a service. Its total was that of its destinations; the record's own counters are zero, as its
         estimate is from now on."""
-        memory, start = self.estimate_at(slot)
-        memory[start : start + self.estimate.size] = bytes(self.estimate.size)
+        self._clear_estimate(slot)
         self.retire(slot, tick, was_service=True)
 
     def oldest(self, before: int) -> tuple[int, bool]:
@@ -232,10 +231,13 @@ class Records:
     def uncount(self, slot: int) -> None:
         """For a service: neither counters nor rates. A destination's counters go on instead, from where they are
         (`zero`), since its total is what they had come to."""
-        memory, start = self.estimate_at(slot)
-        memory[start : start + self.estimate.size] = bytes(self.estimate.size)
+        self._clear_estimate(slot)
         counters = self.chunk(slot // self.chunk_size).counters
         counters.update((slot % self.chunk_size).to_bytes(4, "little"), bytes(counters.value_bytes))
+
+    def _clear_estimate(self, slot: int) -> None:
+        memory, start = self.estimate_at(slot)
+        memory[start : start + self.estimate.size] = bytes(self.estimate.size)
 
 
 _FIVE = struct.Struct("=5Q")

@@ -56,7 +56,7 @@ def listed() -> list[dict[str, Any]]:
 
 def _of_nftables() -> list[dict[str, Any]]:
     """Nothing where there is no nft."""
-    if not shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin"):
+    if not shutil.which("nft", path=legacy.PATH):
         return []
     try:
         said: list[dict[str, Any]] = json.loads(command(["nft", "-j", "-a", "list", "ruleset"]))["nftables"]

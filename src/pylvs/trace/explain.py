@@ -23,7 +23,7 @@ from pylvs.model import Address, DestinationState, ForwardingMethod, Protocol, S
 from pylvs.outcomes import MEANINGS
 from pylvs.rules import AddressType
 from pylvs.trace.sight import endpoint
-from pylvs.trace.tracing import interface, require
+from pylvs.trace.tracing import interface
 from pylvs.trace.wanted import PROTOCOLS, BadFilter
 
 MOST = 20  # connections and candidates that are shown
@@ -66,8 +66,7 @@ class Case:
 
     def ask(self) -> None:
         """Run the data plane's `explain`."""
-        require(self.director.instance.layouts)
-        record = Record(self.director.instance.layouts["explain_args"])
+        record = Record(self.director.layouts["explain_args"])
         with self.director.instance.syscall_program("explain", record.size) as program:
             record.pack_into(
                 program.context, 0, client=pack(self.client), virtual=pack(self.virtual), cport=swap16(self.cport),
@@ -78,7 +77,7 @@ class Case:
 
     @cached_property
     def entries(self) -> Entries:
-        return Entries(self.director.instance, self.director.instance.layouts)
+        return Entries(self.director.instance, self.director.layouts)
 
     def entry(self, number: int) -> tuple[Any, ...]:
         """The entry of a number + 1."""

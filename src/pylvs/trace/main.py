@@ -70,7 +70,7 @@ def trace(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
         director = stack.enter_context(Director())
-        names = [name for name in director.instance.layouts.enum("outcome") if name != "OUTCOMES"]
+        names = [name for name in director.layouts.enum("outcome") if name != "OUTCOMES"]
         tracing = Tracing(director, parse(options.filter, names), options.rate)
         log = Log(options, stack)
         try:

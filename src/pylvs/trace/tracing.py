@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any
 
 from pylvs.dataplane.addresses import unpack
-from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.kernel import possible_cpus
 from pylvs.dataplane.mapped import MappedArray
 from pylvs.dataplane.records import Record, swap16
@@ -40,21 +39,12 @@ class Busy(PylvsError):
     """Somebody traces here already."""
 
 
-def require(layouts: Layouts) -> None:
-    """The loaded data plane can be traced; PylvsError for one that is older than tracing."""
-    if "trace_filter" not in layouts:
-        raise PylvsError(
-            "the loaded data plane is of an older pylvs; save the table, type: pylvs detach --unload, and restore it"
-        )
-
-
 class Tracing:
     """Tracing of this network namespace's data plane, on in a `with` block."""
 
     def __init__(self, director: Director, wanted: Wanted, rate: int) -> None:
         self.director, self.instance = director, director.instance
-        layouts = self.instance.layouts
-        require(layouts)
+        layouts = director.layouts
         self.names = {number: name for name, number in layouts.enum("outcome").items()}
         self._filter = Record(layouts["trace_filter"])
         self._record = Record(layouts["trace_record"])
