@@ -76,10 +76,10 @@ SCHEDULERS = (
 ENGINES = ("", "sip")
 LOCAL = rules.AddressType.LOCAL
 OVERLOAD = 2
-NOW, LINK, UNLINK, CHANGED, RESCHEDULE, END, FOLD = range(7)
+NOW, LINK, UNLINK, CHANGED, RESCHEDULE, END, FOLD, SWEEP = range(8)
 DESTINATIONS_MAX = 1024
 LOCALS_MAX = 4096
-ABI_VERSION = 2  # of bpf/abi.h
+ABI_VERSION = 3  # of bpf/abi.h
 ROLES = ("master", "backup")
 
 ROWS = 1024
@@ -709,6 +709,7 @@ class Director:
     def service(self, key: ServiceKey) -> ServiceState:
         """One service; NoSuchService."""
         slot = self._slot_of(key)
+        self._run(SWEEP)
         self._run(FOLD, slot)
         return self._service_state(slot)
 
@@ -717,6 +718,7 @@ class Director:
         zero, which is faster."""
         if not self.instance.loaded:
             return
+        self._run(SWEEP)
         if counted:
             self._run(FOLD)
         for _, slot in self._services.items():

@@ -5,7 +5,7 @@
 #define PYLVS_ABI_H
 
 /* One more whenever anything below changes: a command of another version must not write into a loaded data plane. */
-enum abi_version { ABI_VERSION = 2 };
+enum abi_version { ABI_VERSION = 3 };
 
 /* An address as it is on the wire; IPv4 is mapped (::ffff:a.b.c.d), so that one code serves both. */
 struct addr {
@@ -299,7 +299,8 @@ enum control {
 	CONTROL_CHANGED,
 	CONTROL_RESCHEDULE,
 	CONTROL_END,
-	CONTROL_FOLD
+	CONTROL_FOLD,
+	CONTROL_SWEEP
 };
 struct control_args {
 	__u32 operation;

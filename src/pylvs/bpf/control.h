@@ -4,8 +4,8 @@
 #ifndef PYLVS_CONTROL_H
 #define PYLVS_CONTROL_H
 
-#include "fold.h"
 #include "schedule.h"
+#include "sweep.h"
 
 struct survey {
 	__u32 slot;
@@ -419,6 +419,10 @@ int control(struct control_args *args)
 		unlink_destination(service, destination, args->destination);
 	if (args->operation == CONTROL_FOLD) {
 		fold_counters(service, args->service);
+		return 0;
+	}
+	if (args->operation == CONTROL_SWEEP) {
+		sweep_sets(0, sets, args->now);
 		return 0;
 	}
 	if (args->operation == CONTROL_END) {

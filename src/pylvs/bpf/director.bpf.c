@@ -12,7 +12,6 @@
 
 #include "control.h"
 #include "icmp.h"
-#include "sweep.h"
 #include "trace.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

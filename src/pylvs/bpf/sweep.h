@@ -109,14 +109,22 @@ inline_always void estimate_slice(struct clock *clock, __u32 now)
 	bpf_loop(left < slice ? left : slice, estimate_visit, &estimating, 0);
 }
 
-static int tick(void *map, int *key, struct clock *clock)
+/* Looks at so many sets, from `first` on; where the next sweep goes on. */
+inline_always __u32 sweep_sets(__u32 first, __u32 count, __u32 now)
 {
-	struct sweep sweep = {.set = clock->next_set, .now = now_ticks()};
+	struct sweep sweep = {.set = first, .now = now};
 
 	sweep.second = settings.second;
-	bpf_loop(sets / SLICES + 1, sweep_visit, &sweep, 0);
-	clock->next_set = sweep.set;
-	estimate_slice(clock, sweep.now);
+	bpf_loop(count, sweep_visit, &sweep, 0);
+	return sweep.set;
+}
+
+static int tick(void *map, int *key, struct clock *clock)
+{
+	__u32 now = now_ticks();
+
+	clock->next_set = sweep_sets(clock->next_set, sets / SLICES + 1, now);
+	estimate_slice(clock, now);
 	bpf_timer_start(&clock->timer, SLICE_NS, 0);
 	return 0;
 }
