@@ -278,7 +278,7 @@ struct clock {
 	struct bpf_timer timer;
 	__u32 next_set;      /* the sweep goes on here */
 	__u32 last_estimate; /* tick */
-	__u32 next_record;   /* the estimator goes on here */
+	__u32 records;       /* that the estimator has before it */
 	__u32 running;
 };
 

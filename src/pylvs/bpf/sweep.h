@@ -62,7 +62,7 @@ static long sweep_visit(__u32 index, void *context)
 }
 
 struct estimating {
-	struct clock *clock; /* its next_record is the slot; here the verifier would count along */
+	struct clock *clock; /* its records are the slot; here the verifier would count along */
 };
 
 /* average += (rate - average) / 4, as the kernel's estimator has it, in units of 2^-scale a second. */
@@ -77,7 +77,7 @@ inline_always void average(__u64 *mean, __u64 *last, __u64 total, int scale)
 static long estimate_visit(__u32 index, void *context)
 {
 	struct estimating *estimating = context;
-	__u32 slot = estimating->clock->next_record;
+	__u32 slot = estimating->clock->records - 1;
 	struct estimate *own;
 
 	fold(slot);
@@ -89,24 +89,24 @@ static long estimate_visit(__u32 index, void *context)
 	average(&own->average.out_packets, &own->sampled.out_packets, own->total.out_packets, 10);
 	average(&own->average.in_bytes, &own->sampled.in_bytes, own->total.in_bytes, 5);
 	average(&own->average.out_bytes, &own->sampled.out_bytes, own->total.out_bytes, 5);
-	estimating->clock->next_record++;
+	estimating->clock->records = slot;
 	return 0;
 }
 
-/* A slice of the records; a round over all of them every two seconds. */
+/* A slice of the records; a round over all of them every two seconds. Down to the totals in slot 0, so that they come after
+ * what they are the sum of. */
 inline_always void estimate_slice(struct clock *clock, __u32 now)
 {
-	__u32 slice = settings.next_record / SLICES + 1, left;
+	__u32 slice = settings.next_record / SLICES + 1;
 	struct estimating estimating = {.clock = clock};
 
-	if (clock->next_record >= settings.next_record) {
+	if (!clock->records) {
 		if (tick_before(now, clock->last_estimate + ESTIMATE_SECONDS * settings.second))
 			return;
 		clock->last_estimate = now;
-		clock->next_record = 0;
+		clock->records = settings.next_record;
 	}
-	left = settings.next_record - clock->next_record;
-	bpf_loop(left < slice ? left : slice, estimate_visit, &estimating, 0);
+	bpf_loop(clock->records < slice ? clock->records : slice, estimate_visit, &estimating, 0);
 }
 
 /* Looks at so many sets, from `first` on; where the next sweep goes on. */
