@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
@@ -14,12 +15,14 @@ from pylvs.bench import peers
 from pylvs.bench.control import DESTINATIONS, rules
 from pylvs.bench.frames import LENGTHS, SYN, frame
 from pylvs.bench.packet import CROWDS, KINDS, crowded, port_of
+from pylvs.bench.parts import OTHERS, PART_OF, shares
 from pylvs.bench.segment import RIPS, WAYS, Segment
 from pylvs.bench.stage import number
 from pylvs.bench.stalls import Stalls, waiting
 from pylvs.bench.table import Rows
 from pylvs.bench.targets import PEERS, WIRE
 from pylvs.bench.wire import LOADS, Result, figures
+from pylvs.dataplane.kernel import Line
 from pylvs.model import ForwardingMethod
 
 
@@ -56,6 +59,20 @@ def test_rules_are_so_many_services_of_ten_destinations() -> None:
     services = [line for line in lines if line.startswith("-A ")]
     assert len(set(services)) == 300
     assert len(set(lines)) == 300 * (1 + DESTINATIONS)
+
+
+def test_every_part_is_a_file_of_the_director() -> None:
+    """A file that is given another name would be "all else" without a word."""
+    folder = Path(__file__).parents[2] / "src" / "pylvs" / "bpf"
+    assert PART_OF.keys() <= {path.name for path in folder.rglob("*.[ch]")}
+
+
+def test_shares_are_of_all_samples() -> None:
+    def at(file: str) -> Line:
+        return Line(0, f"../{file}", 1, "")
+
+    found = shares([at("packet.h"), at("nat.h"), at("checksum.h"), at("bpf_endian.h")])
+    assert found == {"parsing": 25, "rewriting": 50, OTHERS: 25}
 
 
 def test_samples_are_kept_by_name_number_and_unit() -> None:

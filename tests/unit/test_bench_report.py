@@ -65,6 +65,14 @@ def control() -> list[dict[str, Any]]:
     return [row("python -c pass", "command", 0, "ms", 20), *sizes]
 
 
+def parts() -> list[dict[str, Any]]:
+    shares = {"parsing": 10, "its connection": 50}
+    ways = [(name, count) for name in ("DR", "TUN") for count in (1000, MILLION)]
+    rows = [row(name, part, count, "%", share) for name, count in ways for part, share in shares.items()]
+    rows.append(row("TUN", "rewriting", 1000, "%", 15))
+    return rows + [{**row(name, "waits at", count, "%", 30), "line": "a.h:7 if (b || c)"} for name, count in ways]
+
+
 def result(**suites: list[dict[str, Any]]) -> Result:
     at = "2026-11-25 12:00 UTC"
     return {
@@ -73,7 +81,7 @@ def result(**suites: list[dict[str, Any]]) -> Result:
 
 
 def whole() -> Result:
-    return result(packet=packet(), wire=wire(), table=table(), control=control())
+    return result(packet=packet(), parts=parts(), wire=wire(), table=table(), control=control())
 
 
 def test_a_figure_leaves_out_one_round_at_each_end() -> None:
@@ -194,14 +202,21 @@ def test_one_suite_measured_again_leaves_the_others() -> None:
 
 def test_the_page_has_every_row_target_and_machine() -> None:
     page = markdown(whole(), {"packet": ["packet-paths.svg"]}, "What remains.\n")
-    assert page.count("abc1234") == 4
+    assert page.count("abc1234") == 5
     assert "6.18" in page
     assert "What remains." in page
     assert "](benchmarks/packet-paths.svg)" in page
-    for suite in whole()["suites"].values():
-        for one in suite["rows"]:
+    for name, suite in whole()["suites"].items():
+        for one in suite["rows"] if name != "parts" else ():
             assert f"| {one['name']} | {one['hook']} |" in page
     assert "| established DR, 1,000 flows | ≤ 8 × parse and swap MACs | 7.5 (7.5 to 7.5) | 7 | held |" in page
+
+
+def test_the_page_has_a_line_for_each_way_and_a_column_for_each_part() -> None:
+    page = markdown(whole(), {})
+    assert "| way | waits at | flows | parsing | its connection | rewriting |" in page
+    assert r"| DR | 30: `a.h:7 if (b \|\| c)` | 1,000 | 10 | 50 |  |" in page
+    assert r"| TUN | 30: `a.h:7 if (b \|\| c)` | 1,000 | 10 | 50 | 15 |" in page
 
 
 def test_the_page_says_what_is_not_held_and_how_far_it_is() -> None:
@@ -213,9 +228,9 @@ def test_the_page_says_what_is_not_held_and_how_far_it_is() -> None:
 def test_every_table_of_the_page_is_even() -> None:
     """As many cells in each line as in its head."""
     tables = re.findall(r"(?:^\|.*\n)+", markdown(whole(), {}), re.MULTILINE)
-    assert len(tables) == 6
+    assert len(tables) == 7
     for one in tables:
-        assert len({line.count("|") for line in one.splitlines()}) == 1
+        assert len({line.count("|") - line.count(r"\|") for line in one.splitlines()}) == 1
 
 
 def test_the_text_names_the_reference_of_each_row() -> None:
@@ -298,7 +313,7 @@ def test_numbers_are_short(value: float, shown: str) -> None:
 
 
 def test_an_unknown_suite_and_a_missing_result_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(PylvsError, match=r"no benchmark 'pakcet'; type one of: packet, wire, table, control"):
+    with pytest.raises(PylvsError, match=r"no benchmark 'pakcet'; type one of: packet, parts, wire, table, control"):
         command.run(["pakcet"])
     with pytest.raises(PylvsError, match="give a file written by"):
         command.run(["control", "--compare", str(tmp_path / "none.json")])

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from pylvs.bench.parts import Places, Sampler
 from pylvs.dataplane import bpffs, namespaces
 from pylvs.dataplane.instance import Instance, NotThere, sweep
 from pylvs.dataplane.kernel import (
@@ -376,3 +377,18 @@ def test_opening_pins_is_cheap(instance: Instance) -> None:
     command = [sys.executable, "-c", program]
     said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     assert said == "\nFalse\n"
+
+
+def test_machine_code_is_led_back_to_its_line_of_c(instance: Instance) -> None:
+    """The lines are those of the source, and a program that runs is found where it is."""
+    source = (HERE / "tiny.bpf.c").read_text().splitlines()
+    with instance.program("director_xdp") as program:
+        places = Places(program)
+        for line in places.lines:
+            assert places.line(line.address) == line
+            assert line.file.endswith("tiny.bpf.c")
+            assert line.text == (source[line.number - 1].strip() if line.number else "")  # 0: the compiler's own
+        assert places.line(places.lines[0].address - 1) is None
+        with Sampler() as sampler:
+            found = sampler.during(lambda: program.test_run(FRAME, xdp_context(len(FRAME)), 2_000_000))
+        assert any(places.line(address) for address in found)

@@ -17,7 +17,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 def pictures(result: Result) -> dict[str, dict[str, str]]:
     """The plots of each suite, by title of the file: {"packet": {"packet-paths.svg": "<svg …"}}."""
-    return {name: dict(DRAWERS[name](suite["rows"])) for name, suite in result["suites"].items()}
+    return {name: dict(DRAWERS[name](suite["rows"])) for name, suite in result["suites"].items() if name in DRAWERS}
 
 
 def _figure(samples: Samples, key: Key) -> Figure | None:

@@ -33,6 +33,10 @@ time of the generator with an empty program is subtracted. All of IPVS's bookkee
 floor of any balancer, *one cache line* that of any connection table. New connections start from an empty table that is
 not in the caches; the number beside them is that of the service's destinations. The generator has to undo
 what a tunnel did: TUN is less half of *adjust_head, twice*.""",
+    "parts": """\
+The same test runs at XDP, sampled 20,000 times a second (`perf_event_open`); each sample is led back to its line of C
+by the line table that the kernel keeps of the machine code. Per cent of the time within the director's programs: what
+the kernel's helpers take is not in it. *Waits at* is the one line with the most samples, which are in its part too.""",
     "wire": """\
 A client, a director and two real servers (nginx), each in a network namespace, on one bridge; `wrk` with 64 connections
 at a time (4 for the download), for one second a round on each way. All run on the same CPUs, so that what a director
@@ -76,7 +80,8 @@ def markdown(result: Result, plots: Mapping[str, Sequence[str]], notes: str = ""
     for name, suite in result["suites"].items():
         parts += [f"## {name.capitalize()}\n", ABOUT[name] + "\n"]
         parts += [f"![{_title(plot)}](benchmarks/{plot})\n" for plot in plots.get(name, ())]
-        parts.append("\n".join(_rows(name, suite["rows"])) + "\n")
+        shown = _parts(suite["rows"]) if name == "parts" else _rows(name, suite["rows"])
+        parts.append("\n".join(shown) + "\n")
     return "\n".join(parts)
 
 
@@ -134,8 +139,33 @@ def _rows(suite: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from _table(["what", WHERE[suite], COUNT[suite], "unit", "figure", "within the round", "rounds"], lines, 4)
 
 
-WHERE = {"packet": "hook", "wire": "way", "table": "of", "control": "by"}
-COUNT = {"packet": "flows, destinations", "wire": "", "table": "entries", "control": "services, connections"}
+def _parts(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each way, a column for each part."""
+    ways = list(dict.fromkeys((row["name"], row["count"]) for row in rows))
+    parts = list(dict.fromkeys(row["hook"] for row in rows if "line" not in row))
+    samples = samples_of(rows)
+    waits = {(row["name"], row["count"]): row for row in rows if "line" in row}
+    lines = []
+    for name, count in ways:
+        shares = [samples.get((name, part, count), ()) for part in parts]
+        wait = waits[name, count]
+        place = wait["line"].replace("|", r"\|")
+        lines.append([name, f"{_percent(wait['samples'])}: `{place}`", f"{count:,}", *map(_percent, shares)])
+    yield from _table(["way", "waits at", "flows", *parts], lines, 1 + len(parts))
+
+
+def _percent(samples: Sequence[float]) -> str:
+    return f"{Figure.of(samples).median:.0f}" if samples else ""
+
+
+WHERE = {"packet": "hook", "parts": "part", "wire": "way", "table": "of", "control": "by"}
+COUNT = {
+    "packet": "flows, destinations",
+    "parts": "flows",
+    "wire": "",
+    "table": "entries",
+    "control": "services, connections",
+}
 
 
 def numbers(readme: str, result: Result) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 from collections.abc import Iterator
 from enum import IntEnum
 from functools import cached_property, lru_cache
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from pylvs.errors import DataPlaneError, NotPermitted, Unsupported
 
@@ -217,11 +218,26 @@ class _LinkInfo(ctypes.Structure):
 
 
 class _ProgramInfo(ctypes.Structure):
+    """`struct bpf_prog_info`: tables are asked for by their address and the number of their records."""
+
     _fields_ = [
         ("type", ctypes.c_uint32),
         ("id", ctypes.c_uint32),
-        ("unused", ctypes.c_uint8 * 120),
-        ("btf_id", ctypes.c_uint32),  # at offset 128 of struct bpf_prog_info
+        ("unused", ctypes.c_uint8 * 96),
+        ("nr_jited_ksyms", ctypes.c_uint32),  # at offset 104
+        ("nr_jited_func_lens", ctypes.c_uint32),
+        ("jited_ksyms", ctypes.c_uint64),
+        ("jited_func_lens", ctypes.c_uint64),
+        ("btf_id", ctypes.c_uint32),
+        ("func_info_rec_size", ctypes.c_uint32),
+        ("func_info", ctypes.c_uint64),
+        ("nr_func_info", ctypes.c_uint32),
+        ("nr_line_info", ctypes.c_uint32),
+        ("line_info", ctypes.c_uint64),
+        ("jited_line_info", ctypes.c_uint64),
+        ("nr_jited_line_info", ctypes.c_uint32),
+        ("line_info_rec_size", ctypes.c_uint32),
+        ("jited_line_info_rec_size", ctypes.c_uint32),
     ]
 
 
@@ -522,23 +538,32 @@ def skb_context(ifindex: int = 0, mark: int = 0, priority: int = 0) -> bytes:
     return bytes(context)
 
 
+class Line(NamedTuple):
+    """From this address on the machine code is of this line of C."""
+
+    address: int
+    file: str
+    number: int
+    text: str
+
+
 class Program(Descriptor):
     """One loaded BPF program."""
 
     @cached_property
-    def _info(self) -> tuple[int, int]:
+    def _info(self) -> _ProgramInfo:
         raw = _ProgramInfo()
         self._fill(raw)
-        return raw.id, raw.btf_id
+        return raw
 
     @property
     def id(self) -> int:
         """The kernel's number of the program."""
-        return self._info[0]
+        return int(self._info.id)
 
     def btf(self) -> bytes:
         """The BTF that the program was loaded with, as the kernel keeps it."""
-        number = _checked(Command.BTF_FD_BY_ID, _Id(self._info[1]), "cannot open a program's BTF")
+        number = _checked(Command.BTF_FD_BY_ID, _Id(self._info.btf_id), "cannot open a program's BTF")
         with Descriptor(number) as handle:
             raw = _BtfInfo()
             handle._fill(raw)
@@ -546,6 +571,41 @@ class Program(Descriptor):
             raw = _BtfInfo(_address(text), len(text))
             handle._fill(raw)
         return text.raw
+
+    def _table(self, name: str, record: str, count: str = "", size: str = "") -> list[tuple[Any, ...]]:
+        """One of the program's tables; `count` and `size`: the fields that say how many records, of how many bytes."""
+        known = self._info
+        number, bytes_each = getattr(known, count), getattr(known, size) if size else struct.calcsize(record)
+        table = ctypes.create_string_buffer(max(1, number * bytes_each))
+        raw = _ProgramInfo()
+        setattr(raw, name, _address(table))
+        setattr(raw, count, number)
+        if size:
+            setattr(raw, size, bytes_each)
+        self._fill(raw)
+        return [struct.unpack_from(record, table, at) for at in range(0, number * bytes_each, bytes_each)]
+
+    def functions(self) -> list[tuple[int, int]]:
+        """Where the machine code of the program and of its functions is: first address and bytes of each; as root."""
+        starts = self._table("jited_ksyms", "=Q", "nr_jited_ksyms")
+        sizes = self._table("jited_func_lens", "=I", "nr_jited_func_lens")
+        return [(start, size) for (start,), (size,) in zip(starts, sizes, strict=True)]
+
+    def lines(self) -> list[Line]:
+        """The lines of C that the machine code came from, by address; as root. Empty without a line table."""
+        btf = self.btf()
+        header, _, _, offset, size = struct.unpack_from("=5I", btf, 4)  # struct btf_header
+        strings = btf[header + offset : header + offset + size]
+        places = self._table("jited_line_info", "=Q", "nr_jited_line_info", "jited_line_info_rec_size")
+        lines = self._table("line_info", "=4I", "nr_line_info", "line_info_rec_size")
+
+        def text(at: int) -> str:
+            return strings[at : strings.index(b"\0", at)].decode(errors="replace")
+
+        return sorted(
+            Line(address, text(file), column >> 10, text(line).strip())
+            for (address,), (_, file, line, column) in zip(places, lines, strict=True)
+        )
 
     @cached_property
     def _frame(self) -> ctypes.Array[ctypes.c_char]:

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where the time of a packet goes: its way is run many times while the CPU is asked, again and again, where it is.
+
+Samples of the instruction pointer (perf_event_open(2), the CPU clock) are led back to lines of C by the line table that
+the kernel keeps of the machine code. A sample falls on the instruction that waits, so that a load from memory shows at
+what needs it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+import struct
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from pylvs.bench.generator import Generator
+from pylvs.bench.packet import ENTRIES, SOME, WAYS, Row, build, established, one_cpu
+from pylvs.dataplane.kernel import Line, Program
+from pylvs.dataplane.open import OBJECT
+from pylvs.errors import PylvsError
+
+PERF_EVENT_OPEN = {"x86_64": 298, "ppc64le": 319, "s390x": 331}  # other machines: the number of all newer ones
+PERF_EVENT_OPEN_ELSEWHERE = 241
+SOFTWARE, CPU_CLOCK, SAMPLE_IP, BY_FREQUENCY, NOT_USER = 1, 0, 1, 1 << 10, 1 << 4  # linux/perf_event.h
+DISABLED, SAMPLE, ENABLE_EVENT, DISABLE_EVENT = 1, 9, 0x2400, 0x2401
+ATTRIBUTES = 128  # bytes of struct perf_event_attr
+HEAD = 1024  # offset of data_head, data_tail behind it, in struct perf_event_mmap_page
+FREQUENCY = 20_000  # a second
+RING = 1 << 20  # bytes: a second's samples and more
+ENOUGH = 2_000  # samples a round
+REPEAT = 100_000  # packets a run
+
+# The parts in the order of a packet's way, by the files of C that they are in.
+PARTS = {
+    "parsing": ("packet.h",),
+    "is it for us": ("service.h",),
+    "its connection": ("connection.h", "states.h"),
+    "its destination": ("maps.h",),
+    "next hop": ("forward.h",),
+    "rewriting": ("dr.h", "nat.h", "tun.h", "mss.h", "checksum.h"),
+    "counting": ("count.h",),
+    "entry, exit": ("director.bpf.c",),
+}
+PART_OF = {file: part for part, files in PARTS.items() for file in files}
+WAITS = "waits at"
+OTHERS = "all else"
+MEASURED = ("DR", "NAT in", "NAT back", "TUN")
+
+
+class Sampler:
+    """The instruction pointer of this thread in the kernel, sampled while `during` runs something."""
+
+    def __init__(self) -> None:
+        kind = struct.pack("=IIQQQQQ", SOFTWARE, ATTRIBUTES, CPU_CLOCK, FREQUENCY, SAMPLE_IP, 0,
+                           DISABLED | NOT_USER | BY_FREQUENCY)  # fmt: skip
+        number = PERF_EVENT_OPEN.get(os.uname().machine, PERF_EVENT_OPEN_ELSEWHERE)
+        syscall = ctypes.CDLL(None, use_errno=True).syscall
+        self.fd = syscall(number, kind.ljust(ATTRIBUTES, b"\0"), 0, -1, -1, 8)  # this thread, closed on exec
+        if self.fd < 0:
+            raise PylvsError(f"bench: cannot sample this CPU: {os.strerror(ctypes.get_errno())}; run it as root")
+        self._page = mmap.PAGESIZE
+        self._ring = mmap.mmap(self.fd, self._page + RING)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ring.close()
+        os.close(self.fd)
+
+    def during(self, work: Callable[[], object]) -> list[int]:
+        """Addresses at which the kernel was while `work` ran."""
+        fcntl.ioctl(self.fd, ENABLE_EVENT)
+        work()
+        fcntl.ioctl(self.fd, DISABLE_EVENT)
+        head, tail = struct.unpack_from("=QQ", self._ring, HEAD)
+        ring = self._ring[self._page :]
+        found = []
+        while tail < head:
+            kind, _, size, address = struct.unpack_from("=IHHQ", ring, tail % RING)  # none of 16 bytes is cut in two
+            if kind == SAMPLE:
+                found.append(address)
+            tail += size
+        struct.pack_into("=Q", self._ring, HEAD + 8, head)
+        return found
+
+
+class Places:
+    """A program's machine code, and where in C each address of it is from."""
+
+    def __init__(self, program: Program) -> None:
+        self.functions, self.lines = program.functions(), program.lines()
+        self._starts = [line.address for line in self.lines]
+
+    def line(self, address: int) -> Line | None:
+        """The line of this address; None if it is not of this program."""
+        if not any(start <= address < start + size for start, size in self.functions):
+            return None
+        return self.lines[bisect_right(self._starts, address) - 1]
+
+
+def shares(lines: Sequence[Line]) -> dict[str, float]:
+    """Of samples on these lines, how many per cent each part has."""
+    counts = Counter(PART_OF.get(line.file.rpartition("/")[2], OTHERS) for line in lines)
+    return {part: 100 * count / len(lines) for part, count in counts.items()}
+
+
+def _round(row: Row, sampler: Sampler, places: Places) -> list[Line]:
+    """Lines of C at which the director was found, about `ENOUGH` of them."""
+    assert row.stage
+    found: list[Line] = []
+    row.generator.plan(row.flows, row.count, len(row.packet))
+    while len(found) < ENOUGH:
+        row.stage.prime(*row.service)
+        with row.stage.inside():
+            if row.flows.replies:
+                row.stage.renew_hop(row.packet)
+            run = (row.hook, row.target, row.packet, REPEAT, row.stage.ifindex)
+            addresses = sampler.during(lambda run=run: row.generator.run(*run))  # type: ignore[misc]
+        found += filter(None, map(places.line, addresses))
+    return found
+
+
+def _data(row: Row, rounds: Sequence[Sequence[Line]]) -> Iterator[dict[str, Any]]:
+    base = {"name": row.name, "count": row.count, "unit": "%"}
+    each = [shares(lines) for lines in rounds]
+    for part in (*PARTS, OTHERS):
+        if any(part in one for one in each):
+            yield {**base, "hook": part, "samples": [round(one.get(part, 0), 2) for one in each]}
+    hottest, _ = Counter(line for lines in rounds for line in lines).most_common(1)[0]
+    samples = [round(100 * list(lines).count(hottest) / len(lines), 2) for lines in rounds]
+    place = f"{hottest.file.rpartition('/')[2]}:{hottest.number}"
+    yield {**base, "hook": WAITS, "samples": samples, "line": f"{place} {hottest.text}"}
+
+
+def measure(
+    say: Callable[[str], None], rounds: int, budget: float = 0, object_path: Path = OBJECT
+) -> list[dict[str, Any]]:
+    """The whole suite, as data: for each way its parts in per cent."""
+    ways = [way for way in WAYS if way.name in MEASURED]
+    with one_cpu(), ExitStack() as stack:
+        generator, stages, places = Generator(ENTRIES), {}, {}
+        for kind in dict.fromkeys(way.kind for way in ways):
+            say(f"a million connections: {kind}")
+            stages[kind] = build(stack, generator, kind, SOME[-1], ENTRIES, object_path)
+            places[kind] = Places(stages[kind].instance.program("director_xdp"))
+        sampler = stack.enter_context(Sampler())
+        rows = [
+            (way.kind, row)
+            for way in ways
+            for row in established(generator, stages, [way._replace(hooks=("xdp",), sizes=SOME)])
+        ]
+        found: list[list[list[Line]]] = [[] for _ in rows]
+        for number in range(1, rounds + 1):
+            say(f"round {number} of {rounds}")
+            for (kind, row), lines in zip(rows, found, strict=True):
+                lines.append(_round(row, sampler, places[kind]))
+        return [each for (_, row), lines in zip(rows, found, strict=True) for each in _data(row, lines)]
