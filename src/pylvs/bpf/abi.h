@@ -5,7 +5,7 @@
 #define PYLVS_ABI_H
 
 /* One more whenever anything below changes: a command of another version must not write into a loaded data plane. */
-enum abi_version { ABI_VERSION = 3 };
+enum abi_version { ABI_VERSION = 4 };
 
 /* An address as it is on the wire; IPv4 is mapped (::ffff:a.b.c.d), so that one code serves both. */
 struct addr {
@@ -187,8 +187,9 @@ struct service_key {
 };
 
 /* A virtual service and a destination are records of one size, in chunks; their number is their slot, 0 is none and has
- * the totals. Destinations of deleted services belong to one that nobody sees. */
-enum record_size { CHUNK = 8192, CHUNKS = 128, RECORD_SIZE = 128 };
+ * the totals. Destinations of deleted services belong to one that nobody sees. Behind a record is a line for each CPU,
+ * with what that CPU has counted there. */
+enum record_size { CHUNK = 8192, CHUNKS = 128, RECORD_SIZE = 128, CPU_LINE = 64 };
 enum slot { SLOT_TOTALS, SLOT_DELETED, SLOT_FIRST };
 
 struct service {

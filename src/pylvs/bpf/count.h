@@ -5,26 +5,24 @@
 
 #include "packet.h"
 
-inline_always struct counters *counters_get(__u32 slot)
+/* What this CPU, or another, has counted at a destination. */
+inline_always struct counters *counters_of(struct destination *destination, __u32 cpu)
 {
-	__u32 chunk = slot / CHUNK, index = slot % CHUNK;
-	void *of_chunk = bpf_map_lookup_elem(&counters, &chunk);
-
-	return of_chunk ? bpf_map_lookup_elem(of_chunk, &index) : 0;
+	return destination && cpu < cpus ? (void *)destination + RECORD_SIZE + cpu * CPU_LINE : 0;
 }
 
-inline_always void count_connection(__u32 slot)
+inline_always void count_connection(struct destination *destination)
 {
-	struct counters *counter = counters_get(slot);
+	struct counters *counter = counters_of(destination, bpf_get_smp_processor_id());
 
 	if (counter)
 		counter->connections++;
 }
 
 /* A packet of a connection towards its destination. Service and total follow from it (fold.h). */
-inline_always void count_request(__u32 slot, __u32 bytes)
+inline_always void count_request(struct destination *destination, __u32 bytes)
 {
-	struct counters *counter = counters_get(slot);
+	struct counters *counter = counters_of(destination, bpf_get_smp_processor_id());
 
 	if (counter) {
 		counter->in_packets++;
@@ -32,9 +30,9 @@ inline_always void count_request(__u32 slot, __u32 bytes)
 	}
 }
 
-inline_always void count_reply(__u32 slot, __u32 bytes)
+inline_always void count_reply(struct destination *destination, __u32 bytes)
 {
-	struct counters *counter = counters_get(slot);
+	struct counters *counter = counters_of(destination, bpf_get_smp_processor_id());
 
 	if (counter) {
 		counter->out_packets++;

@@ -252,7 +252,7 @@ inline_always enum outcome direct_request(struct packet *packet)
 	hop = destination_hop(packet, destination);
 	if (packet->hook == HOOK_XDP && !xdp_can(packet, destination, choice.method, hop))
 		return PASS_TO_TC;
-	count_request(choice.destination, flow->length);
+	count_request(destination, flow->length);
 	if (connection && !error)
 		connection_see(connection, choice.number - 1, flow, FROM_CLIENT);
 	return forward(packet, &choice, destination, hop);
@@ -279,7 +279,7 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, struct con
 		flow->mtu = desk->route.mtu;
 		return REFUSE_TOO_BIG;
 	}
-	count_reply(connection->destination, flow->length);
+	count_reply(destination_get(connection->destination), flow->length);
 	connection_see(connection, number - 1, flow, FROM_SERVER);
 	translate_from(&change, flow, &connection->virtual, connection->vport);
 	if (is_untranslatable(flow, &change))

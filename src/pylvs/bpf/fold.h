@@ -7,8 +7,6 @@
 
 #include "count.h"
 
-enum { CPUS_MAX = 1024 };
-
 struct folding {
 	__u32 slot;
 	__u32 pad;
@@ -26,9 +24,7 @@ inline_always struct estimate *estimate_get(__u32 slot)
 static long sum_visit(__u32 cpu, void *context)
 {
 	struct folding *folding = context;
-	__u32 chunk = folding->slot / CHUNK, index = folding->slot % CHUNK;
-	void *of_chunk = bpf_map_lookup_elem(&counters, &chunk);
-	struct counters *counter = of_chunk ? bpf_map_lookup_percpu_elem(of_chunk, &index, cpu) : 0;
+	struct counters *counter = counters_of(destination_get(folding->slot), cpu);
 
 	if (!counter)
 		return 1;
@@ -56,7 +52,7 @@ inline_always void fold(__u32 slot)
 	struct destination *destination = destination_get(slot);
 	struct estimate *own = estimate_get(slot), *service, *all = estimate_get(0);
 
-	bpf_loop(CPUS_MAX, sum_visit, &folding, 0);
+	bpf_loop(cpus, sum_visit, &folding, 0);
 	if (!folding.sum.in_packets && !folding.sum.out_packets && !folding.sum.connections)
 		return;
 	service = destination ? estimate_get(destination->service) : 0;

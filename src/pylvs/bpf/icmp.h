@@ -296,7 +296,7 @@ inline_always enum outcome return_error(struct packet *packet, struct connection
 		return PASS_NOT_OURS;
 	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
-	count_reply(connection->destination, flow->length);
+	count_reply(destination, flow->length);
 	if (full && show_client(packet, connection, desk))
 		return DROP_ERROR;
 	translate_from(&desk->first, quoted, &connection->virtual, connection->vport);

@@ -12,6 +12,7 @@
 /* Set before loading. */
 volatile const __u32 sets = 0;       /* of the connection table */
 volatile const __u32 tick_shift = 0; /* jiffies >> tick_shift = ticks */
+volatile const __u32 cpus = 0;       /* that are possible */
 volatile const struct abi abi = {};
 volatile const __u64 hash_seed = 0; /* secret: nobody outside can aim at one set */
 
@@ -28,12 +29,13 @@ struct {
 	__type(value, __u32);
 } services SEC(".maps");
 
+/* value_size is set before loading, with `cpus`. */
 struct records_chunk {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, CHUNK);
 	__uint(key_size, sizeof(__u32));
-	__uint(value_size, RECORD_SIZE);
+	__uint(value_size, RECORD_SIZE + CPU_LINE);
 };
 
 struct {
@@ -42,21 +44,6 @@ struct {
 	__type(key, __u32);
 	__array(values, struct records_chunk);
 } records SEC(".maps");
-
-struct counters_chunk {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, CHUNK);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct counters));
-};
-
-/* By slot, as the records. Slot 0 has the totals. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, CHUNKS);
-	__type(key, __u32);
-	__array(values, struct counters_chunk);
-} counters SEC(".maps");
 
 struct estimates_chunk {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -354,6 +341,7 @@ inline_always int addr_equal(const struct addr *a, const struct addr *b)
 _Static_assert(sizeof(struct connection) == 64, "a connection is one cache line");
 _Static_assert(sizeof(struct service) == RECORD_SIZE, "a service is a record");
 _Static_assert(sizeof(struct destination) == RECORD_SIZE, "a destination is a record");
+_Static_assert(sizeof(struct counters) <= CPU_LINE, "counters are a CPU's own line");
 _Static_assert(sizeof(struct retired) == RECORD_SIZE, "so it is when it is retired");
 
 #endif

@@ -432,7 +432,7 @@ __attribute__((noinline)) int connection_new(struct flow *flow, __u32 slot, stru
 		return 0;
 	}
 	flow->chosen = choice->destination;
-	count_connection(choice->destination);
+	count_connection(destination_get(choice->destination));
 	return 0;
 }
 

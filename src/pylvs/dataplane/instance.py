@@ -116,9 +116,10 @@ class Instance:
     @contextmanager
     def creating(
         self, object_path: Path | str, sizes: Mapping[str, int] | None = None,
-        constants: Mapping[str, int] | None = None,
+        constants: Mapping[str, int] | None = None, inner_sizes: Mapping[str, int] | None = None,
     ) -> Iterator[Instance]:  # fmt: skip
-        """Load the object with these map sizes and constants, and fill its maps in the `with` block.
+        """Load the object with these map sizes and constants, and fill its maps in the `with` block. `sizes` are in
+        entries, `inner_sizes` in bytes of a value of the maps that are in a map.
 
         The instance becomes live, all at once, at the end of the block; after an exception or a kill
         nothing of it stays. Instances of namespaces that are gone are cleared away first.
@@ -130,7 +131,7 @@ class Instance:
             _remove(f"{self.folder}/half")
             self._stage = "half"
             try:
-                self._load(Path(object_path), sizes or {}, constants or {})
+                self._load(Path(object_path), sizes or {}, constants or {}, inner_sizes or {})
                 yield self
                 os.rename(f"{self.folder}/half", f"{self.folder}/live")
             except BaseException:
@@ -140,12 +141,16 @@ class Instance:
             finally:
                 self._stage = "live"
 
-    def _load(self, object_path: Path, sizes: Mapping[str, int], constants: Mapping[str, int]) -> None:
+    def _load(
+        self, object_path: Path, sizes: Mapping[str, int], constants: Mapping[str, int], inner: Mapping[str, int]
+    ) -> None:
         from pylvs.dataplane.libbpf import ObjectFile  # the library is not needed but here
 
         with ObjectFile(object_path) as file:
             for name, entries in sizes.items():
                 file.set_max_entries(name, entries)
+            for name, size in inner.items():
+                file.set_inner_value_size(name, size)
             if constants:
                 file.set_variables(constants)
             file.load()

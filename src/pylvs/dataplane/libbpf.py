@@ -33,6 +33,8 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map__name": (ctypes.c_char_p, [ctypes.c_void_p]),
     "bpf_map__fd": (ctypes.c_int, [ctypes.c_void_p]),
     "bpf_map__set_max_entries": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_uint32]),
+    "bpf_map__inner_map": (ctypes.c_void_p, [ctypes.c_void_p]),
+    "bpf_map__set_value_size": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_uint32]),
     "bpf_map__reuse_fd": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]),
     "bpf_map__initial_value": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t)]),
     "bpf_program__name": (ctypes.c_char_p, [ctypes.c_void_p]),
@@ -145,6 +147,11 @@ class ObjectFile:
         self._checked(
             self.lib.bpf_map__set_max_entries(self._map(map), entries), f"cannot size the map {map}"
         )
+
+    def set_inner_value_size(self, map: str, size: int) -> None:
+        """Size the values of the maps that are in a map, before `load`."""
+        inner = self.lib.bpf_map__inner_map(self._map(map))
+        self._checked(self.lib.bpf_map__set_value_size(inner, size), f"cannot size the values of the maps in {map}")
 
     def reuse(self, map: str, present: Map) -> None:
         """Let the object use a map that exists, before `load`; the descriptor is duplicated."""

@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.clock import Clock, clock
 from pylvs.dataplane.instance import Instance
-from pylvs.dataplane.records import Records, Settings
+from pylvs.dataplane.kernel import possible_cpus
+from pylvs.dataplane.records import Records, Settings, record_bytes
 from pylvs.errors import Unsupported
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "director.bpf.o"
@@ -49,8 +51,10 @@ def create(instance: Instance, object_path: Path = OBJECT, entries: int = 0) -> 
         "sets": sets,
         "tick_shift": time.shift,
         "hash_seed": int.from_bytes(os.urandom(8), "little"),
+        "cpus": possible_cpus(),
     }
-    with instance.creating(object_path, {"connections": sets, "due": sets}, constants):
+    record = record_bytes(Layouts.of_file(object_path))
+    with instance.creating(object_path, {"connections": sets, "due": sets}, constants, {"records": record}):
         _fill(instance, time)
         with instance.program("start_clock") as start:
             start.test_run(bytes(64))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The records: services and destinations, in chunks of shared memory, each known by its slot.
 
-A chunk has the records themselves, their per-CPU counters and their estimates; chunks are made as they are needed
-and never moved, so that a change touches what it changes and nothing else. The caller holds the instance's lock.
+A chunk has the records themselves, each with its counters behind it, and their estimates; chunks are made as they are
+needed and never moved, so that a change touches what it changes and nothing else. The caller holds the instance's lock.
 """
 
 from __future__ import annotations
@@ -80,8 +80,13 @@ class Sums(NamedTuple):
 
 class Chunk(NamedTuple):
     records: MappedArray
-    counters: Map
     estimates: MappedArray
+
+
+def record_bytes(layouts: Layouts) -> int:
+    """Bytes of a record and of the lines behind it, one for each CPU."""
+    sizes = layouts.enum("record_size")
+    return sizes["RECORD_SIZE"] + sizes["CPU_LINE"] * possible_cpus()
 
 
 class Records:
@@ -92,7 +97,7 @@ class Records:
         sizes = layouts.enum("record_size")
         self.chunk_size, self.chunks_max = sizes["CHUNK"], sizes["CHUNKS"]
         self.record_size = sizes["RECORD_SIZE"]
-        self.counters_size = layouts["counters"].size
+        self.cpu_line, self.record_bytes = sizes["CPU_LINE"], record_bytes(layouts)
         self.estimate = layouts["estimate"]
         offset = self.estimate.offset
         self._total, self._sampled = offset("total"), offset("sampled")
@@ -101,23 +106,21 @@ class Records:
         self._chunks: dict[int, Chunk] = {}
 
     @cached_property
-    def _outer(self) -> tuple[Map, Map, Map]:
-        return self.instance.map("records"), self.instance.map("counters"), self.instance.map("estimates")
+    def _outer(self) -> tuple[Map, Map]:
+        return self.instance.map("records"), self.instance.map("estimates")
 
     def chunk(self, number: int) -> Chunk:
         """An existing chunk, mapped once."""
         if number not in self._chunks:
-            inner = [outer.inner(number) for outer in self._outer]
-            records, counters, estimates = inner
+            records, estimates = (outer.inner(number) for outer in self._outer)
             assert records is not None
-            assert counters is not None
             assert estimates is not None
-            self._chunks[number] = Chunk(MappedArray(records), counters, MappedArray(estimates))
+            self._chunks[number] = Chunk(MappedArray(records), MappedArray(estimates))
         return self._chunks[number]
 
     def make_chunks(self, first: int, number: int = 1) -> None:
         """New chunks, all zero. Putting a map into an array of maps waits for the packets of the moment, so many go at
-        once. The records come last: what finds a record finds its counters too."""
+        once. The records come last: what finds a record finds its estimate too."""
         if first >= self.chunks_max:
             raise TableFull(f"the table has no room for more than {self.chunks_max * self.chunk_size} records")
         numbers = range(first, min(first + number, self.chunks_max))
@@ -127,11 +130,10 @@ class Records:
             outer.update_many(keys, b"".join(inner.fd.to_bytes(4, "little") for inner in made))
 
     def _makers(self) -> tuple[Callable[[], Map], ...]:
-        """How to make an inner map of records, of counters, of estimates."""
+        """How to make an inner map of records, of estimates."""
         size, array = self.chunk_size, MapType.ARRAY
         return (
-            lambda: Map.create(array, 4, self.record_size, size, F_MMAPABLE, "records_chunk"),
-            lambda: Map.create(MapType.PERCPU_ARRAY, 4, self.counters_size, size, 0, "counters_chunk"),
+            lambda: Map.create(array, 4, self.record_bytes, size, F_MMAPABLE, "records_chunk"),
             lambda: Map.create(array, 4, self.estimate.size, size, F_MMAPABLE, "estimates_chunk"),
         )
 
@@ -204,11 +206,15 @@ class Records:
     def counted_by_cpu(self) -> list[Sums]:
         """What each CPU has counted since the data plane was loaded."""
         sums = [Sums(0, 0, 0, 0, 0)] * possible_cpus()
-        for number in range(-(-self.settings["next_record"] // self.chunk_size)):
-            for _, raw in self.chunk(number).counters.items(self.chunk_size):
-                if any(raw):
-                    sums = [Sums(*map(add, a, b)) for a, b in zip(sums, _by_cpu(raw), strict=True)]
+        for slot in range(self.settings["next_record"]):
+            memory, base = self.at(slot)
+            lines = memory[base + self.record_size : base + self.record_bytes]
+            if any(lines):
+                sums = [Sums(*map(add, a, b)) for a, b in zip(sums, self._by_cpu(lines), strict=True)]
         return sums
+
+    def _by_cpu(self, lines: memoryview) -> list[tuple[int, ...]]:
+        return [_FIVE.unpack_from(lines, at) for at in range(0, len(lines), self.cpu_line)]
 
     def estimate_at(self, slot: int) -> tuple[memoryview, int]:
         chunk = self.chunk(slot // self.chunk_size)
@@ -232,8 +238,8 @@ class Records:
         """For a service: neither counters nor rates. A destination's counters go on instead, from where they are
         (`zero`), since its total is what they had come to."""
         self._clear_estimate(slot)
-        counters = self.chunk(slot // self.chunk_size).counters
-        counters.update((slot % self.chunk_size).to_bytes(4, "little"), bytes(counters.value_bytes))
+        memory, base = self.at(slot)
+        memory[base + self.record_size : base + self.record_bytes] = bytes(self.record_bytes - self.record_size)
 
     def _clear_estimate(self, slot: int) -> None:
         memory, start = self.estimate_at(slot)
@@ -242,11 +248,6 @@ class Records:
 
 _FIVE = struct.Struct("=5Q")
 _RETIRED = struct.Struct("=III")  # next, tick, was_service
-
-
-def _by_cpu(raw: bytes) -> list[Sums]:
-    size = len(raw) // possible_cpus()
-    return [Sums(*_FIVE.unpack_from(raw, cpu * size)) for cpu in range(possible_cpus())]
 
 
 class Settings:
