@@ -189,7 +189,7 @@ struct service_key {
 /* A virtual service and a destination are records of one size, in chunks; their number is their slot, 0 is none and has
  * the totals. Destinations of deleted services belong to one that nobody sees. Behind a record is a line for each CPU,
  * with what that CPU has counted there. */
-enum record_size { CHUNK = 8192, CHUNKS = 128, RECORD_SIZE = 128, CPU_LINE = 64 };
+enum record_size { CHUNK = 2048, CHUNKS = 512, RECORD_SIZE = 128, CPU_LINE = 64 };
 enum slot { SLOT_TOTALS, SLOT_DELETED, SLOT_FIRST };
 
 struct service {
