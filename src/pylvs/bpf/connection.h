@@ -199,7 +199,8 @@ inline_always int is_client_of(const struct connection *connection, const struct
 	       !(connection->flags & CONN_TEMPLATE);
 }
 
-inline_always int is_server_of(const struct connection *connection, const struct flow *flow)
+/* The destination of this connection, if it is what sent this packet; else 0. */
+inline_always struct destination *server_of(const struct connection *connection, const struct flow *flow)
 {
 	struct destination *destination;
 
@@ -209,11 +210,16 @@ inline_always int is_server_of(const struct connection *connection, const struct
 	    connection->flags & CONN_TEMPLATE)
 		return 0;
 	destination = destination_get(connection->destination);
-	return destination && addr_equal(&destination->address, &flow->saddr);
+	return destination && addr_equal(&destination->address, &flow->saddr) ? destination : 0;
 }
 
+struct found {
+	struct connection *connection;
+	struct destination *server; /* of a reply */
+};
+
 /* The number + 1 of the connection of this tag in the set, or 0. */
-inline_always __u32 find_in_set(struct flow *flow, int reply, __u32 set_number, __u32 tag, struct connection **found)
+inline_always __u32 find_in_set(struct flow *flow, int reply, __u32 set_number, __u32 tag, struct found *found)
 {
 	struct connection_set *set = set_get(set_number);
 
@@ -227,11 +233,13 @@ inline_always __u32 find_in_set(struct flow *flow, int reply, __u32 set_number, 
 			continue;
 		/* Else clang reads all of the flow before the loop, and computes the entry's address for each field. */
 		asm volatile("" : "+r"(connection) : : "memory");
-		if (!(reply ? is_server_of(connection, flow) : is_client_of(connection, flow)))
+		if (reply)
+			found->server = server_of(connection, flow);
+		if (reply ? !found->server : !is_client_of(connection, flow))
 			continue;
 		if (connection_expired(connection, flow->now))
 			continue;
-		*found = connection;
+		found->connection = connection;
 		return set_number * WAYS + way + 1;
 	}
 	return 0;
@@ -247,7 +255,7 @@ inline_always int has_overflow(__u32 set)
 /* The same in the sets after the home: rarely gone, so a function of its own. */
 __attribute__((noinline)) __u32 connection_find_away(struct flow *flow)
 {
-	struct connection *found = 0;
+	struct found found = {};
 	__u32 number = 0;
 	__u64 hash;
 
@@ -262,7 +270,7 @@ __attribute__((noinline)) __u32 connection_find_away(struct flow *flow)
 }
 
 /* The number + 1 of the connection whose client (or, `reply`, whose NAT server) sent this packet; 0: none. */
-inline_always __u32 connection_find(struct flow *flow, int reply, struct connection **found)
+inline_always __u32 connection_find(struct flow *flow, int reply, struct found *found)
 {
 	__u64 hash = reply ? hash_client(&flow->daddr, flow->dport, flow->protocol)
 			   : hash_client(&flow->saddr, flow->sport, flow->protocol);
@@ -271,14 +279,14 @@ inline_always __u32 connection_find(struct flow *flow, int reply, struct connect
 	if (likely(number) || reply || !has_overflow(set_of_hash(hash)))
 		return number;
 	number = connection_find_away(flow);
-	*found = number ? connection_get(number - 1) : 0;
+	found->connection = number ? connection_get(number - 1) : 0;
 	return number;
 }
 
 /* The same for the ways that are less often gone, once for all of them. */
 __attribute__((noinline)) __u32 connection_lookup(struct flow *flow, int reply)
 {
-	struct connection *found = 0;
+	struct found found = {};
 
 	if (!flow)
 		return 0;

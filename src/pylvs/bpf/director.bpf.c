@@ -206,7 +206,7 @@ inline_always int is_orphan(struct connection *connection)
 }
 
 /* The connection of an ICMP error's quoted packet, which a client's side sends about a reply. */
-inline_always __u32 quoted_connection(struct packet *packet, struct connection **connection)
+inline_always __u32 quoted_connection(struct packet *packet, struct found *found)
 {
 	struct desk *desk = desk_get();
 	__u32 number;
@@ -214,7 +214,7 @@ inline_always __u32 quoted_connection(struct packet *packet, struct connection *
 	if (!desk || packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &desk->quoted))
 		return 0;
 	number = connection_lookup(&desk->quoted, 0);
-	*connection = number ? connection_get(number - 1) : 0;
+	found->connection = number ? connection_get(number - 1) : 0;
 	return number;
 }
 
@@ -223,13 +223,15 @@ inline_always enum outcome direct_request(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	int error = flow->flags & FLOW_ICMP_ERROR;
-	struct connection *connection = 0;
+	struct connection *connection;
 	struct destination *destination;
 	struct choice choice = {};
+	struct found found = {};
 	enum outcome outcome;
 	enum hop hop;
 
-	choice.number = error ? quoted_connection(packet, &connection) : connection_find(flow, 0, &connection);
+	choice.number = error ? quoted_connection(packet, &found) : connection_find(flow, 0, &found);
+	connection = found.connection;
 	if (choice.number && connection && !error && unlikely(is_reused(connection, flow) || is_orphan(connection))) {
 		connection_end(connection, flow->now, settings.second);
 		choice.number = 0;
@@ -259,8 +261,9 @@ inline_always enum outcome direct_request(struct packet *packet)
 }
 
 /* A reply from a NAT server to its client. */
-inline_always enum outcome reply(struct packet *packet, __u32 number, struct connection *connection, struct desk *desk)
+inline_always enum outcome reply(struct packet *packet, __u32 number, const struct found *found, struct desk *desk)
 {
+	struct connection *connection = found->connection;
 	struct flow *flow = packet->flow;
 	int full = connection->method == METHOD_FULLNAT;
 	struct translation change;
@@ -279,7 +282,7 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, struct con
 		flow->mtu = desk->route.mtu;
 		return REFUSE_TOO_BIG;
 	}
-	count_reply(destination_get(connection->destination), flow->length);
+	count_reply(found->server, flow->length);
 	connection_see(connection, number - 1, flow, FROM_SERVER);
 	translate_from(&change, flow, &connection->virtual, connection->vport);
 	if (is_untranslatable(flow, &change))
@@ -301,8 +304,8 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, struct con
 inline_always enum outcome direct_reply(struct packet *packet)
 {
 	int error = packet->flow->flags & FLOW_ICMP_ERROR;
-	struct connection *connection = 0;
 	struct desk *desk = desk_get();
+	struct found found = {};
 	__u32 number;
 
 	if (!desk)
@@ -311,15 +314,15 @@ inline_always enum outcome direct_reply(struct packet *packet)
 		if (packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &desk->quoted))
 			return PASS_NOT_OURS;
 		number = connection_lookup(&desk->quoted, 1);
-		connection = number ? connection_get(number - 1) : 0;
-		if (!connection)
-			reply_find(&desk->quoted, &connection);
-		return connection ? return_error(packet, connection, desk) : PASS_NOT_OURS;
+		found.connection = number ? connection_get(number - 1) : 0;
+		if (!found.connection)
+			reply_find(&desk->quoted, &found);
+		return found.connection ? return_error(packet, found.connection, desk) : PASS_NOT_OURS;
 	}
-	number = connection_find(packet->flow, 1, &connection);
-	if (!connection)
-		number = reply_find(packet->flow, &connection);
-	return number && connection ? reply(packet, number, connection, desk) : PASS_NOT_OURS;
+	number = connection_find(packet->flow, 1, &found);
+	if (!found.connection)
+		number = reply_find(packet->flow, &found);
+	return number && found.connection ? reply(packet, number, &found, desk) : PASS_NOT_OURS;
 }
 
 __attribute__((noinline)) int reply_xdp(struct xdp_md *ctx, struct flow *flow)

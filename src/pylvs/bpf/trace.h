@@ -83,7 +83,7 @@ __attribute__((noinline)) int trace_before_tc(struct __sk_buff *ctx)
 /* The connection that the packet belongs to, looked up again so that the packet's own way stores nothing. */
 inline_always struct connection *trace_connection(struct flow *flow, struct trace_record *record)
 {
-	struct connection *found = 0;
+	struct found found = {};
 	struct desk *desk = desk_get();
 	__u32 number;
 

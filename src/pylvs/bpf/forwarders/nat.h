@@ -281,7 +281,7 @@ inline_always enum outcome fullnat_forward(struct packet *packet, struct destina
 }
 
 /* The connection of a reply that the table's own hash does not lead to: number + 1, or 0. */
-inline_always __u32 reply_find(struct flow *flow, struct connection **found)
+inline_always __u32 reply_find(struct flow *flow, struct found *found)
 {
 	struct desk *desk = desk_get();
 	struct connection *connection;
@@ -301,7 +301,8 @@ inline_always __u32 reply_find(struct flow *flow, struct connection **found)
 	if (!connection || connection->tag < TAG_FIRST || connection->rport != flow->sport ||
 	    connection_expired(connection, flow->now))
 		return 0;
-	*found = connection;
+	found->connection = connection;
+	found->server = destination_get(connection->destination);
 	return *number;
 }
 
