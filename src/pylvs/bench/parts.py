@@ -132,8 +132,7 @@ def _data(row: Row, rounds: Sequence[Sequence[Line]]) -> Iterator[dict[str, Any]
     base = {"name": row.name, "count": row.count, "unit": "%"}
     each = [shares(lines) for lines in rounds]
     for part in (*PARTS, OTHERS):
-        if any(part in one for one in each):
-            yield {**base, "hook": part, "samples": [round(one.get(part, 0), 2) for one in each]}
+        yield {**base, "hook": part, "samples": [round(one.get(part, 0), 2) for one in each]}
     hottest, _ = Counter(line for lines in rounds for line in lines).most_common(1)[0]
     samples = [round(100 * list(lines).count(hottest) / len(lines), 2) for lines in rounds]
     place = f"{hottest.file.rpartition('/')[2]}:{hottest.number}"
