@@ -41,7 +41,7 @@ RUN_NS = 5e6  # of CPU time in each run
 REPEAT = (5_000, 400_000)
 NEW = (1_000, 8_000)  # the same for new connections: few enough to leave the table almost empty
 TRIES = 5
-WARM = 300_000  # packets before a sample, so that the caches hold what they would hold in such traffic
+WARM = 150_000  # packets before a sample, so that the caches hold what they would hold in such traffic
 GROWN = "adjust_head, twice"  # a tunnel's, and the generator's, which undoes it
 SHARE = 0.95  # of the packets that must take the way that is measured; at ten million some sets overflow
 
