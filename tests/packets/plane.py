@@ -42,6 +42,7 @@ HOOKS = ("tc", "xdp")
 VERDICTS = {"tc": {-1: "PASS", 2: "DROP", 7: "SENT"}, "xdp": {2: "PASS", 1: "DROP", 3: "SENT", 4: "SENT"}}
 # Maps that no test leaves a trace in: constants, memory to work in, and the clock, which must go on.
 LEFT_ALONE = ("trace_ring", "rodata", "bss", "data", "kconfig", "desks", "scratches", "workbenches", "clocks")
+RECORDS = "records_chunk"
 WORD = struct.Struct("=I")
 ENTRY = 64  # bytes of `struct connection`
 ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY)
@@ -152,7 +153,8 @@ class Plane:
     def wipe(self) -> None:
         """As it was when it was new."""
         self.forget_connections()  # first: the sweep then finds no entry that speaks of a record
-        for map in self._maps():
+        # The records first: what was counted there is not folded into what is zero already.
+        for map in sorted(self._maps(), key=lambda map: map.info.name != RECORDS):
             _zero(map) if map.info.type in ARRAYS else _empty(map)
         self.settings.memory[:] = self._new_settings
         self._fresh()
