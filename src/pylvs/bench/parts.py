@@ -17,11 +17,13 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from pylvs.bench.generator import Generator
 from pylvs.bench.packet import ENTRIES, SOME, WAYS, Row, build, established, one_cpu
+from pylvs.bench.stage import Stage
 from pylvs.dataplane.kernel import Line, Program
 from pylvs.dataplane.open import OBJECT
 from pylvs.errors import PylvsError
@@ -106,9 +108,13 @@ class Places:
         return self.lines[bisect_right(self._starts, address) - 1]
 
 
+def _file(line: Line) -> str:
+    return line.file.rpartition("/")[2]
+
+
 def shares(lines: Sequence[Line]) -> dict[str, float]:
     """Of samples on these lines, how many per cent each part has."""
-    counts = Counter(PART_OF.get(line.file.rpartition("/")[2], OTHERS) for line in lines)
+    counts = Counter(PART_OF.get(_file(line), OTHERS) for line in lines)
     return {part: 100 * count / len(lines) for part, count in counts.items()}
 
 
@@ -122,8 +128,8 @@ def _round(row: Row, sampler: Sampler, places: Places) -> list[Line]:
         with row.stage.inside():
             if row.flows.replies:
                 row.stage.renew_hop(row.packet)
-            run = (row.hook, row.target, row.packet, REPEAT, row.stage.ifindex)
-            addresses = sampler.during(lambda run=run: row.generator.run(*run))  # type: ignore[misc]
+            run = partial(row.generator.run, row.hook, row.target, row.packet, REPEAT, row.stage.ifindex)
+            addresses = sampler.during(run)
         found += filter(None, map(places.line, addresses))
     return found
 
@@ -135,30 +141,27 @@ def _data(row: Row, rounds: Sequence[Sequence[Line]]) -> Iterator[dict[str, Any]
         yield {**base, "hook": part, "samples": [round(one.get(part, 0), 2) for one in each]}
     hottest, _ = Counter(line for lines in rounds for line in lines).most_common(1)[0]
     samples = [round(100 * list(lines).count(hottest) / len(lines), 2) for lines in rounds]
-    place = f"{hottest.file.rpartition('/')[2]}:{hottest.number}"
-    yield {**base, "hook": WAITS, "samples": samples, "line": f"{place} {hottest.text}"}
+    place = f"{_file(hottest)}:{hottest.number} {hottest.text}"
+    yield {**base, "hook": WAITS, "samples": samples, "line": place}
 
 
 def measure(
     say: Callable[[str], None], rounds: int, budget: float = 0, object_path: Path = OBJECT
 ) -> list[dict[str, Any]]:
     """The whole suite, as data: for each way its parts in per cent."""
-    ways = [way for way in WAYS if way.name in MEASURED]
+    ways = [way._replace(hooks=("xdp",), sizes=SOME) for way in WAYS if way.name in MEASURED]
     with one_cpu(), ExitStack() as stack:
-        generator, stages, places = Generator(ENTRIES), {}, {}
+        generator, stages = Generator(ENTRIES), {}
+        places: dict[Stage | None, Places] = {}
         for kind in dict.fromkeys(way.kind for way in ways):
             say(f"a million connections: {kind}")
             stages[kind] = build(stack, generator, kind, SOME[-1], ENTRIES, object_path)
-            places[kind] = Places(stages[kind].instance.program("director_xdp"))
+            places[stages[kind]] = Places(stages[kind].instance.program("director_xdp"))
         sampler = stack.enter_context(Sampler())
-        rows = [
-            (way.kind, row)
-            for way in ways
-            for row in established(generator, stages, [way._replace(hooks=("xdp",), sizes=SOME)])
-        ]
+        rows = list(established(generator, stages, ways))
         found: list[list[list[Line]]] = [[] for _ in rows]
         for number in range(1, rounds + 1):
             say(f"round {number} of {rounds}")
-            for (kind, row), lines in zip(rows, found, strict=True):
-                lines.append(_round(row, sampler, places[kind]))
-        return [each for (_, row), lines in zip(rows, found, strict=True) for each in _data(row, lines)]
+            for row, lines in zip(rows, found, strict=True):
+                lines.append(_round(row, sampler, places[row.stage]))
+        return [each for row, lines in zip(rows, found, strict=True) for each in _data(row, lines)]

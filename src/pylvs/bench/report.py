@@ -158,14 +158,8 @@ def _percent(samples: Sequence[float]) -> str:
     return f"{Figure.of(samples).median:.0f}" if samples else ""
 
 
-WHERE = {"packet": "hook", "parts": "part", "wire": "way", "table": "of", "control": "by"}
-COUNT = {
-    "packet": "flows, destinations",
-    "parts": "flows",
-    "wire": "",
-    "table": "entries",
-    "control": "services, connections",
-}
+WHERE = {"packet": "hook", "wire": "way", "table": "of", "control": "by"}
+COUNT = {"packet": "flows, destinations", "wire": "", "table": "entries", "control": "services, connections"}
 
 
 def numbers(readme: str, result: Result) -> str:

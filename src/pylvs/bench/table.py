@@ -72,13 +72,14 @@ def size(stage: Stage) -> int:
     return sum(charged(stage.instance.map(name)) for name in ("connections", "due"))
 
 
-def _memory(stage: Stage, family: str, rows: Rows) -> None:
-    """What each of ten million connections takes, of all that the kernel keeps for the table."""
-    count = GROWTH[-1]
-    held = min(len(_held(stage)), count)  # others, of what was measured before, may be there too
+def _memory(stage: Stage, family: str, rows: Rows) -> int:
+    """What each of ten million connections takes, of all that the kernel keeps for the table; how many there are."""
+    count, there = GROWTH[-1], len(_held(stage))
+    held = min(there, count)  # others, of what was measured before, may be there too
     if held < count * LEAST_HELD:
         raise PylvsError(f"bench: only {held:,} of {count:,} {family} connections are in a table for {stage.entries:,}")
     rows.add(f"memory a connection, {family}", count, "bytes", size(stage) / held)
+    return there
 
 
 def room(stage: Stage) -> float:
@@ -209,8 +210,8 @@ def measure(say: Callable[[str], None], rounds: int, budget: float) -> list[dict
         with ExitStack() as stack:
             stage = director(stack, BIG_ENTRIES, SERVICE6)
             stage.establish(TO_VIP6, GROWTH[-1], 17)  # UDP: one packet each, and the same entry
-            _memory(stage, "IPv6", rows)
-            rows.add("connections that found room", GROWTH[-1], "%", len(_held(stage)) / GROWTH[-1] * 100)
+            there = _memory(stage, "IPv6", rows)
+            rows.add("connections that found room", GROWTH[-1], "%", there / GROWTH[-1] * 100)
     return rows.data()
 
 

@@ -8,8 +8,7 @@
 #include "count.h"
 
 struct folding {
-	__u32 slot;
-	__u32 pad;
+	struct destination *destination;
 	struct counters sum;
 };
 
@@ -24,7 +23,7 @@ inline_always struct estimate *estimate_get(__u32 slot)
 static long sum_visit(__u32 cpu, void *context)
 {
 	struct folding *folding = context;
-	struct counters *counter = counters_of(destination_get(folding->slot), cpu);
+	struct counters *counter = counters_of(folding->destination, cpu);
 
 	if (!counter)
 		return 1;
@@ -48,8 +47,8 @@ inline_always void fold_one(__u64 *total, __u64 sum, __u64 *of_service, __u64 *o
 /* Folds a destination's counters. A service has none of its own, and neither has a free record. */
 inline_always void fold(__u32 slot)
 {
-	struct folding folding = {.slot = slot};
 	struct destination *destination = destination_get(slot);
+	struct folding folding = {.destination = destination};
 	struct estimate *own = estimate_get(slot), *service, *all = estimate_get(0);
 
 	bpf_loop(cpus, sum_visit, &folding, 0);

@@ -62,7 +62,7 @@ static long sweep_visit(__u32 index, void *context)
 }
 
 struct estimating {
-	struct clock *clock; /* its records are the slot; here the verifier would count along */
+	struct clock *clock; /* its records lead to the slot; here the verifier would count along */
 };
 
 /* average += (rate - average) / 4, as the kernel's estimator has it, in units of 2^-scale a second. */

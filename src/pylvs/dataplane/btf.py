@@ -294,6 +294,10 @@ class Layouts:
             self._cache[name] = self._layout(self._find(Kind.STRUCT, name))
         return self._cache[name]
 
+    def text(self, offset: int) -> str:
+        """The string at this offset of the BTF's strings."""
+        return _text(self._texts, offset)
+
     def __contains__(self, name: str) -> bool:
         return (Kind.STRUCT, name) in self._named
 

@@ -572,7 +572,7 @@ class Program(Descriptor):
             handle._fill(raw)
         return text.raw
 
-    def _table(self, name: str, record: str, count: str = "", size: str = "") -> list[tuple[Any, ...]]:
+    def _table(self, name: str, record: str, count: str, size: str = "") -> list[tuple[Any, ...]]:
         """One of the program's tables; `count` and `size`: the fields that say how many records, of how many bytes."""
         known = self._info
         number, bytes_each = getattr(known, count), getattr(known, size) if size else struct.calcsize(record)
@@ -593,14 +593,11 @@ class Program(Descriptor):
 
     def lines(self) -> list[Line]:
         """The lines of C that the machine code came from, by address; as root. Empty without a line table."""
-        btf = self.btf()
-        header, _, _, offset, size = struct.unpack_from("=5I", btf, 4)  # struct btf_header
-        strings = btf[header + offset : header + offset + size]
+        from pylvs.dataplane.btf import Layouts  # a command that only lists does not come here
+
+        text = Layouts.of_program(self).text
         places = self._table("jited_line_info", "=Q", "nr_jited_line_info", "jited_line_info_rec_size")
         lines = self._table("line_info", "=4I", "nr_line_info", "line_info_rec_size")
-
-        def text(at: int) -> str:
-            return strings[at : strings.index(b"\0", at)].decode(errors="replace")
 
         return sorted(
             Line(address, text(file), column >> 10, text(line).strip())

@@ -207,14 +207,16 @@ class Records:
         """What each CPU has counted since the data plane was loaded."""
         sums = [Sums(0, 0, 0, 0, 0)] * possible_cpus()
         for slot in range(self.settings["next_record"]):
-            memory, base = self.at(slot)
-            lines = memory[base + self.record_size : base + self.record_bytes]
+            lines = self._cpu_lines(slot)
             if any(lines):
-                sums = [Sums(*map(add, a, b)) for a, b in zip(sums, self._by_cpu(lines), strict=True)]
+                by_cpu = (_FIVE.unpack_from(lines, at) for at in range(0, len(lines), self.cpu_line))
+                sums = [Sums(*map(add, a, b)) for a, b in zip(sums, by_cpu, strict=True)]
         return sums
 
-    def _by_cpu(self, lines: memoryview) -> list[tuple[int, ...]]:
-        return [_FIVE.unpack_from(lines, at) for at in range(0, len(lines), self.cpu_line)]
+    def _cpu_lines(self, slot: int) -> memoryview:
+        """What is behind the record: a line of counters for each CPU."""
+        memory, base = self.at(slot)
+        return memory[base + self.record_size : base + self.record_bytes]
 
     def estimate_at(self, slot: int) -> tuple[memoryview, int]:
         chunk = self.chunk(slot // self.chunk_size)
@@ -238,8 +240,7 @@ class Records:
         """For a service: neither counters nor rates. A destination's counters go on instead, from where they are
         (`zero`), since its total is what they had come to."""
         self._clear_estimate(slot)
-        memory, base = self.at(slot)
-        memory[base + self.record_size : base + self.record_bytes] = bytes(self.record_bytes - self.record_size)
+        self._cpu_lines(slot)[:] = bytes(self.record_bytes - self.record_size)
 
     def _clear_estimate(self, slot: int) -> None:
         memory, start = self.estimate_at(slot)
