@@ -190,6 +190,30 @@ def test_the_instance_of_a_namespace_that_is_gone_is_swept(objects: Path) -> Non
     assert not os.path.exists(folder)
 
 
+def test_what_another_removes_meanwhile_is_just_gone(network: int) -> None:
+    """Sweeping, and asking for notes and for the lock, while another makes and removes an instance."""
+    folder = f"{bpffs.root()}/pylvs-test-{os.getpid()}"
+    os.mkdir(folder, 0o700)
+    theirs, ours = (Instance(network, f"{folder}/{network}") for _ in range(2))
+    child = os.fork()
+    if child == 0:
+        try:
+            for _ in range(2000):
+                with theirs.locked():
+                    os.makedirs(f"{theirs.folder}/live/links")
+                    theirs.remove()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        assert sweep(folder, 0) == []
+        assert ours.notes() == ours.links() == {}
+        with ours.locked():
+            assert not ours.loaded
+    assert ended[1] == 0
+    os.rmdir(folder)
+
+
 def test_the_lock_is_waited_for(instance: Instance) -> None:
     """Another holder of the lock keeps us waiting until it lets go."""
     reader, writer = os.pipe()

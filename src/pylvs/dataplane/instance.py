@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -91,7 +91,10 @@ class Instance:
         while True:
             _make_folder(os.path.dirname(self.folder))
             _make_folder(self.folder)
-            fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:  # another let go of it, empty, since the line before
+                continue
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 if os.fstat(fd).st_ino == _inode(self.folder):
@@ -187,8 +190,11 @@ class Instance:
     def links(self) -> dict[str, Link]:
         """The pinned links by name, newly opened; the caller closes them."""
         folder = f"{self.folder}/{self._stage}/links"
-        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-        return {name: Link.pinned(f"{folder}/{name}") for name in names}
+        found = {}
+        for name in _names(folder):
+            with suppress(FileNotFoundError):  # detached meanwhile
+                found[name] = Link.pinned(f"{folder}/{name}")
+        return found
 
     def _open(self, type: type[_Pinned], kind: str, name: str) -> _Pinned:
         try:
@@ -202,7 +208,7 @@ class Instance:
     def layouts(self) -> Layouts:
         """Structs and enums of the object that is loaded, as the kernel keeps them."""
         folder = f"{self.folder}/{self._stage}/progs"
-        for name in sorted(os.listdir(folder)):
+        for name in _names(folder):
             with self.program(name) as program:
                 return Layouts.of_program(program)
         raise DataPlaneError("the data plane has no program")
@@ -216,8 +222,7 @@ class Instance:
 
     def notes(self) -> dict[str, str]:
         """Every small fact."""
-        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
-        return {name: value for name in names if (value := self.note(name)) is not None}
+        return {name: value for name in _names(self.folder) if (value := self.note(name)) is not None}
 
     def remember(self, name: str, value: str | None) -> None:
         """Keep a small fact with the instance, loaded or not; None forgets it. `name` has no dot in it."""
@@ -245,7 +250,7 @@ class Instance:
 
 def sweep(folder: str, own: int) -> list[int]:
     """Remove the instances in `folder` whose namespaces are gone, but for `own`; answer their cookies."""
-    doubtful = [int(name) for name in os.listdir(folder) if name.isdigit() and int(name) != own]
+    doubtful = [int(name) for name in _names(folder) if name.isdigit() and int(name) != own]
     doubtful = [cookie for cookie in doubtful if not _has_live_link(f"{folder}/{cookie}/live/links")]
     if not doubtful:
         return []
@@ -256,9 +261,7 @@ def sweep(folder: str, own: int) -> list[int]:
 
 def _has_live_link(folder: str) -> bool:
     """Whether a link in `folder` still has its interface, so that its network namespace lives."""
-    if not os.path.isdir(folder):
-        return False
-    for name in os.listdir(folder):
+    for name in _names(folder):
         try:
             with Link.pinned(f"{folder}/{name}") as link:
                 if link.info.ifindex:
@@ -285,14 +288,21 @@ def _remove(folder: str) -> None:
     """Remove a folder of pins: links first, then programs, then maps, then what else there is."""
     if not os.path.isdir(folder):
         return
-    names = os.listdir(folder)
-    for name in sorted(names, key=lambda name: KINDS.index(name) if name in KINDS else -1):
+    for name in sorted(_names(folder), key=lambda name: KINDS.index(name) if name in KINDS else -1):
         path = f"{folder}/{name}"
         if os.path.isdir(path) and not os.path.islink(path):
             _remove(path)
         else:
             _unlink(path)
     os.rmdir(folder)
+
+
+def _names(folder: str) -> list[str]:
+    """What is in a folder, in order; nothing if another removed it, at whatever moment."""
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
 
 
 def _unlink(path: str) -> None:
