@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import random
 import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any
 
@@ -23,6 +27,7 @@ from tests.packets.cast import (
     NAT_VIP,
     NAT_VIP6,
     SCTP,
+    SECOND,
     TCP,
     UDP,
     VIP,
@@ -31,7 +36,7 @@ from tests.packets.cast import (
     sent_by,
     sent_to,
 )
-from tests.packets.plane import HOOKS, Plane
+from tests.packets.plane import HOOKS, Network, Plane
 from tests.packets.rows import TO_TC, Row, Step, aged, each, ip, payload, play, play_step, tcp, udp
 
 CHECKED = 16  # offset in `struct route`
@@ -374,3 +379,56 @@ def test_one_renews_the_next_hop_for_all(plane: Plane) -> None:
         hooks[hook].append(plane.run(hook, reply, interface="eth1").outcome)
     sent, later = "FORWARD_NAT_REPLY", "PASS_TO_TC"
     assert hooks == {"xdp": [sent, sent, later, sent, sent], "tc": [sent]}
+
+
+@contextmanager
+def routed_by(gateway: Host) -> Iterator[None]:
+    """The client is behind this gateway now."""
+    subprocess.run(["ip", "route", "add", CLIENT.ip, "via", gateway.ip], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["ip", "route", "del", CLIENT.ip], check=True)
+
+
+def connect(plane: Plane) -> bytes:
+    """One connection; answers a reply of its real server."""
+    for line in ONE:
+        plane.adm(line)
+    plane.run("tc", bytes(sent_by(CLIENT, ip(CLIENT.ip, NAT_VIP) / tcp(20000, 80, "S"))))
+    return bytes(sent_by(BACK_1, ip(BACK_1.ip, CLIENT.ip) / tcp(8080, 20000, "SA")))
+
+
+def hop_of(plane: Plane, hook: str, reply: bytes) -> str:
+    """The MAC address to which the reply goes."""
+    result = plane.run(hook, reply, interface="eth1")
+    assert result.outcome == "FORWARD_NAT_REPLY"
+    return result.frame[:6].hex(":")
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_another_route_is_taken_at_once(plane: Plane, hook: str) -> None:
+    """And the first one again, once it is back."""
+    reply = connect(plane)
+    assert [hop_of(plane, hook, reply) for _ in range(2)] == [CLIENT.mac] * 2
+    with routed_by(SECOND):
+        assert [hop_of(plane, hook, reply) for _ in range(2)] == [SECOND.mac] * 2
+    assert hop_of(plane, hook, reply) == CLIENT.mac
+
+
+def test_another_route_is_taken_soon_where_changes_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As before Linux 6.2, which does not let its count be read: within a second; the test waits longer."""
+    monkeypatch.setattr("pylvs.dataplane.open.kernel_has", lambda _: False)
+    network = Network()
+    with network.inside():
+        plane = Plane()
+        try:
+            reply = connect(plane)
+            assert hop_of(plane, "tc", reply) == CLIENT.mac
+            with routed_by(SECOND):
+                deadline = time.monotonic() + 5
+                while hop_of(plane, "tc", reply) != SECOND.mac:
+                    assert time.monotonic() < deadline, "the routing table is not asked any more"
+        finally:
+            plane.close()
+    network.close()

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
 /* How a packet gets on the wire: the next hop, remembered at the destination (or, towards clients, by address).
- * The TC hook asks the routing table, at most once a second for each; in between both hooks use what it found. */
+ * The TC hook asks the routing table, at most once a second for each; in between both hooks use what it found. Replies of NAT
+ * ask when it has changed (routing.h). */
 #ifndef PYLVS_FORWARD_H
 #define PYLVS_FORWARD_H
 
 #include "checksum.h"
+#include "routing.h"
 #include "schedule.h"
 
 #define LOOPBACK 1 /* its ifindex, in every namespace; a lookup "from lo" is that of a packet of our own */
@@ -260,30 +262,30 @@ inline_always __u32 hop_slot(const struct addr *gateway, __u32 ifindex)
 	return 0;
 }
 
-/* What a connection remembers of the way to its client: the slot of the next hop, and when the routing table was asked. */
-inline_always __u32 hop_word(__u32 slot, __u32 now)
+/* What a connection remembers of the way to its client: the slot of the next hop, and the stamp under which it was asked
+ * for. */
+inline_always __u32 hop_word(__u32 slot, __u32 stamp)
 {
-	return now << HOP_BITS | slot;
+	return stamp << HOP_BITS | slot;
 }
 
-inline_always int hop_recall(__u32 word, __u32 now, struct route *copy)
+inline_always int hop_recall(__u32 word, __u32 stamp, __u32 now, struct route *copy)
 {
-	__u32 slot = word % HOPS, age = (now << HOP_BITS) - (word - slot);
+	__u32 slot = word % HOPS;
 	struct route *hop = bpf_map_lookup_elem(&hops, &slot);
 
-	return slot && age >> HOP_BITS < settings.second && hop && route_read(hop, 0, copy) &&
-	       is_fresh(now, copy->checked);
+	return slot && word == hop_word(slot, stamp) && hop && route_read(hop, 0, copy) && is_fresh(now, copy->checked);
 }
 
-/* The way to the client of a NAT connection, which is in `word` as long as it is not older than a second: a line that many
+/* The way to the client of a NAT connection, which is in `word` as long as the routing table is the same: a line that many
  * connections share, where the cache by address has one for each client. */
 inline_always enum hop connection_hop(struct packet *packet, const struct addr *client, struct desk *desk, __u32 *word)
 {
-	__u32 now = packet->flow->now, slot;
+	__u32 now = packet->flow->now, stamp = routing_stamp(packet), slot;
 	struct route *hop;
 	enum hop way;
 
-	if (likely(hop_recall(*word, now, &desk->route)))
+	if (likely(hop_recall(*word, stamp, now, &desk->route)))
 		return HOP_READY;
 	way = client_route(packet, client, desk);
 	if (way != HOP_READY)
@@ -296,7 +298,7 @@ inline_always enum hop connection_hop(struct packet *packet, const struct addr *
 			route_write(hop, &desk->route);
 		else if (!is_fresh(now, hop->checked))
 			return HOP_LATER; /* once a second the kernel must see that the neighbour is in use */
-		*word = hop_word(slot, now);
+		*word = hop_word(slot, stamp);
 	}
 	return packet->hook == HOOK_TC ? HOP_ASK : HOP_READY;
 }

@@ -40,6 +40,14 @@ def table_entries() -> int:
     return 1 << (20 if memory >= 4 << 30 else 18)
 
 
+def kernel_has(function: str) -> bool:
+    """Whether programs may call this function of the kernel, as its BTF says; False where the kernel has none."""
+    try:
+        return f"\0{function}\0".encode() in Path("/sys/kernel/btf/vmlinux").read_bytes()
+    except OSError:
+        return False
+
+
 def _timeouts(seconds: tuple[int, ...], second: int) -> tuple[int, ...]:
     return tuple(s * second for s in seconds) + (0,) * (STATES - len(seconds))
 
@@ -52,6 +60,7 @@ def create(instance: Instance, object_path: Path = OBJECT, entries: int = 0) -> 
         "tick_shift": time.shift,
         "hash_seed": int.from_bytes(os.urandom(8), "little"),
         "cpus": possible_cpus(),
+        "counts_routes": kernel_has("bpf_cast_to_kern_ctx"),
     }
     record = record_bytes(Layouts.of_file(object_path))
     with instance.creating(object_path, {"connections": sets, "due": sets}, constants, {"records": record}):
