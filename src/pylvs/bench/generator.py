@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pylvs.dataplane.btf import Layouts
-from pylvs.dataplane.kernel import Program, xdp_context
+from pylvs.dataplane.kernel import ATTACH_XDP, Link, Program, xdp_context
 from pylvs.dataplane.libbpf import ObjectFile
 from pylvs.dataplane.mapped import MappedArray
 
@@ -27,6 +27,7 @@ REFERENCES = {
 REFERENCES_TC = {"TARGET_EMPTY": "empty_tc", "TARGET_SWAP": "swap_tc"}
 SEED = 0x1234567
 ALL = 0xFFFFFFFF
+LOOPBACK = 1  # ifindex
 
 
 class Flows(NamedTuple):
@@ -81,6 +82,14 @@ class Generator:
         self._put("xdp", number, xdp)
         self._put("tc", number, tc)
         return number
+
+    def attach(self) -> Link:
+        """Be in use at lo of this network namespace, where no packet is, as long as the link is open.
+
+        Whenever an XDP program comes into use or goes out of it, the kernel waits for all CPUs: else each test run
+        would wait twice, and find its caches cold.
+        """
+        return Link.create(self.programs["xdp"], LOOPBACK, ATTACH_XDP)
 
     def plan(self, flows: Flows, count: int, length: int, start: int | None = None) -> None:
         """The next runs draw from `count` flows at random, or go on one by one from number `start`."""

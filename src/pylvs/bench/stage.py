@@ -19,7 +19,7 @@ from pylvs.bench.frames import ACK, SYN, SYN_ACK, frame
 from pylvs.bench.generator import Flows, Generator
 from pylvs.bench.keeper import mine
 from pylvs.dataplane.instance import Instance
-from pylvs.dataplane.kernel import possible_cpus
+from pylvs.dataplane.kernel import Link, possible_cpus
 from pylvs.dataplane.mapped import MappedArray
 from pylvs.dataplane.open import OBJECT, create
 from pylvs.dataplane.records import Record, Records, Settings
@@ -53,6 +53,7 @@ class Stage:
         self, name: str, entries: int, services: Sequence[ConfiguredService], object_path: Path = OBJECT
     ) -> None:
         self.name, self.entries = name, entries
+        self._in_use: Link | None = None
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         if _libc.unshare(CLONE_NEWNET):
             raise PylvsError(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
@@ -81,6 +82,8 @@ class Stage:
         """Take the director and its namespace away."""
         with self.inside():
             self.instance.remove()
+        if self._in_use:
+            self._in_use.close()
         self._holder.communicate()
         os.close(self._net)
         os.close(self._home)
@@ -97,6 +100,8 @@ class Stage:
     def join(self, generator: Generator) -> None:
         """Let the generator run this director."""
         self.generator = generator
+        with self.inside():
+            self._in_use = generator.attach()
         self.target = generator.add(self.instance.program("director_xdp"), self.instance.program("director_tc"))
 
     @cached_property
