@@ -67,7 +67,7 @@ inline_always enum outcome admit(struct packet *packet, struct destination *dest
 		return REFUSE_TTL;
 	flow->mtu = mtu_towards(destination, method);
 	if (unlikely(wire_length(packet) > flow->mtu) && !can_be_cut(flow, destination, method))
-		return decrement_ttl(packet, flow->l3) ? DROP_ERROR : REFUSE_TOO_BIG; /* the kernel quotes it so */
+		return decrement_ttl(packet) ? DROP_ERROR : REFUSE_TOO_BIG; /* the kernel quotes it so */
 	return OUTCOMES;
 }
 

@@ -135,16 +135,23 @@ inline_always enum hop destination_hop(struct packet *packet, struct destination
 }
 
 /* The neighbour's address and our own, which lie behind one another as in the header. */
-inline_always int set_macs(struct packet *packet, const __u8 neighbour[6])
+inline_always void write_macs(void *frame, const __u8 neighbour[6])
 {
-	__u32 *word = packet_at(packet, 0, 2 * ETH_ALEN);
 	const __u32 *from = (const __u32 *)neighbour;
+	__u32 *word = frame;
 
-	if (!word)
-		return -1;
 	word[0] = from[0];
 	word[1] = from[1];
 	word[2] = from[2];
+}
+
+inline_always int set_macs(struct packet *packet, const __u8 neighbour[6])
+{
+	void *frame = packet_at(packet, 0, 2 * ETH_ALEN);
+
+	if (!frame)
+		return -1;
+	write_macs(frame, neighbour);
 	return 0;
 }
 
@@ -325,21 +332,22 @@ inline_always void age_ipv4(struct iphdr *ip)
 	ip->ttl--;
 }
 
-inline_always int decrement_ttl(struct packet *packet, __u32 l3)
+/* The same for both families, whose headers have it within the first 20 bytes. */
+inline_always void age_header(void *header, __u8 family)
 {
-	if (packet->flow->family == 4) {
-		struct iphdr *ip = packet_at(packet, l3, sizeof(*ip));
+	if (family == 4)
+		age_ipv4(header);
+	else
+		((struct ipv6hdr *)header)->hop_limit--;
+}
 
-		if (!ip)
-			return -1;
-		age_ipv4(ip);
-	} else {
-		struct ipv6hdr *ip = packet_at(packet, l3, sizeof(*ip));
+inline_always int decrement_ttl(struct packet *packet)
+{
+	void *header = packet_at(packet, L3, sizeof(struct iphdr));
 
-		if (!ip)
-			return -1;
-		ip->hop_limit--;
-	}
+	if (!header)
+		return -1;
+	age_header(header, packet->flow->family);
 	return 0;
 }
 
@@ -356,9 +364,8 @@ inline_always __u32 wire_length(struct packet *packet)
 	struct flow *flow = packet->flow;
 
 	if (packet->hook == HOOK_TC && skb->gso_size)
-		return flow->l4 - flow->l3 + 60 + skb->gso_size < flow->length
-			       ? flow->l4 - flow->l3 + 20 + skb->gso_size
-			       : flow->length;
+		return flow->l4 - L3 + 60 + skb->gso_size < flow->length ? flow->l4 - L3 + 20 + skb->gso_size
+									 : flow->length;
 	return flow->length;
 }
 

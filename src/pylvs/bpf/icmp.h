@@ -176,32 +176,38 @@ inline_always enum outcome answer(struct packet *packet, enum outcome outcome)
 	return refuse(packet, &refusal, outcome);
 }
 
+/* Offset of the IP header that an ICMP error quotes. */
+inline_always __u32 quote_at(const struct flow *flow)
+{
+	return flow->l4 + sizeof(struct icmp_header);
+}
+
 /* The packet that an ICMP error quotes, turned round: its flow is that of the connection it is about. */
 inline_always int quoted_flow(struct packet *packet, struct flow *quoted)
 {
 	struct flow *flow = packet->flow;
+	__u32 l3 = quote_at(flow);
 	struct ports *ports;
 
 	__builtin_memset(quoted, 0, sizeof(*quoted));
 	quoted->now = flow->now;
 	quoted->family = flow->family;
-	quoted->l3 = flow->l4 + sizeof(struct icmp_header);
 	if (flow->family == 4) {
-		struct iphdr *ip = packet_at(packet, quoted->l3, sizeof(*ip));
+		struct iphdr *ip = packet_at(packet, l3, sizeof(*ip));
 
 		if (!ip || ip->version != 4 || ip->ihl < 5 || ip->frag_off & bpf_htons(0x1fff))
 			return -1;
 		quoted->protocol = ip->protocol;
-		quoted->l4 = quoted->l3 + ip->ihl * 4;
+		quoted->l4 = l3 + ip->ihl * 4;
 		addr_from_v4(&quoted->saddr, ip->daddr);
 		addr_from_v4(&quoted->daddr, ip->saddr);
 	} else {
-		struct ipv6hdr *ip = packet_at(packet, quoted->l3, sizeof(*ip));
+		struct ipv6hdr *ip = packet_at(packet, l3, sizeof(*ip));
 
 		if (!ip || ip->version != 6)
 			return -1;
 		quoted->protocol = ip->nexthdr;
-		quoted->l4 = quoted->l3 + sizeof(*ip);
+		quoted->l4 = l3 + sizeof(*ip);
 		__builtin_memcpy(&quoted->saddr, &ip->daddr, sizeof(quoted->saddr));
 		__builtin_memcpy(&quoted->daddr, &ip->saddr, sizeof(quoted->daddr));
 	}
@@ -222,7 +228,7 @@ inline_always int translate_quote(struct packet *packet, const struct flow *quot
 	__u64 delta = checksum_delta(change->old_port, change->new_port);
 	struct icmp_header *icmp;
 
-	if (translate_address(packet, quoted->l3, change, AGE_SAME) || set_port(packet, quoted->l4, change))
+	if (translate_address(packet, quote_at(packet->flow), change, AGE_SAME) || set_port(packet, quoted->l4, change))
 		return -1;
 	if (packet->flow->family == 6)
 		delta += checksum_delta_addr(&change->old, &change->new) + checksum_delta_addr(outer_old, outer_new);
@@ -237,7 +243,7 @@ inline_always int translate_quote(struct packet *packet, const struct flow *quot
 inline_always int translate_error(struct packet *packet, struct desk *desk, enum age age)
 {
 	return translate_quote(packet, &desk->quoted, &desk->first, &desk->second.old, &desk->second.new) ||
-	       translate_address(packet, packet->flow->l3, &desk->second, age);
+	       translate_address(packet, L3, &desk->second, age);
 }
 
 /* FULLNAT: the real server knows the client as one of our own addresses. */

@@ -19,14 +19,12 @@ enum fragment_kind { FRAGMENT_NONE, FRAGMENT_FIRST, FRAGMENT_LATER };
 
 enum flow_flag {
 	FLOW_SYN = 1,
-	FLOW_FIN = 2,
-	FLOW_RST = 4,
-	FLOW_ACK = 8,
-	FLOW_OPENS = 16,
-	FLOW_DF = 32,
-	FLOW_ICMP_ERROR = 64,
-	FLOW_HAS_OPTIONS = 128
+	FLOW_OPENS = 2,
+	FLOW_DF = 4,
+	FLOW_ICMP_ERROR = 8,
 };
+
+enum { L3 = sizeof(struct ethhdr) }; /* offset of the IP header: frames with a VLAN tag are not looked into */
 
 /* What a packet says, as numbers: the slow functions get this, never the packet. */
 struct flow {
@@ -34,8 +32,7 @@ struct flow {
 	struct addr daddr;
 	__be16 sport;
 	__be16 dport;
-	__u32 l3;     /* offset of the IP header from the start of the frame */
-	__u32 l4;     /* and of the transport header */
+	__u32 l4;     /* offset of the transport header from the start of the frame */
 	__u32 length; /* bytes of the IP packet */
 	__u32 now;    /* tick */
 	__u32 mark;
@@ -47,7 +44,7 @@ struct flow {
 	__u8 fragment;
 	__u8 ttl;
 	__u8 tos;
-	__u8 inner_l3; /* ICMP error: offset of the quoted header from l4 */
+	__u8 spare;
 	__u32 chosen;  /* slot of the destination that was scheduled for this packet */
 	__u32 mtu;     /* with REFUSE_TOO_BIG: what would have fitted */
 	__s32 verdict; /* where the packet was sent, if it was */
@@ -159,7 +156,7 @@ inline_always void *packet_at(struct packet *packet, __u32 offset, __u32 size)
 /* Whether the frame is as long as its IP header says. The kernel drops one that is not, in front of IPVS. */
 inline_always int is_whole(struct packet *packet)
 {
-	__u32 wanted = packet->flow->l3 + packet->flow->length;
+	__u32 wanted = L3 + packet->flow->length;
 
 	if (packet->hook == HOOK_TC)
 		return ((struct __sk_buff *)packet->ctx)->len >= wanted;
@@ -198,7 +195,7 @@ inline_always void *transport_at(struct packet *packet, __u32 size)
 {
 	struct flow *flow = packet->flow;
 
-	if (flow->l4 + size > flow->l3 + flow->length)
+	if (flow->l4 + size > L3 + flow->length)
 		return 0;
 	return packet_at(packet, flow->l4, size);
 }
@@ -271,7 +268,7 @@ inline_always int sctp_aborts(struct packet *packet, __u32 length)
 	__u32 offset = flow->l4 + 12 + ((length + 3) & ~3U);
 	__u8 chunk = 0;
 
-	if (length < CHUNK_HEADER || offset + CHUNK_HEADER > flow->l3 + flow->length)
+	if (length < CHUNK_HEADER || offset + CHUNK_HEADER > L3 + flow->length)
 		return 0;
 	return !load_bytes(packet, offset, &chunk, sizeof(chunk)) && chunk == CHUNK_ABORT;
 }
@@ -350,24 +347,18 @@ inline_always int parse_transport(struct packet *packet)
 
 enum { IPV4_PLAIN = 0x45, IP_DF = 0x4000, IP_MF_OR_OFFSET = 0x3fff, IP_FRAGMENT_OFFSET = 0x1fff };
 
-inline_always int parse_ipv4(struct packet *packet)
+inline_always int parse_ipv4(struct flow *flow, const struct iphdr *ip)
 {
-	struct flow *flow = packet->flow;
-	struct iphdr *ip = packet_at(packet, sizeof(struct ethhdr), sizeof(*ip));
 	__u32 header = sizeof(*ip);
-	__u8 first;
+	__u8 first = *(const __u8 *)ip;
 
-	if (!ip)
-		return -1;
-	first = *(__u8 *)ip;
 	if (unlikely(first != IPV4_PLAIN)) {
 		header = (first & 15) * 4;
 		if (first >> 4 != 4 || header < sizeof(*ip))
 			return -1;
-		flow->flags = FLOW_HAS_OPTIONS;
 	}
 	flow->family = 4;
-	flow->l4 = sizeof(struct ethhdr) + header;
+	flow->l4 = L3 + header;
 	flow->length = bpf_ntohs(ip->tot_len);
 	flow->protocol = ip->protocol;
 	flow->ttl = ip->ttl;
@@ -423,12 +414,12 @@ inline_always int parse_extensions(struct packet *packet, __u8 next)
 inline_always int parse_ipv6(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
-	struct ipv6hdr *ip = packet_at(packet, sizeof(struct ethhdr), sizeof(*ip));
+	struct ipv6hdr *ip = packet_at(packet, L3, sizeof(*ip));
 
 	if (!ip || ip->version != 6)
 		return -1;
 	flow->family = 6;
-	flow->l4 = sizeof(struct ethhdr) + sizeof(*ip);
+	flow->l4 = L3 + sizeof(*ip);
 	flow->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	flow->ttl = ip->hop_limit;
 	flow->tos = (ip->priority << 4) | (ip->flow_lbl[0] >> 4);
@@ -461,20 +452,19 @@ __attribute__((noinline)) int is_martian(struct flow *flow)
 /* The frame's first headers into `packet->flow`; PASS_* says why it is not one to look at, OUTCOMES that it is. */
 inline_always enum outcome parse_network(struct packet *packet)
 {
+	struct ethhdr *frame = packet_at(packet, 0, L3 + sizeof(struct iphdr)); /* what every IP packet has */
 	struct flow *flow = packet->flow;
-	__be16 *ether_type = packet_at(packet, 2 * ETH_ALEN, sizeof(*ether_type));
 	int bad;
 
-	if (!ether_type)
+	if (!frame)
 		return PASS_MALFORMED;
-	flow->l3 = sizeof(struct ethhdr);
-	if (likely(*ether_type == bpf_htons(ETH_P_IP))) {
-		bad = parse_ipv4(packet);
-	} else if (*ether_type == bpf_htons(ETH_P_IPV6)) {
+	if (likely(frame->h_proto == bpf_htons(ETH_P_IP))) {
+		bad = parse_ipv4(flow, (struct iphdr *)(frame + 1));
+	} else if (frame->h_proto == bpf_htons(ETH_P_IPV6)) {
 		bad = parse_ipv6(packet) || is_mapped(flow);
 	} else {
 		/* The kernel takes the tag off and shows the packet again on the VLAN's own interface. */
-		if (*ether_type == bpf_htons(ETH_P_8021Q) || *ether_type == bpf_htons(ETH_P_8021AD))
+		if (frame->h_proto == bpf_htons(ETH_P_8021Q) || frame->h_proto == bpf_htons(ETH_P_8021AD))
 			return PASS_VLAN;
 		return PASS_NOT_IP;
 	}

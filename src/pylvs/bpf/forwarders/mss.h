@@ -54,7 +54,7 @@ inline_always __u32 mss_find(struct packet *packet)
 	if (!tcp || !desk || tcp->doff <= 5)
 		return 0;
 	length = (tcp->doff - 5) * 4;
-	if (flow->l4 + sizeof(*tcp) + length > flow->l3 + flow->length)
+	if (flow->l4 + sizeof(*tcp) + length > L3 + flow->length)
 		return 0;
 	length = bounded(length, TCP_OPTIONS - 1);
 	if (!length || load_bytes(packet, flow->l4 + sizeof(*tcp), desk->piece, length))

@@ -48,7 +48,7 @@ inline_always int translate_sctp(struct packet *packet, const struct translation
 	struct flow *flow = packet->flow;
 	__u32 delta = (__u32)(change->old_port ^ change->new_port) << (change->end == END_SOURCE ? 0 : 16);
 	struct sctp_header *sctp;
-	__u32 crc = crc32c_delta(delta, flow->length - (flow->l4 - flow->l3));
+	__u32 crc = crc32c_delta(delta, flow->length - (flow->l4 - L3));
 
 	sctp = packet_at(packet, flow->l4, 12);
 	if (!sctp)
@@ -115,7 +115,7 @@ inline_always int translate_transport(struct packet *packet, const struct transl
 
 inline_always int translate(struct packet *packet, const struct translation *change, enum age age)
 {
-	return translate_transport(packet, change) || translate_address(packet, packet->flow->l3, change, age);
+	return translate_transport(packet, change) || translate_address(packet, L3, change, age);
 }
 
 /* What the destination of this packet becomes. */

@@ -101,7 +101,7 @@ inline_always __u64 sum_of_pseudo_header(const struct addr *saddr, const struct 
 inline_always int inner_sum(struct packet *packet, __u64 *sum)
 {
 	struct flow *flow = packet->flow;
-	__u32 length = flow->length - (flow->l4 - flow->l3);
+	__u32 length = flow->length - (flow->l4 - L3);
 
 	if (flow->fragment != FRAGMENT_NONE || (flow->protocol != PROTO_TCP && flow->protocol != PROTO_UDP))
 		return -1;
@@ -113,9 +113,9 @@ inline_always int inner_sum(struct packet *packet, __u64 *sum)
 	}
 	*sum = (__u16)~checksum_fold(sum_of_pseudo_header(&flow->saddr, &flow->daddr, flow->protocol, length));
 	if (flow->family == 6) { /* its header has no checksum of its own */
-		struct ipv6hdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
+		struct ipv6hdr *ip = packet_at(packet, L3, sizeof(*ip));
 
-		if (!ip || flow->l4 - flow->l3 != sizeof(*ip))
+		if (!ip || flow->l4 - L3 != sizeof(*ip))
 			return -1;
 		*sum += *(__u32 *)ip + (__u64)ip->payload_len + (__u16) * (__u16 *)&ip->nexthdr;
 		*sum += sum_of_pseudo_header(&flow->saddr, &flow->daddr, 0, 0);
@@ -165,7 +165,7 @@ static long sum_piece_tc(__u32 index, void *context)
 /* The sum over the inner packet as it is now, by reading it: fragments, SCTP, and UDP that has no checksum. */
 inline_always int sum_all(struct packet *packet, __u64 *sum)
 {
-	struct summing summing = {.ctx = packet->ctx, .offset = packet->flow->l3, .left = packet->flow->length};
+	struct summing summing = {.ctx = packet->ctx, .offset = L3, .left = packet->flow->length};
 
 	if (packet->hook == HOOK_XDP)
 		bpf_loop(65536 / PIECE, sum_piece_xdp, &summing, 0);
@@ -226,7 +226,7 @@ inline_always int write_gre(struct packet *packet, struct destination *destinati
 inline_always int write_outer_v4(struct packet *packet, struct destination *destination, __u32 length, __u8 protocol)
 {
 	struct flow *flow = packet->flow;
-	__be32 *ip = packet_at(packet, flow->l3, sizeof(struct iphdr));
+	__be32 *ip = packet_at(packet, L3, sizeof(struct iphdr));
 	__be32 from = addr_v4(&destination->source), to = addr_v4(&destination->address);
 	__be32 version_tos_length = bpf_htonl(0x45000000U | (__u32)flow->tos << 16 | (length & 0xffff));
 	__be32 id_fragment = bpf_htonl(flow->flags & FLOW_DF ? IP_DF : bpf_get_prandom_u32() << 16 | 0x10000);
@@ -246,7 +246,7 @@ inline_always int write_outer_v4(struct packet *packet, struct destination *dest
 inline_always int write_outer_v6(struct packet *packet, struct destination *destination, __u32 length, __u8 protocol)
 {
 	struct flow *flow = packet->flow;
-	struct ipv6hdr *ip = packet_at(packet, flow->l3, sizeof(*ip));
+	struct ipv6hdr *ip = packet_at(packet, L3, sizeof(*ip));
 
 	if (!ip)
 		return -1;
@@ -273,11 +273,11 @@ inline_always int write_outer(struct packet *packet, struct destination *destina
 	eth->h_proto = destination->family == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 	if (destination->tunnel == TUNNEL_GUE) {
 		protocol = PROTO_UDP;
-		if (write_gue(packet, destination, flow->l3 + ip_size, length - ip_size, inner, sum))
+		if (write_gue(packet, destination, L3 + ip_size, length - ip_size, inner, sum))
 			return -1;
 	} else if (destination->tunnel == TUNNEL_GRE) {
 		protocol = PROTO_GRE;
-		if (write_gre(packet, destination, flow->l3 + ip_size, inner, sum))
+		if (write_gre(packet, destination, L3 + ip_size, inner, sum))
 			return -1;
 	}
 	return destination->family == 4 ? write_outer_v4(packet, destination, length, protocol)
@@ -313,7 +313,7 @@ inline_always enum outcome tun_forward(struct packet *packet, struct destination
 	if (unlikely(settings.clamp_mss) && wants_clamp(packet->flow, destination) &&
 	    clamp_mss(packet, tunnel_mss(packet->flow, destination)))
 		return DROP_ERROR;
-	if (decrement_ttl(packet, packet->flow->l3))
+	if (decrement_ttl(packet))
 		return DROP_ERROR;
 	if (summed && sum_inside(packet, &sum))
 		return DROP_ERROR;
