@@ -17,7 +17,8 @@ BPF_O := $(BPF_C:.c=.o)
 BPF_H := $(wildcard src/pylvs/bpf/*.h src/pylvs/bpf/*/*.h)
 # Handlers and callbacks have the parameters that the kernel gives them, used or not.
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/$(shell uname -m)-linux-gnu
-WORKERS := 2
+# More than there are CPUs: half of what the tests do is to wait.
+WORKERS := 3
 LAB :=
 BENCH :=
 

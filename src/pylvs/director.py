@@ -161,7 +161,7 @@ class Director:
 
     Nothing is loaded before the first change; until then the table is empty. Raises subclasses of
     `pylvs.errors.TableError` where IPVS in the kernel would refuse, and then changes nothing; NotPermitted without root
-    (CAP_BPF, CAP_NET_ADMIN).
+    (CAP_SYS_ADMIN, CAP_NET_ADMIN).
     """
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ class PylvsError(Exception):
 
 
 class NotPermitted(PylvsError):
-    """No root, or no CAP_BPF and CAP_NET_ADMIN."""
+    """No root, or no CAP_SYS_ADMIN (BPF, and its BTF) and CAP_NET_ADMIN (what is attached)."""
 
 
 class Unsupported(PylvsError):

@@ -48,7 +48,7 @@ class Instance:
         """The instance of the calling thread's network namespace; nothing is loaded by this."""
         if os.geteuid() != 0 and not os.access(f"/{bpffs.MOUNT_POINT}", os.W_OK):
             raise NotPermitted(
-                "this needs root, or CAP_BPF, CAP_NET_ADMIN and a bpffs of your own (PYLVS_BPFFS)"
+                "this needs root, or CAP_SYS_ADMIN, CAP_NET_ADMIN and a bpffs of your own (PYLVS_BPFFS)"
             )
         cookie = namespaces.cookie()
         return cls(cookie, f"{bpffs.root()}/pylvs/{cookie}")

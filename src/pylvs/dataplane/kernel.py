@@ -268,7 +268,7 @@ def _call(command: Command, attr: ctypes.Structure) -> int:
 def failure(what: str, number: int) -> DataPlaneError | NotPermitted | Unsupported:
     """Turn an errno of bpf(2) into the exception that says what to do."""
     if number in (errno.EPERM, errno.EACCES):
-        return NotPermitted(f"{what}: not permitted; run it as root, or with CAP_BPF and CAP_NET_ADMIN")
+        return NotPermitted(f"{what}: not permitted; run it as root, or with CAP_SYS_ADMIN and CAP_NET_ADMIN")
     if number == errno.ENOSYS:
         return Unsupported(
             f"{what}: this kernel is built without BPF; pylvs needs Linux 6.1 or later with BPF"

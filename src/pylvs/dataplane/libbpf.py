@@ -103,7 +103,7 @@ def _reason(log: str, number: int) -> str:
 def _load_failure(name: str, number: int, log: str) -> DataPlaneError | NotPermitted:
     if number == errno.EPERM:
         return NotPermitted(
-            "loading the data plane is not permitted; run it as root, or with CAP_BPF and CAP_NET_ADMIN"
+            "loading the data plane is not permitted; run it as root, or with CAP_SYS_ADMIN and CAP_NET_ADMIN"
         )
     return LoadError(f"the kernel refused the data plane {name}: {_reason(log, number)}", number, log)
 

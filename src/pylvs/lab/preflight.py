@@ -40,7 +40,7 @@ def _check_bpf() -> None:
         why = os.strerror(ctypes.get_errno())
         raise Unsupported(
             f"no BPF here ({why}); use a kernel 6.1 or newer with CONFIG_BPF_SYSCALL, "
-            "and in a container give it CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN"
+            "and in a container give it CAP_SYS_ADMIN and CAP_NET_ADMIN"
         )
     os.close(descriptor)
 
