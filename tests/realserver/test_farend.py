@@ -145,6 +145,8 @@ class Host:
             f"route add {ELSEWHERE}/32 via {DIRECTOR}",
         )
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        # The wire's other end says nothing by itself, which would be counted too.
+        Path("/proc/sys/net/ipv6/conf/peer0/disable_ipv6").write_text("1")
         self.far = FarEnd.here()
         for vip in (VIP, VIP6):
             self.far.join(ip_address(vip), "eth0")

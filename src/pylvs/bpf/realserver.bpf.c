@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
 /* The far end of a tunnel, on a real server whose kernel has no tunnel device. A packet's way:
- *	outer header -> for this host? -> what does it carry (IPIP, GUE, GRE)? -> is the inner packet for a
- *VIP that was joined? -> take the outer headers off -> the local stack What is not ours, or not whole, passes
- *untouched; each packet is counted under one name. The outer checksums of GUE and GRE are not read: the inner
- *packet's own are checked by the stack. */
+ *	outer header -> for this host? -> what does it carry (IPIP, GUE, GRE)? -> is the inner packet for a VIP that
+ *	was joined? -> take the outer headers off -> the local stack
+ * What is not ours, or not whole, passes untouched; each packet is counted under one name. The outer checksums of GUE and
+ * GRE are not read: the inner packet's own are checked by the stack.
+ * A tunnelled packet that was cut on its way is not put together here: each piece of it becomes a piece of the inner
+ * packet, which the stack puts together. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -32,13 +34,14 @@ enum far_outcome {
 	FAR_PASS_OTHER = 0,  /* not a tunnel */
 	FAR_PASS_NOT_HERE,   /* a tunnel that goes on to another host */
 	FAR_PASS_NOT_JOINED, /* carries a packet for an address that was not joined */
-	FAR_PASS_FRAGMENT,   /* a piece of a tunnelled packet: too big for the way */
+	FAR_PASS_FRAGMENT,   /* a piece of a tunnelled packet without those before it, or at XDP */
 	FAR_PASS_OPTION,     /* GRE with key or sequence, GUE with flags: nothing IPVS sends */
 	FAR_PASS_MALFORMED,
 	FAR_PASS_REFUSED, /* the kernel would not take the outer header off */
 	FAR_IPIP,
 	FAR_GUE,
 	FAR_GRE,
+	FAR_PIECE,
 	FAR_DROP_ECN, /* congestion was marked on a packet that cannot say so: RFC 6040 drops it */
 	FAR_OUTCOMES,
 };
@@ -79,13 +82,43 @@ struct {
 	__type(value, __u64);
 } far_outcomes SEC(".maps");
 
+/* What the later pieces of a tunnelled packet need of those before. A piece of the inner packet has to end after a multiple
+ * of 8 bytes: what is left over comes before the next one. */
+struct piece_key {
+	__be32 saddr;
+	__be32 daddr;
+	__be16 id;
+	__be16 protocol;
+};
+
+struct piece {
+	struct iphdr header; /* the inner packet's */
+	__u32 next;          /* bytes of the outer packet up to here */
+	__u32 passed;        /* bytes behind the inner header that went to the stack */
+	__u32 left;          /* bytes in `over` */
+	__u8 over[8];
+};
+
+/* Bounded: the oldest go. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct piece_key);
+	__type(value, struct piece);
+} pieces SEC(".maps");
+
+enum { OFFSET_UNIT = 8, IP_MF = 0x2000, IP_OFFSET = 0x1fff, L3 = sizeof(struct ethhdr) };
+
 struct packet {
 	void *ctx;
 	enum hook hook;
-	__u32 inner;        /* offset of the inner packet from the start of the frame */
-	__u32 end;          /* where the outer packet ends; what is behind pads the frame */
-	__u8 protocol;      /* of what comes next: IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_UDP, IPPROTO_GRE */
-	__u8 outer_version; /* 4 or 6 */
+	struct piece_key whole; /* what this is a piece of, if `cut` */
+	__u16 cut;              /* flags and offset of a piece of the outer packet, host order; 0: it is all of it */
+	__u32 payload;          /* where the outer IPv4 header ends */
+	__u32 inner;            /* offset of the inner packet from the start of the frame */
+	__u32 end;              /* where the outer packet ends; what is behind pads the frame */
+	__u8 protocol;          /* of what comes next: IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_UDP, IPPROTO_GRE */
+	__u8 outer_version;     /* 4 or 6 */
 	__u8 inner_version;
 	__u8 outer_ecn;
 	enum far_outcome kind;
@@ -155,7 +188,10 @@ inline_always enum far_outcome outer_v4(struct packet *packet, struct bpf_fib_lo
 	route->family = 2; /* AF_INET */
 	route->ipv4_src = ip->saddr;
 	route->ipv4_dst = ip->daddr;
-	return ip->frag_off & bpf_htons(0x3fff) ? FAR_PASS_FRAGMENT : FAR_OUTCOMES;
+	packet->payload = packet->inner;
+	packet->cut = bpf_ntohs(ip->frag_off) & (IP_MF | IP_OFFSET);
+	packet->whole = (struct piece_key){ip->saddr, ip->daddr, ip->id, ip->protocol};
+	return packet->cut & IP_OFFSET ? FAR_PIECE : FAR_OUTCOMES;
 }
 
 inline_always enum far_outcome outer_v6(struct packet *packet, struct bpf_fib_lookup *route)
@@ -247,6 +283,15 @@ inline_always int is_whole(struct packet *packet, __u32 length)
 	return packet->inner + length <= packet->end && packet->end <= packet_length(packet);
 }
 
+/* Whether this piece has the inner packet's header and a part of what is behind it. One with options is not taken: not all
+ * of them would belong into the other pieces. */
+inline_always int is_first(struct packet *packet, const struct iphdr *ip)
+{
+	return packet->hook == HOOK_TC && ip->ihl == 5 && packet->inner + sizeof(*ip) + OFFSET_UNIT <= packet->end &&
+	       packet->inner + bpf_ntohs(ip->tot_len) > packet->end && packet->end <= packet_length(packet) &&
+	       !((packet->end - packet->payload) % OFFSET_UNIT);
+}
+
 inline_always enum far_outcome inner_v4(struct packet *packet)
 {
 	struct iphdr *ip = packet_at(packet, packet->inner, sizeof(*ip));
@@ -256,8 +301,8 @@ inline_always enum far_outcome inner_v4(struct packet *packet)
 
 	if (!ip || ip->version != 4 || ip->ihl < 5 || bpf_ntohs(ip->tot_len) < ip->ihl * 4)
 		return FAR_PASS_MALFORMED;
-	if (!is_whole(packet, bpf_ntohs(ip->tot_len)))
-		return FAR_PASS_MALFORMED;
+	if (packet->cut ? !is_first(packet, ip) : !is_whole(packet, bpf_ntohs(ip->tot_len)))
+		return packet->cut ? FAR_PASS_FRAGMENT : FAR_PASS_MALFORMED;
 	addr_from_v4(&vip, ip->daddr);
 	count = bpf_map_lookup_elem(&joined, &vip);
 	if (!count)
@@ -282,6 +327,8 @@ inline_always enum far_outcome inner_v6(struct packet *packet)
 
 	if (!ip || ip->version != 6)
 		return FAR_PASS_MALFORMED;
+	if (packet->cut) /* IPVS cuts IPv4 only */
+		return FAR_PASS_FRAGMENT;
 	if (!is_whole(packet, bpf_ntohs(ip->payload_len) + sizeof(*ip)))
 		return FAR_PASS_MALFORMED;
 	__builtin_memcpy(&vip, &ip->daddr, sizeof(vip));
@@ -357,6 +404,102 @@ inline_always enum far_outcome take_off(struct packet *packet)
 	return packet->kind;
 }
 
+/* Gives a piece of the inner packet its header, which is a copy of the whole one's: `length` bytes follow on it, and `more`
+ * other pieces. */
+inline_always void cut_header(struct iphdr *ip, const struct piece *piece, __u32 length, int more)
+{
+	const __u16 *word = (const __u16 *)ip;
+	__u32 sum = 0;
+
+	ip->tot_len = bpf_htons(sizeof(*ip) + length);
+	ip->frag_off = bpf_htons((bpf_ntohs(ip->frag_off) + piece->passed / OFFSET_UNIT) | (more ? IP_MF : 0));
+	ip->check = 0;
+	for (__u32 i = 0; i < sizeof(*ip) / sizeof(*word); i++)
+		sum += word[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip->check = ~((sum & 0xffff) + (sum >> 16));
+}
+
+/* Keeps for the next piece what is left over of this one: the last bytes in front of `end`. */
+inline_always int keep_over(struct packet *packet, struct piece *piece, __u32 left)
+{
+	piece->left = left;
+	return left && bpf_skb_load_bytes(packet->ctx, packet->end - left, piece->over, left);
+}
+
+/* The first piece loses its outer headers like any packet, and becomes the first piece of the inner one. */
+inline_always enum far_outcome first_piece(struct packet *packet)
+{
+	__u32 length = packet->end - packet->inner - sizeof(struct iphdr);
+	struct iphdr *ip = packet_at(packet, packet->inner, sizeof(*ip));
+	struct piece piece = {.next = packet->end - packet->payload};
+	struct piece_key whole = packet->whole;
+	enum far_outcome outcome;
+
+	if (!ip || keep_over(packet, &piece, length % OFFSET_UNIT))
+		return FAR_PASS_MALFORMED;
+	piece.header = *ip;
+	outcome = take_off(packet);
+	ip = packet_at(packet, L3, sizeof(*ip));
+	if (outcome != packet->kind || !ip)
+		return FAR_PASS_REFUSED;
+	length -= length % OFFSET_UNIT;
+	cut_header(ip, &piece, length, 1);
+	piece.passed = length;
+	bpf_map_update_elem(&pieces, &whole, &piece, BPF_ANY);
+	return FAR_PIECE;
+}
+
+/* Puts the inner header, and what was left over of the piece before, in the place of the outer header. */
+inline_always long put_in_front(struct packet *packet, const struct iphdr *ip, const struct piece *piece)
+{
+	__u32 left = piece->left;
+
+	if (left >= sizeof(piece->over))
+		return -1;
+	if (left && bpf_skb_adjust_room(packet->ctx, left, BPF_ADJ_ROOM_MAC, 0))
+		return -1;
+	if (left && bpf_skb_store_bytes(packet->ctx, L3 + sizeof(*ip), piece->over, left, BPF_F_RECOMPUTE_CSUM))
+		return -1;
+	return bpf_skb_store_bytes(packet->ctx, L3, ip, sizeof(*ip), BPF_F_RECOMPUTE_CSUM);
+}
+
+inline_always enum far_outcome later_piece(struct packet *packet)
+{
+	struct piece_key whole = packet->whole;
+	struct piece *piece = packet->hook == HOOK_TC ? bpf_map_lookup_elem(&pieces, &whole) : 0;
+	__u32 offset = (packet->cut & IP_OFFSET) * OFFSET_UNIT, length = packet->end - packet->payload, all;
+	int more = packet->cut & IP_MF;
+	struct piece next;
+	struct iphdr ip;
+
+	if (!piece || offset != piece->next || packet->payload != L3 + sizeof(ip) || packet->end <= packet->payload ||
+	    packet->end > packet_length(packet) || (more && length % OFFSET_UNIT))
+		return FAR_PASS_FRAGMENT;
+	all = piece->left + length;
+	if (piece->passed + all > 0xffff - sizeof(ip))
+		return FAR_PASS_MALFORMED;
+	next = *piece;
+	next.next += length;
+	ip = piece->header;
+	if (packet->outer_ecn == 3 && !(ip.tos & 3))
+		return FAR_DROP_ECN;
+	if (packet->outer_ecn == 3)
+		ip.tos |= 3;
+	if (keep_over(packet, &next, more ? all % OFFSET_UNIT : 0))
+		return FAR_PASS_MALFORMED;
+	all -= next.left;
+	cut_header(&ip, piece, all, more);
+	next.passed += all;
+	if (put_in_front(packet, &ip, piece))
+		return FAR_PASS_REFUSED;
+	if (more)
+		*piece = next;
+	else
+		bpf_map_delete_elem(&pieces, &whole);
+	return FAR_PIECE;
+}
+
 inline_always enum far_outcome outer(struct packet *packet, struct bpf_fib_lookup *route)
 {
 	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth));
@@ -395,6 +538,8 @@ inline_always enum far_outcome unwrap(struct packet *packet)
 		return FAR_PASS_OTHER;
 	__builtin_memset(&route, 0, sizeof(route));
 	outcome = outer(packet, &route);
+	if (outcome == FAR_PIECE)
+		outcome = later_piece(packet);
 	if (outcome != FAR_OUTCOMES)
 		return only_tunnels(packet, outcome);
 	outcome = carried(packet, settings);
@@ -405,7 +550,9 @@ inline_always enum far_outcome unwrap(struct packet *packet)
 	if (goes_on(packet, &route))
 		return FAR_PASS_NOT_HERE;
 	outcome = packet->protocol == IPPROTO_IPIP ? inner_v4(packet) : inner_v6(packet);
-	return outcome == packet->kind ? take_off(packet) : outcome;
+	if (outcome != packet->kind)
+		return outcome;
+	return packet->cut ? first_piece(packet) : take_off(packet);
 }
 
 /* The one way out. */

@@ -25,13 +25,14 @@ MEANINGS = {
     "FAR_PASS_OTHER": "passed: not a tunnel",
     "FAR_PASS_NOT_HERE": "passed: a tunnel to another host",
     "FAR_PASS_NOT_JOINED": "passed: carries a packet for an address that was not joined",
-    "FAR_PASS_FRAGMENT": "passed: a piece of a tunnelled packet that was too big for the way",
+    "FAR_PASS_FRAGMENT": "passed: a piece of a tunnelled packet without the one before it",
     "FAR_PASS_OPTION": "passed: GRE with key or sequence number, or GUE with flags",
     "FAR_PASS_MALFORMED": "passed: headers cut short or wrong",
     "FAR_PASS_REFUSED": "passed: the kernel would not take the outer header off",
     "FAR_IPIP": "unwrapped: IPIP",
     "FAR_GUE": "unwrapped: GUE",
     "FAR_GRE": "unwrapped: GRE",
+    "FAR_PIECE": "unwrapped: a piece of a tunnelled packet that was cut on the way",
     "FAR_DROP_ECN": "dropped: congestion was marked on a packet that cannot carry the mark",
 }
 
