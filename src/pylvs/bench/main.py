@@ -19,7 +19,7 @@ from pylvs.bench.result import Result, load, merged, save
 from pylvs.errors import PylvsError
 
 Say = Callable[[str], None]
-BUDGETS = {"packet": 215.0, "parts": 25.0, "wire": 180.0, "table": 90.0, "control": 75.0}  # seconds, < 600
+BUDGETS = {"packet": 150.0, "parts": 25.0, "wire": 230.0, "table": 90.0, "control": 75.0}  # seconds, < 600
 ROUNDS = 7
 
 

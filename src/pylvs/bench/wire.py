@@ -35,7 +35,7 @@ class Load(NamedTuple):
 LOADS = (
     Load("new connection each", 1, 64, header="Connection: close"),
     Load("keep-alive", 1, 64),
-    Load("download", 1, 4, "/large"),
+    Load("download", 2, 4, "/large"),
 )
 
 
