@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import errno
 
+PRIVILEGES = "CAP_SYS_ADMIN and CAP_NET_ADMIN"  # for BPF and its types, and for what is attached
+
 
 class PylvsError(Exception):
     """The root: a person's mistake or a machine's lack, never a bug."""
 
 
 class NotPermitted(PylvsError):
-    """No root, or no CAP_SYS_ADMIN (BPF, and its BTF) and CAP_NET_ADMIN (what is attached)."""
+    """No root, or not all of PRIVILEGES."""
 
 
 class Unsupported(PylvsError):

@@ -135,23 +135,16 @@ inline_always enum hop destination_hop(struct packet *packet, struct destination
 }
 
 /* The neighbour's address and our own, which lie behind one another as in the header. */
-inline_always void write_macs(void *frame, const __u8 neighbour[6])
+inline_always int set_macs(struct packet *packet, const __u8 neighbour[6])
 {
+	__u32 *word = packet_at(packet, 0, 2 * ETH_ALEN);
 	const __u32 *from = (const __u32 *)neighbour;
-	__u32 *word = frame;
 
+	if (!word)
+		return -1;
 	word[0] = from[0];
 	word[1] = from[1];
 	word[2] = from[2];
-}
-
-inline_always int set_macs(struct packet *packet, const __u8 neighbour[6])
-{
-	void *frame = packet_at(packet, 0, 2 * ETH_ALEN);
-
-	if (!frame)
-		return -1;
-	write_macs(frame, neighbour);
 	return 0;
 }
 
@@ -332,22 +325,17 @@ inline_always void age_ipv4(struct iphdr *ip)
 	ip->ttl--;
 }
 
-/* The same for both families, whose headers have it within the first 20 bytes. */
-inline_always void age_header(void *header, __u8 family)
-{
-	if (family == 4)
-		age_ipv4(header);
-	else
-		((struct ipv6hdr *)header)->hop_limit--;
-}
-
+/* Both families have the field within the first 20 bytes of their header. */
 inline_always int decrement_ttl(struct packet *packet)
 {
 	void *header = packet_at(packet, L3, sizeof(struct iphdr));
 
 	if (!header)
 		return -1;
-	age_header(header, packet->flow->family);
+	if (packet->flow->family == 4)
+		age_ipv4(header);
+	else
+		((struct ipv6hdr *)header)->hop_limit--;
 	return 0;
 }
 

@@ -301,8 +301,10 @@ inline_always enum far_outcome inner_v4(struct packet *packet)
 
 	if (!ip || ip->version != 4 || ip->ihl < 5 || bpf_ntohs(ip->tot_len) < ip->ihl * 4)
 		return FAR_PASS_MALFORMED;
-	if (packet->cut ? !is_first(packet, ip) : !is_whole(packet, bpf_ntohs(ip->tot_len)))
-		return packet->cut ? FAR_PASS_FRAGMENT : FAR_PASS_MALFORMED;
+	if (packet->cut && !is_first(packet, ip))
+		return FAR_PASS_FRAGMENT;
+	if (!packet->cut && !is_whole(packet, bpf_ntohs(ip->tot_len)))
+		return FAR_PASS_MALFORMED;
 	addr_from_v4(&vip, ip->daddr);
 	count = bpf_map_lookup_elem(&joined, &vip);
 	if (!count)
@@ -482,7 +484,7 @@ inline_always enum far_outcome later_piece(struct packet *packet)
 	next = *piece;
 	next.next += length;
 	ip = piece->header;
-	if (packet->outer_ecn == 3 && !(ip.tos & 3))
+	if (congestion(packet, ip.tos & 3) == FAR_DROP_ECN)
 		return FAR_DROP_ECN;
 	if (packet->outer_ecn == 3)
 		ip.tos |= 3;

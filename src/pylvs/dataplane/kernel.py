@@ -15,7 +15,7 @@ from enum import IntEnum
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Self
 
-from pylvs.errors import DataPlaneError, NotPermitted, Unsupported
+from pylvs.errors import PRIVILEGES, DataPlaneError, NotPermitted, Unsupported
 
 SYSCALL_NUMBERS = {
     "x86_64": 321,
@@ -268,7 +268,7 @@ def _call(command: Command, attr: ctypes.Structure) -> int:
 def failure(what: str, number: int) -> DataPlaneError | NotPermitted | Unsupported:
     """Turn an errno of bpf(2) into the exception that says what to do."""
     if number in (errno.EPERM, errno.EACCES):
-        return NotPermitted(f"{what}: not permitted; run it as root, or with CAP_SYS_ADMIN and CAP_NET_ADMIN")
+        return NotPermitted(f"{what}: not permitted; run it as root, or with {PRIVILEGES}")
     if number == errno.ENOSYS:
         return Unsupported(
             f"{what}: this kernel is built without BPF; pylvs needs Linux 6.1 or later with BPF"

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.kernel import Map, Program
-from pylvs.errors import DataPlaneError, NotPermitted, Unsupported
+from pylvs.errors import PRIVILEGES, DataPlaneError, NotPermitted, Unsupported
 
 LOG_MAX = (16 << 20) + 4096  # libbpf's own limit for a verifier log is 16 MiB; untouched pages cost nothing
 DEBUG = 2  # enum libbpf_print_level
@@ -103,7 +103,7 @@ def _reason(log: str, number: int) -> str:
 def _load_failure(name: str, number: int, log: str) -> DataPlaneError | NotPermitted:
     if number == errno.EPERM:
         return NotPermitted(
-            "loading the data plane is not permitted; run it as root, or with CAP_SYS_ADMIN and CAP_NET_ADMIN"
+            f"loading the data plane is not permitted; run it as root, or with {PRIVILEGES}"
         )
     return LoadError(f"the kernel refused the data plane {name}: {_reason(log, number)}", number, log)
 

@@ -9,7 +9,7 @@ import platform
 import shutil
 import sys
 
-from pylvs.errors import NotPermitted, PylvsError, Unsupported
+from pylvs.errors import PRIVILEGES, NotPermitted, PylvsError, Unsupported
 from pylvs.lab import httpd
 
 BPF_MAP_CREATE, BPF_MAP_TYPE_ARRAY = 0, 2  # linux/bpf.h
@@ -40,7 +40,7 @@ def _check_bpf() -> None:
         why = os.strerror(ctypes.get_errno())
         raise Unsupported(
             f"no BPF here ({why}); use a kernel 6.1 or newer with CONFIG_BPF_SYSCALL, "
-            "and in a container give it CAP_SYS_ADMIN and CAP_NET_ADMIN"
+            f"and in a container give it {PRIVILEGES}"
         )
     os.close(descriptor)
 
