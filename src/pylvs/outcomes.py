@@ -28,6 +28,7 @@ MEANINGS = {
     "FORWARD_FULLNAT_REPLY": "replies of FULLNAT",
     "FORWARD_ICMP": "ICMP errors of connections, forwarded",
     "FORWARD_STATELESS": "forwarded without an entry: the table is full",
+    "FORWARD_CUT": "cut into pieces, which are counted as what becomes of them",
     "REFUSE_NO_DESTINATION": "refused: no destination (ICMP port unreachable)",
     "REFUSE_NO_ROUTE": "refused: no route to the destination, or no answer to ARP (ICMP host unreachable)",
     "REFUSE_TTL": "refused: last hop (ICMP time exceeded)",

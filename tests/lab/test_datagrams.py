@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Datagrams of any size through each method, whether their sender lets them be cut on the way or not."""
+"""Packets of any size through each method, whether their sender lets them be cut on the way or not."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from select import select
 
 import pytest
 
 from pylvs.lab import build, netns
 from pylvs.lab.topology import METHODS, Options, Topology
+from pylvs.lab.transfer import transfer
 from pylvs.model import TunnelType
 
 pytestmark = pytest.mark.xdist_group("lab")
@@ -50,15 +52,42 @@ def test_datagrams_of_any_size_are_answered(name: str, data_plane: None, method:
     options = Options(name=name, mode=mode, method=METHODS[method], tunnel=TunnelType(tunnel))
     lab, _ = build.up(options, lambda done: None)
     serve(lab)
+    for discover, tries in ((NEVER, 1), (ALWAYS, 2)):
+        check_sizes(lab, discover, tries)
+
+
+@pytest.mark.parametrize("mode", ["tc", "xdp"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_narrow_way_takes_what_may_be_cut(name: str, data_plane: None, method: str, mode: str) -> None:
+    """From senders that never ask for the path's MTU, and do not listen to what is said of it."""
+    lab, _ = build.up(Options(name=name, mode=mode, method=METHODS[method]), lambda done: None)
+    for machine in (lab.client, *lab.servers):
+        with netns.inside(lab.namespace(machine.name)):
+            Path("/proc/sys/net/ipv4/ip_no_pmtu_disc").write_text("1")
+    with netns.inside(lab.namespace(lab.director.name)):
+        for machine in (lab.client, *lab.servers):
+            narrow(str(machine.address))
+    serve(lab)
+    check_sizes(lab, NEVER, 1)
+    assert transfer(lab, 10).intact
+
+
+def narrow(address: str) -> None:
+    """The way to this address takes packets of 1,300 bytes."""
+    shown = subprocess.run(["ip", "-o", "route", "get", address], check=True, capture_output=True, text=True).stdout
+    way = shown.partition(" src ")[0].split()[1:]  # [via GATEWAY] dev INTERFACE
+    subprocess.run(["ip", "route", "replace", address, *way, "mtu", "lock", "1300"], check=True)
+
+
+def check_sizes(lab: Topology, discover: int, tries: int) -> None:
     with ExitStack() as stack:
         servers = sockets(stack, lab)
-        for discover, tries in ((NEVER, 1), (ALWAYS, 2)):
-            for size in SIZES:
-                with netns.inside(lab.namespace("client")):
-                    client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
-                client.connect((str(lab.vip), PORT))
-                assert answered(client, servers, size, tries) == size, f"discover {discover}"
+        for size in SIZES:
+            with netns.inside(lab.namespace("client")):
+                client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
+            client.connect((str(lab.vip), PORT))
+            assert answered(client, servers, size, tries) == size, f"discover {discover}"
 
 
 def answered(client: socket.socket, servers: list[socket.socket], size: int, tries: int) -> int | None:

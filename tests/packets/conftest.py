@@ -8,11 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from pylvs.dataplane.attach import Attacher
+from pylvs.dataplane.interfaces import interfaces
 from pylvs.dataplane.open import OBJECT
 
 pytest.register_assert_rewrite("tests.packets.plane", "tests.packets.rows")
 
+from tests.packets import cast  # noqa: E402
 from tests.packets.plane import Network, Plane  # noqa: E402
+from tests.packets.wire import Wire, Wired  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +47,24 @@ def plane(network: Network, loaded: Plane) -> Iterator[Plane]:
     with network.inside():
         loaded.wipe()
         yield loaded
+
+
+@pytest.fixture(scope="module")
+def attached(network: Network) -> Iterator[Wired]:
+    """A director that is attached to its three wires, at the TC hook."""
+    made = Network()
+    with made.inside():
+        plane, wire = Plane(), Wire()
+        Attacher(plane.instance).attach([link for link in interfaces() if link.name in cast.DIRECTOR])
+    yield Wired(made, plane, wire)
+    with made.inside():
+        wire.close()
+        plane.close()
+    made.close()
+
+
+@pytest.fixture
+def wired(attached: Wired) -> Iterator[Wired]:
+    with attached.network.inside():
+        attached.plane.wipe()
+        yield attached

@@ -133,6 +133,19 @@ ROWS = [
 ]
 
 
+ONE_PACKET = ("-A -u VIP:53 -s rr -o", *DR[1:])
+ONE_PACKET_NAT = ("-A -u NAT_VIP:53 -s rr -o", NAT[1])
+
+ROWS += [
+    Row(
+        "one-packet scheduling: the fragments of a datagram stay together, the next one goes elsewhere",
+        ONE_PACKET,
+        [*(dr(piece) for piece in CUT), *(dr(piece, REAL_1) for piece in OTHER), dr(CUT[2])],
+        connections=[],
+        totals=(2, 7, 0, sum(map(len, [*CUT, *OTHER, CUT[2]])), 0),
+    ),
+    Row("one-packet scheduling by NAT: ports and checksum in the first, addresses in all", ONE_PACKET_NAT, NAT_IN),
+]
 SIGNALS = [f"{o} --sctp-service NAT_VIP:{p}" for p in (80, 81) for o in ("-A", "-a")]
 INIT = SCTP(sport=20000, dport=80) / SCTPChunkInit() / Raw(bytes(1200))
 INIT_81 = SCTP(sport=20000, dport=81) / SCTPChunkInit() / Raw(bytes(1200))

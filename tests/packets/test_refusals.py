@@ -6,16 +6,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from scapy.layers.inet import IPOption_RR
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6TimeExceeded
+from scapy.layers.sctp import SCTPChunkInit
 from scapy.packet import Raw
 
 from tests.packets.cast import (
     CLIENT,
+    FRONT,
     ICMP,
     IP,
     JUMBO,
     NAT_VIP,
     REAL_1,
+    SCTP,
     TUN_VIP,
     VIP,
     VIP6,
@@ -233,34 +237,27 @@ def refused_reply(packet: Packet) -> Step:
     return Step(sent_by(JUMBO, packet), "REFUSE_TOO_BIG", sent_to(JUMBO, error), xdp=TO_TC, free=["id"])
 
 
+def too_big_for_dr(packet: Packet) -> Step:
+    quoted = Raw(bytes(aged(packet))[:QUOTE])
+    error = IP(src=VIP, dst=JUMBO.ip, ttl=64, tos=0xC0) / too_big(1500) / quoted
+    return Step(sent_by(JUMBO, packet), "REFUSE_TOO_BIG", sent_to(JUMBO, error), xdp=TO_TC, free=["id"])
+
+
+UNCUT = [
+    ip(JUMBO.ip, VIP, flags=0, options=[IPOption_RR(length=7)]) / udp(20000, 53, 3000),
+    ip(JUMBO.ip, VIP, flags=0) / SCTP(sport=20000, dport=80) / SCTPChunkInit() / payload(3000),
+]
 ROWS += [
     Row(
-        "NAT: a reply larger than the client's wire takes, with DF and without",
+        "NAT: a reply larger than the client's wire takes, with DF",
         JUMBO_REAL,
-        [
-            ASKED,
-            refused_reply(ip(JUMBO.ip, CLIENT.ip) / BIG),
-            refused_reply(ip(JUMBO.ip, CLIENT.ip, flags=0) / BIG),
-        ],
+        [ASKED, refused_reply(ip(JUMBO.ip, CLIENT.ip) / BIG)],
         totals=(1, 1, 0, 28 + 5, 0),
     ),
     Row(
-        "DR: more than the destination's wire takes, without DF: nobody would cut it",
-        UDP_ONE,
-        [
-            Step(
-                sent_by(JUMBO, ip(JUMBO.ip, VIP, flags=0) / udp(20000, 53, 3000)),
-                "REFUSE_TOO_BIG",
-                sent_to(
-                    JUMBO,
-                    IP(src=VIP, dst=JUMBO.ip, ttl=64, tos=0xC0)
-                    / too_big(1500)
-                    / Raw(bytes(aged(ip(JUMBO.ip, VIP, flags=0) / udp(20000, 53, 3000)))[:QUOTE]),
-                ),
-                xdp=TO_TC,
-                free=["id"],
-            )
-        ],
+        "without DF, but with options or of SCTP: nobody cuts it",
+        (*UDP_ONE, "-A --sctp-service VIP:80 -s rr", "-a --sctp-service VIP:80 -r REAL_1 -g"),
+        [too_big_for_dr(packet) for packet in UNCUT],
     ),
 ]
 MARTIANS = ["0.0.0.0", "127.0.0.1", "224.0.0.1", "239.255.255.255", "255.255.255.255"]
@@ -325,3 +322,25 @@ def test_a_real_server_that_does_not_answer_arp_is_given_up_after_three_seconds(
         _wait(plane, seconds)
         seen.append(plane.run("tc", frame).outcome)
     assert seen == ["FORWARD_DR", "FORWARD_DR", "REFUSE_NO_ROUTE", "FORWARD_DR"]
+
+
+@pytest.mark.parametrize(
+    ("table", "vip", "source"),
+    [
+        (("-A -t VIP:80 -s rr", "-a -t VIP:80 -r NOBODY -g"), VIP, FRONT.ip),
+        (("-A -t NAT_VIP:80 -s rr", "-a -t NAT_VIP:80 -r NOBODY:8080 -m"), NAT_VIP, NAT_VIP),
+        (("-A -t VIP_6:80 -s rr", "-a -t VIP_6:80 -r NOBODY_6:80 -g"), VIP6, VIP6),
+    ],
+)
+def test_who_says_that_a_real_server_is_silent(plane: Plane, table: tuple[str, ...], vip: str, source: str) -> None:
+    """The kernel: for DR the host itself, by IPv4; else the VIP."""
+    for line in table:
+        plane.adm(line)
+    packet = ip(CLIENT.ip6 if ":" in vip else CLIENT.ip, vip) / SYN
+    plane.run("tc", bytes(sent_by(CLIENT, packet)))
+    _wait(plane, 4)
+    error = Ether(plane.run("tc", bytes(sent_by(CLIENT, packet))).frame).payload
+    assert (error.src, error.dst) == (source, packet.src)
+    checked = error.copy()
+    del checked.chksum
+    assert bytes(checked) == bytes(error)

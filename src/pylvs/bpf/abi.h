@@ -5,7 +5,7 @@
 #define PYLVS_ABI_H
 
 /* One more whenever anything below changes: a command of another version must not write into a loaded data plane. */
-enum abi_version { ABI_VERSION = 4 };
+enum abi_version { ABI_VERSION = 5 };
 
 /* An address as it is on the wire; IPv4 is mapped (::ffff:a.b.c.d), so that one code serves both. */
 struct addr {
@@ -124,6 +124,7 @@ enum outcome {
 	FORWARD_FULLNAT_REPLY,
 	FORWARD_ICMP,
 	FORWARD_STATELESS, /* the table is full here: by consistent hash, without an entry */
+	FORWARD_CUT,       /* too big for its way: its pieces come in anew, each counted as what becomes of it */
 	/* answered by the director */
 	REFUSE_NO_DESTINATION, /* ICMP port unreachable */
 	REFUSE_NO_ROUTE,       /* ICMP host unreachable: no route to the destination, or no answer to ARP for 3 s */

@@ -11,36 +11,11 @@
 #include <bpf/bpf_helpers.h>
 
 #include "control.h"
+#include "fragment.h"
 #include "icmp.h"
 #include "trace.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/* A later fragment has no ports: it gets those of the first. */
-inline_always int fragment_ports(struct flow *flow)
-{
-	struct fragment first = {.sport = flow->sport, .dport = flow->dport, .tick = flow->now}, *seen;
-	struct desk *desk = desk_get();
-	struct fragment_key *key;
-
-	if (!desk)
-		return -1;
-	key = &desk->fragment_key;
-	key->saddr = flow->saddr;
-	key->daddr = flow->daddr;
-	key->id = flow->id;
-	key->protocol = flow->protocol;
-	if (flow->fragment == FRAGMENT_FIRST) {
-		bpf_map_update_elem(&fragments, key, &first, BPF_ANY);
-		return 0;
-	}
-	seen = bpf_map_lookup_elem(&fragments, key);
-	if (!seen)
-		return -1;
-	flow->sport = seen->sport;
-	flow->dport = seen->dport;
-	return 0;
-}
 
 /* The largest IP packet that the way to this destination takes. */
 inline_always __u32 mtu_towards(const struct destination *destination, __u8 method)
@@ -50,8 +25,8 @@ inline_always __u32 mtu_towards(const struct destination *destination, __u8 meth
 	return method == METHOD_TUN ? tunnel_mtu(destination) : destination->mtu;
 }
 
-/* Whether the host can cut a packet that is too big: only one that is the host's own, which within a tunnel it is. */
-inline_always int can_be_cut(const struct flow *flow, const struct destination *destination, __u8 method)
+/* Whether the host cuts a packet that is too big: one that is the host's own, which within a tunnel it is. */
+inline_always int host_cuts(const struct flow *flow, const struct destination *destination, __u8 method)
 {
 	return method == METHOD_TUN && flow->family == 4 && destination->family == 4 &&
 	       !(flow->flags & FLOW_DF && settings.pmtu_disc);
@@ -59,16 +34,20 @@ inline_always int can_be_cut(const struct flow *flow, const struct destination *
 
 /* Whether the packet may go on to this destination: refusals that do not depend on the method. OUTCOMES: it may.
  * XDP knows that already (xdp_can). */
-inline_always enum outcome admit(struct packet *packet, struct destination *destination, __u8 method)
+inline_always enum outcome admit(struct packet *packet, struct destination *destination, struct choice *choice)
 {
 	struct flow *flow = packet->flow;
+	enum outcome outcome;
 
 	if (unlikely(flow->ttl <= 1))
 		return REFUSE_TTL;
-	flow->mtu = mtu_towards(destination, method);
-	if (unlikely(wire_length(packet) > flow->mtu) && !can_be_cut(flow, destination, method))
-		return decrement_ttl(packet) ? DROP_ERROR : REFUSE_TOO_BIG; /* the kernel quotes it so */
-	return OUTCOMES;
+	flow->mtu = mtu_towards(destination, choice->method);
+	if (likely(flow->length <= flow->mtu) || host_cuts(flow, destination, choice->method))
+		return OUTCOMES;
+	outcome = fit_tc(packet->ctx, flow, choice);
+	if (outcome == REFUSE_TOO_BIG && decrement_ttl(packet)) /* the kernel quotes it so */
+		return DROP_ERROR;
+	return outcome;
 }
 
 /* All methods but DR and, at XDP, NAT; functions of their own for the verifier's sake, which would otherwise try them after
@@ -110,12 +89,14 @@ inline_always enum outcome forward(struct packet *packet, struct choice *choice,
 {
 	enum outcome outcome;
 
-	if (hop == HOP_NONE)
+	if (hop == HOP_SILENT && choice->method == METHOD_DR)
+		packet->flow->flags |= FLOW_SILENT;
+	if (hop == HOP_NONE || hop == HOP_SILENT)
 		return REFUSE_NO_ROUTE;
 	if (hop == HOP_LOCAL && choice->method != METHOD_NAT)
 		return PASS_LOCAL;
 	if (packet->hook == HOOK_TC && hop != HOP_LOCAL) {
-		outcome = admit(packet, destination, choice->method);
+		outcome = admit(packet, destination, choice);
 		if (outcome != OUTCOMES)
 			return outcome;
 	}
@@ -240,11 +221,13 @@ inline_always enum outcome direct_request(struct packet *packet)
 		choice.destination = connection->destination;
 		choice.rport = connection->rport;
 		choice.method = connection->method;
-	} else {
+	} else if (!fragment_follow(flow, &choice)) {
 		outcome = error ? PASS_NOT_OURS : open_connection(flow, &choice);
 		if (outcome != OUTCOMES)
 			return outcome;
 		connection = choice.number ? connection_get(choice.number - 1) : 0;
+		if (!choice.number && unlikely(flow->fragment == FRAGMENT_FIRST))
+			fragment_send(flow, flow->id, &choice);
 	}
 	destination = destination_get(choice.destination);
 	if (!destination)
@@ -254,9 +237,11 @@ inline_always enum outcome direct_request(struct packet *packet)
 	hop = destination_hop(packet, destination);
 	if (packet->hook == HOOK_XDP && !xdp_can(packet, destination, choice.method, hop))
 		return PASS_TO_TC;
-	count_request(destination, flow->length);
-	if (connection && !error)
-		connection_see(connection, choice.number - 1, flow, FROM_CLIENT);
+	if (!is_counted(packet)) {
+		count_request(destination, flow->length);
+		if (connection && !error)
+			connection_see(connection, choice.number - 1, flow, FROM_CLIENT);
+	}
 	return forward(packet, &choice, destination, hop);
 }
 
@@ -267,6 +252,7 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, const stru
 	struct flow *flow = packet->flow;
 	int full = connection->method == METHOD_FULLNAT;
 	struct translation change;
+	enum outcome outcome = OUTCOMES;
 	enum age age;
 	enum hop hop;
 
@@ -278,12 +264,20 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, const stru
 		return PASS_TO_TC;
 	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
-	if (unlikely(desk->route.mtu && wire_length(packet) > desk->route.mtu) && hop != HOP_LOCAL) {
+	if (unlikely(desk->route.mtu && flow->length > desk->route.mtu) && hop != HOP_LOCAL) {
+		if (packet->hook == HOOK_XDP)
+			return PASS_TO_TC;
 		flow->mtu = desk->route.mtu;
-		return REFUSE_TOO_BIG;
+		outcome = fit_tc(packet->ctx, flow, 0);
+		if (outcome != OUTCOMES && outcome != FORWARD_CUT)
+			return outcome;
 	}
-	count_reply(found->server, flow->length);
-	connection_see(connection, number - 1, flow, FROM_SERVER);
+	if (!is_counted(packet)) {
+		count_reply(found->server, flow->length);
+		connection_see(connection, number - 1, flow, FROM_SERVER);
+	}
+	if (outcome == FORWARD_CUT)
+		return outcome;
 	translate_from(&change, flow, &connection->virtual, connection->vport);
 	if (is_untranslatable(flow, &change))
 		return DROP_FRAGMENT;
@@ -482,5 +476,9 @@ int director_tc(struct __sk_buff *skb)
 		return leave(&packet, PASS_VLAN);
 	if (skb->data_end - skb->data < HEADERS && skb->data_end - skb->data < skb->len)
 		bpf_skb_pull_data(skb, skb->len < HEADERS ? skb->len : HEADERS);
+	if (unlikely(skb->tc_index == COUNTED)) {
+		skb->tc_index = 0;
+		flow.flags = FLOW_COUNTED;
+	}
 	return process(&packet);
 }

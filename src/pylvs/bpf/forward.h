@@ -11,7 +11,7 @@
 
 #define LOOPBACK 1 /* its ifindex, in every namespace; a lookup "from lo" is that of a packet of our own */
 
-enum hop { HOP_READY, HOP_ASK, HOP_LOCAL, HOP_NONE, HOP_LATER };
+enum hop { HOP_READY, HOP_ASK, HOP_LOCAL, HOP_NONE, HOP_SILENT, HOP_LATER };
 
 /* Addresses are read and written in words: byte by byte it would be two dozen instructions for each packet. */
 inline_always int is_zero_mac(const __u8 mac[6])
@@ -85,7 +85,7 @@ inline_always enum hop destination_ask(struct destination *destination, __u32 no
 	if (waiting < ASK_SECONDS * settings.second)
 		return HOP_ASK;
 	__builtin_memset(destination->own, 0, 6);
-	return HOP_NONE;
+	return HOP_SILENT;
 }
 
 /* Asks the routing table for the way to a destination and writes it there. */
@@ -348,13 +348,18 @@ inline_always int is_many(struct packet *packet)
 /* Bytes of the largest IP packet that this one is on the wire: a segment, where the kernel carries many as one. */
 inline_always __u32 wire_length(struct packet *packet)
 {
-	struct __sk_buff *skb = packet->ctx;
 	struct flow *flow = packet->flow;
+	__u32 headers = flow->l4 - L3 + sizeof(struct udphdr), segment;
+	struct tcphdr *tcp;
 
-	if (packet->hook == HOOK_TC && skb->gso_size)
-		return flow->l4 - L3 + 60 + skb->gso_size < flow->length ? flow->l4 - L3 + 20 + skb->gso_size
-									 : flow->length;
-	return flow->length;
+	if (!is_many(packet))
+		return flow->length;
+	if (flow->protocol == PROTO_TCP) {
+		tcp = packet_at(packet, flow->l4, sizeof(*tcp));
+		headers = flow->l4 - L3 + (tcp ? ((__u8 *)tcp)[TH_LENGTH_AT] >> 4 << 2 : 0);
+	}
+	segment = headers + ((struct __sk_buff *)packet->ctx)->gso_size;
+	return segment < flow->length ? segment : flow->length;
 }
 
 #endif

@@ -27,6 +27,7 @@ struct refusal {
 	__u8 type6;
 	__u8 code6;
 	__u32 mtu;
+	struct addr from;
 };
 
 /* Whether one more error may be sent: a bucket of tokens, refilled as time goes. */
@@ -85,7 +86,7 @@ inline_always int write_refusal_v4(struct packet *packet, const struct refusal *
 	ip->id = bpf_get_prandom_u32();
 	ip->ttl = 64;
 	ip->protocol = PROTO_ICMP;
-	ip->saddr = addr_v4(&flow->daddr);
+	ip->saddr = addr_v4(&refusal->from);
 	ip->daddr = addr_v4(&flow->saddr);
 	ip->check =
 		~checksum_fold(((__u32 *)ip)[0] + (__u64)((__u32 *)ip)[1] + ((__u32 *)ip)[2] + ip->saddr + ip->daddr);
@@ -109,13 +110,13 @@ inline_always int write_refusal_v6(struct packet *packet, const struct refusal *
 	ip->payload_len = bpf_htons(length);
 	ip->nexthdr = PROTO_ICMPV6;
 	ip->hop_limit = 64;
-	__builtin_memcpy(&ip->saddr, &flow->daddr, sizeof(ip->saddr));
+	__builtin_memcpy(&ip->saddr, &refusal->from, sizeof(ip->saddr));
 	__builtin_memcpy(&ip->daddr, &flow->saddr, sizeof(ip->daddr));
 	__builtin_memset(icmp, 0, sizeof(*icmp));
 	icmp->type = refusal->type6;
 	icmp->code = refusal->code6;
 	icmp->word[1] = bpf_htons(refusal->mtu);
-	sum += sum_of_pseudo_header(&flow->daddr, &flow->saddr, PROTO_ICMPV6, length) + *(__u16 *)icmp +
+	sum += sum_of_pseudo_header(&refusal->from, &flow->saddr, PROTO_ICMPV6, length) + *(__u16 *)icmp +
 	       (__u64)icmp->word[1];
 	icmp->check = ~checksum_fold(sum);
 	return 0;
@@ -127,7 +128,7 @@ inline_always int may_be_answered(const struct flow *flow)
 	return !(flow->flags & FLOW_ICMP_ERROR) && (flow->family == 6 || flow->fragment != FRAGMENT_LATER);
 }
 
-/* Turns the packet into an ICMP error that quotes it, from the VIP, back to where it came from. TC only. */
+/* Turns the packet into an ICMP error that quotes it, back to where it came from. TC only. */
 inline_always enum outcome refuse(struct packet *packet, const struct refusal *refusal, enum outcome outcome)
 {
 	struct __sk_buff *skb = packet->ctx;
@@ -162,17 +163,31 @@ inline_always enum outcome refuse(struct packet *packet, const struct refusal *r
 	return outcome;
 }
 
-/* Answers as the outcome says. */
+/* The host's address towards where the packet came from; what is there already, where the kernel does not say (before 6.7). */
+inline_always void own_address(struct packet *packet, struct addr *address)
+{
+	struct desk *desk = desk_get();
+
+	if (desk && !route_lookup(packet, &packet->flow->saddr, &desk->fib, FIB_SKIP_NEIGHBOUR | FIB_SOURCE) &&
+	    desk->fib.ipv4_src)
+		addr_from_v4(address, desk->fib.ipv4_src);
+}
+
+/* Answers as the outcome says, from the VIP; but that a real server is silent, in IPv4, from the host, as the kernel does
+ * (ipv4_link_failure()). */
 inline_always enum outcome answer(struct packet *packet, enum outcome outcome)
 {
-	struct refusal refusal = {3, 3, 1, 4, 0}; /* port unreachable */
+	struct flow *flow = packet->flow;
+	struct refusal refusal = {3, 3, 1, 4, 0, flow->daddr}; /* port unreachable */
 
 	if (outcome == REFUSE_NO_ROUTE)
-		refusal = (struct refusal){3, 1, 1, 3, 0};
+		refusal = (struct refusal){3, 1, 1, 3, 0, flow->daddr};
 	else if (outcome == REFUSE_TTL)
-		refusal = (struct refusal){11, 0, 3, 0, 0};
+		refusal = (struct refusal){11, 0, 3, 0, 0, flow->daddr};
 	else if (outcome == REFUSE_TOO_BIG)
-		refusal = (struct refusal){3, 4, 2, 0, packet->flow->mtu};
+		refusal = (struct refusal){3, 4, 2, 0, flow->mtu, flow->daddr};
+	if (flow->flags & FLOW_SILENT && flow->family == 4)
+		own_address(packet, &refusal.from);
 	return refuse(packet, &refusal, outcome);
 }
 

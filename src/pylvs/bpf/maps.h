@@ -193,10 +193,13 @@ struct fragment_key {
 struct fragment {
 	__be16 sport;
 	__be16 dport;
-	__u32 tick;
+	__be16 rport;
+	__u8 method;
+	__u8 stateless;
+	__u32 destination; /* its slot, if no connection was entered for the datagram; and the three before it */
 };
 
-/* The first fragment of a datagram leaves its ports for the others. Bounded: the oldest go. */
+/* The first fragment of a datagram leaves its ports for the others, and where it went. Bounded: the oldest go. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);

@@ -22,6 +22,8 @@ enum flow_flag {
 	FLOW_OPENS = 2,
 	FLOW_DF = 4,
 	FLOW_ICMP_ERROR = 8,
+	FLOW_COUNTED = 16, /* a piece of a packet that was cut here */
+	FLOW_SILENT = 32,  /* with REFUSE_NO_ROUTE: its real server does not answer ARP */
 };
 
 enum { L3 = sizeof(struct ethhdr) }; /* offset of the IP header: frames with a VLAN tag are not looked into */
@@ -72,6 +74,7 @@ struct desk {
 	struct addr gateway;
 	struct bpf_fib_lookup fib;
 	struct fragment_key fragment_key;
+	struct fragment fragment; /* what the fragment's first left */
 	struct reply_key reply_key;
 	struct connection template;
 	struct cached cached;
@@ -98,6 +101,11 @@ struct packet {
 	enum hook hook;
 	struct flow *flow;
 };
+
+inline_always int is_counted(const struct packet *packet)
+{
+	return packet->hook == HOOK_TC && unlikely(packet->flow->flags & FLOW_COUNTED);
+}
 
 /* RFC 792 and RFC 4443; the kernel's headers for them want the C library's. */
 struct icmp_header {
@@ -203,7 +211,7 @@ inline_always void *transport_at(struct packet *packet, __u32 size)
 /* TCP's events in the order in which the kernel looks for them. */
 enum tcp_event { EVENT_SYN, EVENT_FIN, EVENT_ACK, EVENT_RST, EVENT_NONE };
 
-enum tcp_header_flag { TH_FIN = 1, TH_SYN = 2, TH_RST = 4, TH_ACK = 16, TH_FLAGS_AT = 13 };
+enum tcp_header_flag { TH_FIN = 1, TH_SYN = 2, TH_RST = 4, TH_ACK = 16, TH_LENGTH_AT = 12, TH_FLAGS_AT = 13 };
 
 inline_always int parse_tcp(struct packet *packet)
 {
@@ -345,7 +353,7 @@ inline_always int parse_transport(struct packet *packet)
 	return 0;
 }
 
-enum { IPV4_PLAIN = 0x45, IP_DF = 0x4000, IP_MF_OR_OFFSET = 0x3fff, IP_FRAGMENT_OFFSET = 0x1fff };
+enum { IPV4_PLAIN = 0x45, IP_DF = 0x4000, IP_MF = 0x2000, IP_MF_OR_OFFSET = 0x3fff, IP_FRAGMENT_OFFSET = 0x1fff };
 
 inline_always int parse_ipv4(struct flow *flow, const struct iphdr *ip)
 {

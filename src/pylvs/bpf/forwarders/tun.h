@@ -85,17 +85,6 @@ inline_always long make_room(struct packet *packet, struct destination *destinat
 	return bpf_xdp_adjust_head(packet->ctx, -(int)room);
 }
 
-inline_always __u64 sum_of_pseudo_header(const struct addr *saddr, const struct addr *daddr, __u8 protocol,
-					 __u32 length)
-{
-	__u64 sum = bpf_htons(protocol) + (__u64)bpf_htons(length);
-
-	if (addr_is_v4(saddr))
-		return sum + addr_v4(saddr) + addr_v4(daddr);
-	sum += (saddr->low & 0xffffffff) + (saddr->low >> 32) + (saddr->high & 0xffffffff) + (saddr->high >> 32);
-	return sum + (daddr->low & 0xffffffff) + (daddr->low >> 32) + (daddr->high & 0xffffffff) + (daddr->high >> 32);
-}
-
 /* The sum over the inner packet, without reading it: a segment whose own checksum is right sums up, with its pseudo
  * header, to nothing; so does an IPv4 header. (The kernel calls this local checksum offload.) */
 inline_always int inner_sum(struct packet *packet, __u64 *sum)
@@ -121,58 +110,6 @@ inline_always int inner_sum(struct packet *packet, __u64 *sum)
 		*sum += sum_of_pseudo_header(&flow->saddr, &flow->daddr, 0, 0);
 	}
 	return 0;
-}
-
-struct summing {
-	void *ctx;
-	__u32 offset;
-	__u32 left;
-	__u64 sum;
-	__u64 failed;
-};
-
-inline_always long sum_piece(struct summing *summing, enum hook hook)
-{
-	struct packet packet = {.ctx = summing->ctx, .hook = hook};
-	__u32 size = summing->left < PIECE ? summing->left : PIECE;
-	struct desk *desk = desk_get();
-
-	if (!size || !desk)
-		return 1;
-	if (size < PIECE)
-		__builtin_memset(desk->piece, 0, PIECE); /* an odd number of bytes is summed with zeros behind it */
-	size = bounded(size - 1, PIECE - 1) + 1;
-	if (load_bytes(&packet, summing->offset, desk->piece, size)) {
-		summing->failed = 1;
-		return 1;
-	}
-	summing->sum += (__u32)bpf_csum_diff(0, 0, (void *)desk->piece, (size + 3) & ~3, 0);
-	summing->offset += size;
-	summing->left -= size;
-	return 0;
-}
-
-static long sum_piece_xdp(__u32 index, void *context)
-{
-	return sum_piece(context, HOOK_XDP);
-}
-
-static long sum_piece_tc(__u32 index, void *context)
-{
-	return sum_piece(context, HOOK_TC);
-}
-
-/* The sum over the inner packet as it is now, by reading it: fragments, SCTP, and UDP that has no checksum. */
-inline_always int sum_all(struct packet *packet, __u64 *sum)
-{
-	struct summing summing = {.ctx = packet->ctx, .offset = L3, .left = packet->flow->length};
-
-	if (packet->hook == HOOK_XDP)
-		bpf_loop(65536 / PIECE, sum_piece_xdp, &summing, 0);
-	else
-		bpf_loop(65536 / PIECE, sum_piece_tc, &summing, 0);
-	*sum = summing.sum;
-	return summing.failed || summing.left ? -1 : 0;
 }
 
 inline_always int write_gue(struct packet *packet, struct destination *destination, __u32 offset, __u32 length,
@@ -296,7 +233,8 @@ inline_always enum outcome send_in_fragments(struct packet *packet)
 	return FORWARD_TUN;
 }
 
-/* The sum over the inner packet, which has one hop less to live by now. */
+/* The sum over the inner packet, which has one hop less to live by now; of fragments, SCTP, and UDP that has no checksum by
+ * reading it. */
 inline_always int sum_inside(struct packet *packet, __u64 *sum)
 {
 	if (inner_sum(packet, sum))
