@@ -22,13 +22,15 @@ from tests.packets.cast import (
     REAL_1,
     REAL_2,
     TCP,
+    TUN_VIP,
     UDP,
     VIP,
     Host,
     Packet,
     sent_by,
 )
-from tests.packets.rows import tcp, udp
+from tests.packets.quick import ones_sum
+from tests.packets.rows import aged, tcp, udp
 from tests.packets.wire import GSO_TCPV4, PLAIN, Offload, Wired, partial
 
 MTU, HEADER, UNIT, ETHERNET = 1500, 20, 8, 14
@@ -69,13 +71,13 @@ def whole(source: str, target: str, transport: Packet, number: int, ttl: int = 6
     return IP(bytes(IP(src=source, dst=target, id=number, ttl=ttl, **fields) / transport))
 
 
-def pieces_at(wired: Wired, host: Host, left: int) -> list[Packet]:
+def pieces_at(wired: Wired, host: Host, left: int, protocols: tuple[int, ...] = (6, 17)) -> list[Packet]:
     """The IP packets that come to the host, until there are so many bytes behind their headers."""
     found: list[Packet] = []
     while left > 0:
         frame, offload = wired.wire.receive(cast.Ether(dst=host.mac))
-        packet = IP(frame[ETHERNET:])
-        if packet.proto not in (6, 17):
+        packet = IP(frame[ETHERNET : ETHERNET + int.from_bytes(frame[16:18], "big")])  # a short one is padded
+        if packet.proto not in protocols:
             continue
         assert offload == PLAIN
         assert bytes(packet) == bytes(whole_again(packet))
@@ -208,3 +210,48 @@ def test_a_datagram_without_a_connection_stays_together(wired: Wired) -> None:
         check_pieces(pieces_at(wired, host, sends.len - HEADER), whole(JUMBO.ip, VIP, sends[UDP], number, ttl=63))
     total, _ = wired.plane.director.totals()
     assert (total.connections, total.in_packets, total.in_bytes) == (3, 3, 3 * sends.len)
+
+
+TUNNELS = {"ipip": "", "gue": " --tun-type gue --tun-port 6080 --tun-csum", "gre": " --tun-type gre --tun-csum"}
+
+
+@pytest.mark.parametrize("tunnel", TUNNELS)
+def test_a_tunnels_packet_is_cut_as_a_whole(wired: Wired, tunnel: str) -> None:
+    """As IPVS does: together the pieces are one packet of the tunnel, which has the client's packet in it."""
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.integers(1473, 8900), st.booleans())
+    def check(size: int, owed: bool) -> None:
+        wired.plane.wipe()
+        wired.plane.adm("-A -u TUN_VIP:80 -s rr")
+        wired.plane.adm(f"-a -u TUN_VIP:80 -r BACK_1 -i{TUNNELS[tunnel]}")
+        sends = whole(JUMBO.ip, TUN_VIP, udp(20000, 80, 0) / Raw(random.Random(size).randbytes(size)), next(NUMBERS))
+        wired.wire.send(bytes(sent_by(JUMBO, partial(sends) if owed else sends)), OWED if owed else PLAIN)
+        head = {"ipip": 0, "gue": 12, "gre": 8}[tunnel]
+        pieces = pieces_at(wired, BACK_1, sends.len + head, (4, 17, 47))
+        data = b"".join(bytes(piece.payload) for piece in pieces)
+        first = pieces[0]
+        fields = {"proto": first.proto, "flags": 0, "frag": 0}
+        check_pieces(pieces, whole(BACK.ip, BACK_1.ip, Raw(data), first.id, ttl=63, **fields))
+        assert first.id
+        assert data[head:] == bytes(aged(sends))
+        if tunnel == "gre":
+            assert ones_sum(data) == 0xFFFF
+        if tunnel == "gue":
+            ends = bytes(first)[12:20] + b"\0\x11" + len(data).to_bytes(2, "big")
+            assert ones_sum(ends + data) == 0xFFFF
+        counts = wired.plane.outcomes()
+        assert (counts["FORWARD_CUT"], counts["FORWARD_TUN"]) == (1, len(pieces))
+        total, _ = wired.plane.director.totals()
+        assert (total.connections, total.in_packets, total.in_bytes) == (1, 1, sends.len)
+
+    check()
+
+
+def test_a_piece_of_a_tunnels_packet_goes_where_it_was_to_only(wired: Wired) -> None:
+    """What only looks like one is nobody's."""
+    wired.plane.adm("-A -u TUN_VIP:80 -s rr")
+    wired.plane.adm("-a -u TUN_VIP:80 -r BACK_1 -i")
+    lone = whole(BACK.ip, BACK_1.ip, Raw(bytes(800)), 77, proto=4, flags="MF")
+    result = wired.plane.run("tc", bytes(sent_by(CLIENT, lone)))
+    assert (result.verdict, result.outcome) == ("PASS", "PASS_NOT_OURS")

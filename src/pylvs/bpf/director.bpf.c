@@ -11,7 +11,6 @@
 #include <bpf/bpf_helpers.h>
 
 #include "control.h"
-#include "fragment.h"
 #include "icmp.h"
 #include "trace.h"
 
@@ -25,13 +24,6 @@ inline_always __u32 mtu_towards(const struct destination *destination, __u8 meth
 	return method == METHOD_TUN ? tunnel_mtu(destination) : destination->mtu;
 }
 
-/* Whether the host cuts a packet that is too big: one that is the host's own, which within a tunnel it is. */
-inline_always int host_cuts(const struct flow *flow, const struct destination *destination, __u8 method)
-{
-	return method == METHOD_TUN && flow->family == 4 && destination->family == 4 &&
-	       !(flow->flags & FLOW_DF && settings.pmtu_disc);
-}
-
 /* Whether the packet may go on to this destination: refusals that do not depend on the method. OUTCOMES: it may.
  * XDP knows that already (xdp_can). */
 inline_always enum outcome admit(struct packet *packet, struct destination *destination, struct choice *choice)
@@ -42,7 +34,7 @@ inline_always enum outcome admit(struct packet *packet, struct destination *dest
 	if (unlikely(flow->ttl <= 1))
 		return REFUSE_TTL;
 	flow->mtu = mtu_towards(destination, choice->method);
-	if (likely(flow->length <= flow->mtu) || host_cuts(flow, destination, choice->method))
+	if (likely(flow->length <= flow->mtu))
 		return OUTCOMES;
 	outcome = fit_tc(packet->ctx, flow, choice);
 	if (outcome == REFUSE_TOO_BIG && decrement_ttl(packet)) /* the kernel quotes it so */
@@ -62,7 +54,7 @@ inline_always enum outcome forward_by(struct packet *packet, struct choice *choi
 		return nat_forward_error(packet, destination, connection, choice->rport, hop);
 	switch (choice->method) {
 	case METHOD_NAT: return nat_forward(packet, destination, choice->rport, hop);
-	case METHOD_TUN: return tun_forward(packet, destination, hop);
+	case METHOD_TUN: return tun_forward(packet, destination, choice, hop);
 	case METHOD_FULLNAT: return connection ? fullnat_forward(packet, destination, connection, hop) : DROP_NO_ENTRY;
 	}
 	return DROP_ERROR;
@@ -95,6 +87,8 @@ inline_always enum outcome forward(struct packet *packet, struct choice *choice,
 		return REFUSE_NO_ROUTE;
 	if (hop == HOP_LOCAL && choice->method != METHOD_NAT)
 		return PASS_LOCAL;
+	if (unlikely(!settings.pmtu_disc) && choice->method == METHOD_TUN && packet->flow->family == 4)
+		packet->flow->flags &= ~FLOW_DF; /* the outer header's, by which the packet may be cut */
 	if (packet->hook == HOOK_TC && hop != HOP_LOCAL) {
 		outcome = admit(packet, destination, choice);
 		if (outcome != OUTCOMES)
@@ -103,8 +97,6 @@ inline_always enum outcome forward(struct packet *packet, struct choice *choice,
 	if (choice->method == METHOD_DR) {
 		outcome = dr_forward(packet, destination, hop);
 	} else {
-		if (unlikely(!settings.pmtu_disc) && choice->method == METHOD_TUN && packet->flow->family == 4)
-			packet->flow->flags &= ~FLOW_DF; /* the outer header's, by which the packet may be cut */
 		if (packet->hook == HOOK_XDP && choice->method == METHOD_NAT)
 			outcome = nat_forward(packet, destination, choice->rport, hop);
 		else if (packet->hook == HOOK_XDP)
@@ -382,6 +374,16 @@ __attribute__((noinline)) int clamp_tc(struct __sk_buff *ctx, struct flow *flow)
 	return flow ? clamp_answer(&packet) : 0;
 }
 
+__attribute__((noinline)) int outside_tc(struct __sk_buff *ctx, struct flow *flow)
+{
+	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
+
+	if (!flow)
+		return DROP_ERROR;
+	flow->now = now_ticks();
+	return tun_forward_piece(&packet);
+}
+
 inline_always int is_balanced(__u8 protocol)
 {
 	return protocol == PROTO_TCP || protocol == PROTO_UDP || protocol == PROTO_SCTP;
@@ -406,6 +408,8 @@ inline_always enum outcome direct(struct packet *packet)
 	outcome = parse_network(packet);
 	if (outcome != OUTCOMES)
 		return outcome;
+	if (packet->hook == HOOK_TC && unlikely(flow->flags & FLOW_OUTSIDE))
+		return outside_tc(packet->ctx, flow);
 	if (likely(is_balanced(flow->protocol))) {
 		may_be_request = settings.fwmark_services || filter_has(&flow->daddr, FILTER_VIP);
 		if (!may_be_request && !filter_has(&flow->saddr, FILTER_RIP)) {
@@ -476,9 +480,9 @@ int director_tc(struct __sk_buff *skb)
 		return leave(&packet, PASS_VLAN);
 	if (skb->data_end - skb->data < HEADERS && skb->data_end - skb->data < skb->len)
 		bpf_skb_pull_data(skb, skb->len < HEADERS ? skb->len : HEADERS);
-	if (unlikely(skb->tc_index == COUNTED)) {
+	if (unlikely(skb->tc_index == PIECE_INSIDE || skb->tc_index == PIECE_OUTSIDE)) {
+		flow.flags = skb->tc_index == PIECE_INSIDE ? FLOW_COUNTED : FLOW_COUNTED | FLOW_OUTSIDE;
 		skb->tc_index = 0;
-		flow.flags = FLOW_COUNTED;
 	}
 	return process(&packet);
 }

@@ -73,11 +73,22 @@ inline_always int fragment_follow(const struct flow *flow, struct choice *choice
 	return 1;
 }
 
-/* In the tc_index of a piece: it was counted with the packet that it is of. */
-enum { COUNTED = 0xc07d };
+/* In the tc_index of a piece, which was counted with the packet that it is of: goes the way of a fragment, or is of a packet
+ * that has its tunnel's header already. */
+enum { PIECE_INSIDE = 0xc07d, PIECE_OUTSIDE = 0xc07e };
 
-/* Sizes in bytes. FORGET: as much as leads beyond the place where a checksum is to begin, behind Ethernet's and IP's headers. */
-enum { UNIT = 8, FORGET = 40, STEP = 4095, LARGEST = 16384, MTU_LEAST = 552, L4 = L3 + sizeof(struct iphdr) };
+/* Sizes in bytes. FORGET: as much as leads beyond the place where a checksum is to begin, behind Ethernet's and IP's headers.
+ * The kernel believes in no path's MTU below 552, of which a tunnel takes up to 52; and it leaves a frame what it takes for its
+ * headers: Ethernet's, a tunnel's and IP's with options. */
+enum {
+	UNIT = 8,
+	FORGET = 80,
+	STEP = 4095,
+	LARGEST = 16384,
+	MTU_LEAST = 500,
+	FRAME_LEAST = 106,
+	L4 = L3 + sizeof(struct iphdr)
+};
 
 /* What is behind the header of a packet; at any place in it begins a piece, which the verifier lets be as large as itself. */
 struct payload {
@@ -152,44 +163,66 @@ inline_always enum outcome cut_segments(struct packet *packet)
 		       : OUTCOMES;
 }
 
-/* What can be cut: IPv4 without DF. Not with options, of which not all would go into each piece; not datagrams that the
- * kernel carries as one, whose size tells where one ends; not SCTP, whose checksum may still be missing; no more than 16 KiB. */
-inline_always int may_cut(struct packet *packet)
+/* Whether the tunnel's packet is cut and not the one in it, as IPVS does. */
+inline_always int is_cut_outside(const struct flow *flow, const struct choice *choice)
+{
+	struct destination *destination;
+
+	if (!choice || choice->method != METHOD_TUN || flow->family != 4)
+		return 0;
+	destination = destination_get(choice->destination);
+	return destination && destination->family == 4;
+}
+
+/* SCTP's checksum is over all the pieces: it must be there already, and stay as it is. */
+inline_always int may_cut_sctp(struct packet *packet, const struct choice *choice)
+{
+	struct sctp_header *sctp;
+
+	if (packet->flow->fragment == FRAGMENT_LATER)
+		return 1;
+	sctp = packet_at(packet, packet->flow->l4, sizeof(*sctp));
+	return sctp && sctp->checksum && choice && (choice->method == METHOD_DR || choice->method == METHOD_TUN);
+}
+
+/* What can be cut: IPv4 without DF, 16 KiB at most; not with options, of which not all would go into each piece; not
+ * datagrams that the kernel carries as one, whose size tells where one ends. */
+inline_always int may_cut(struct packet *packet, const struct choice *choice)
 {
 	struct flow *flow = packet->flow;
 
-	if (flow->family != 4 || flow->flags & (FLOW_DF | FLOW_ICMP_ERROR) || flow->l4 != L4 || flow->mtu < MTU_LEAST)
+	if (flow->family != 4 || flow->flags & (FLOW_DF | FLOW_ICMP_ERROR) || flow->mtu < MTU_LEAST)
 		return 0;
 	if (is_many(packet))
 		return flow->protocol == PROTO_TCP;
-	if (flow->length > LARGEST)
+	if (flow->length > LARGEST - MTU_LEAST || (flow->l4 != L4 && !is_cut_outside(flow, choice)))
 		return 0;
-	return flow->protocol != PROTO_SCTP || flow->fragment == FRAGMENT_LATER;
+	return flow->protocol != PROTO_SCTP || may_cut_sctp(packet, choice);
 }
 
-/* A packet whose pieces are made of it, one after the other. `at`: bytes behind the header that have gone. */
+/* A packet whose pieces are made of it, one after the other. (The verifier knows nothing of numbers on the desk, and so does not
+ * try them all.) */
 struct cutting {
 	struct __sk_buff *skb;
 	struct payload *payload;
-	__u32 at;
-	__u32 length;
-	__u32 largest;
-	__u32 fragment; /* of the packet: offset and flags */
+	struct cut *cut;
 };
 
 /* Makes the packet its next piece. */
 inline_always int make_piece(struct cutting *cutting)
 {
 	struct packet packet = {.ctx = cutting->skb, .hook = HOOK_TC};
-	__u32 left = cutting->length - cutting->at, at = bounded(cutting->at, LARGEST - 1);
-	int more = left > cutting->largest;
-	__u32 size = bounded(more ? cutting->largest : left, LARGEST - 1);
-	__be16 fragment = bpf_htons((cutting->fragment + at / UNIT) | (more ? IP_MF : 0));
+	struct cut *cut = cutting->cut;
+	__u32 left = cut->length - cut->at, at = bounded(cut->at, LARGEST - 1);
+	int more = left > cut->largest;
+	__u32 size = bounded((more ? cut->largest : left) - 1, LARGEST - 1) + 1;
+	__be16 fragment = bpf_htons((cut->fragment + at / UNIT) | (more ? IP_MF : 0));
 	__be16 length = bpf_htons(sizeof(struct iphdr) + size);
+	__u32 frame = L4 + size;
 	struct iphdr *ip;
 	__u64 delta;
 
-	if (!size || bpf_skb_change_tail(cutting->skb, L4 + size, 0) ||
+	if (bpf_skb_change_tail(cutting->skb, frame > FRAME_LEAST ? frame : FRAME_LEAST, 0) ||
 	    bpf_skb_store_bytes(cutting->skb, L4, cutting->payload->bytes + at, size, BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	ip = packet_at(&packet, L3, sizeof(*ip));
@@ -199,48 +232,82 @@ inline_always int make_piece(struct cutting *cutting)
 	ip->check = checksum_update(ip->check, delta);
 	ip->tot_len = length;
 	ip->frag_off = fragment;
-	cutting->skb->tc_index = COUNTED;
-	cutting->at += size;
+	cutting->skb->tc_index = cut->mark;
+	cut->at += size;
 	return 0;
+}
+
+inline_always int is_last(const struct cut *cut)
+{
+	return cut->length - cut->at <= cut->largest;
 }
 
 static long send_piece(__u32 index, void *context)
 {
 	struct cutting *cutting = context;
 
-	return cutting->length - cutting->at <= cutting->largest || make_piece(cutting) ||
+	return is_last(cutting->cut) || make_piece(cutting) ||
 	       bpf_clone_redirect(cutting->skb, cutting->skb->ifindex, BPF_F_INGRESS);
 }
 
-inline_always enum outcome cut(struct packet *packet, struct choice *choice)
+/* Nothing is owed for the packet any more: it can be cut. */
+inline_always int settle_checksum(struct packet *packet)
+{
+	__u32 zero = 0;
+	struct payload *payload = bpf_map_lookup_elem(&payloads, &zero);
+
+	if (!payload)
+		return -1;
+	return has_checksum(packet->flow) && (complete_checksum(packet) || forget_checksum(packet, payload));
+}
+
+/* The pieces of the packet, an IP header and `length` bytes behind it, come in, in its place. */
+inline_always enum outcome cut_up(struct packet *packet, __u32 length, __u32 mtu, __u32 mark)
 {
 	struct __sk_buff *skb = packet->ctx;
-	struct flow *flow = packet->flow;
-	struct cutting cutting = {.skb = skb, .largest = (flow->mtu - sizeof(struct iphdr)) & ~(UNIT - 1)};
-	__u32 zero = 0, length = flow->length - sizeof(struct iphdr);
+	struct cutting cutting = {.skb = skb};
+	struct desk *desk = desk_get();
 	struct iphdr *ip;
+	__u32 zero = 0;
 
 	cutting.payload = bpf_map_lookup_elem(&payloads, &zero);
-	if (!cutting.payload)
-		return DROP_ERROR;
-	if (has_checksum(flow) && (complete_checksum(packet) || forget_checksum(packet, cutting.payload)))
+	if (!desk || !cutting.payload || !length || length >= LARGEST ||
+	    bpf_skb_load_bytes(skb, L4, cutting.payload, bounded(length - 1, LARGEST - 1) + 1))
 		return DROP_ERROR;
 	ip = packet_at(packet, L3, sizeof(*ip));
-	if (!ip || !length || length >= LARGEST || bpf_skb_load_bytes(skb, L4, cutting.payload, length))
+	if (!ip)
 		return DROP_ERROR;
-	if (flow->fragment == FRAGMENT_NONE && choice && !choice->number && fragment_send(flow, ip->id, choice))
-		return DROP_ERROR;
-	cutting.length = length;
-	cutting.fragment = bpf_ntohs(ip->frag_off);
+	cutting.cut = &desk->cut;
+	desk->cut.at = 0;
+	desk->cut.length = length;
+	desk->cut.largest = (mtu - sizeof(*ip)) & ~(UNIT - 1);
+	desk->cut.fragment = bpf_ntohs(ip->frag_off);
+	desk->cut.mark = mark;
 	bpf_loop(LARGEST / MTU_LEAST, send_piece, &cutting, 0);
-	if (cutting.length - cutting.at > cutting.largest || make_piece(&cutting))
+	if (!is_last(&desk->cut) || make_piece(&cutting))
 		return DROP_ERROR;
-	flow->verdict = bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+	packet->flow->verdict = bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 	return FORWARD_CUT;
 }
 
+/* They go where the packet was to: as its connection says, or the choice that was made for it. */
+inline_always enum outcome cut_inside(struct packet *packet, struct choice *choice)
+{
+	struct flow *flow = packet->flow;
+	struct iphdr *ip;
+
+	if (settle_checksum(packet))
+		return DROP_ERROR;
+	ip = packet_at(packet, L3, sizeof(*ip));
+	if (!ip)
+		return DROP_ERROR;
+	if (flow->fragment == FRAGMENT_NONE && choice && !choice->number && fragment_send(flow, ip->id, choice))
+		return DROP_ERROR;
+	return cut_up(packet, flow->length - sizeof(*ip), flow->mtu, PIECE_INSIDE);
+}
+
 /* A packet that is larger than `flow->mtu`, of a request with the choice that was made for it. FORWARD_CUT: its pieces come in,
- * in its place, and go where it was to. OUTCOMES: it fits, or does so now. Or it does not, and may not be cut. */
+ * in its place. OUTCOMES: it fits, or does so now, or will be cut in its tunnel's packet. Or it does not, and may not be cut. */
 __attribute__((noinline)) int fit_tc(struct __sk_buff *ctx, struct flow *flow, struct choice *choice)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
@@ -249,9 +316,11 @@ __attribute__((noinline)) int fit_tc(struct __sk_buff *ctx, struct flow *flow, s
 		return DROP_ERROR;
 	if (wire_length(&packet) <= flow->mtu)
 		return OUTCOMES;
-	if (!may_cut(&packet))
+	if (!may_cut(&packet, choice))
 		return REFUSE_TOO_BIG;
-	return is_many(&packet) ? cut_segments(&packet) : cut(&packet, choice);
+	if (is_many(&packet))
+		return cut_segments(&packet);
+	return is_cut_outside(flow, choice) ? OUTCOMES : cut_inside(&packet, choice);
 }
 
 #endif

@@ -23,6 +23,7 @@ enum flow_flag {
 	FLOW_DF = 4,
 	FLOW_ICMP_ERROR = 8,
 	FLOW_COUNTED = 16, /* a piece of a packet that was cut here */
+	FLOW_OUTSIDE = 64, /* the same, of a tunnel's packet */
 	FLOW_SILENT = 32,  /* with REFUSE_NO_ROUTE: its real server does not answer ARP */
 };
 
@@ -63,6 +64,15 @@ struct translation {
 	struct addr new;
 };
 
+/* Where the pieces of a packet begin and end. In bytes behind its header. */
+struct cut {
+	__u32 at; /* so much of it has gone */
+	__u32 length;
+	__u32 largest;  /* piece */
+	__u32 fragment; /* the packet's own offset and flags */
+	__u32 mark;     /* of its pieces */
+};
+
 enum { PIECE = 512 };
 
 /* Room for what the slower ways need and the stack has not: the verifier allows 512 bytes for all calls together. */
@@ -74,6 +84,7 @@ struct desk {
 	struct addr gateway;
 	struct bpf_fib_lookup fib;
 	struct fragment_key fragment_key;
+	struct cut cut;
 	struct fragment fragment; /* what the fragment's first left */
 	struct reply_key reply_key;
 	struct connection template;

@@ -251,13 +251,8 @@ class Attacher:
             self.instance.remove()
 
 
-LOOPBACK_SETTINGS = (
-    # `bpf_fib_lookup` for a route out of the host, asked as from lo, answers FWD_DISABLED otherwise
-    "ipv4/conf/lo/forwarding",
-    "ipv6/conf/lo/forwarding",
-    # tunnelled packets that have to be fragmented go through the host's own forwarding, from lo
-    "ipv4/conf/lo/accept_local",
-)
+# `bpf_fib_lookup` for a route out of the host, asked as from lo, answers FWD_DISABLED otherwise.
+LOOPBACK_SETTINGS = ("ipv4/conf/lo/forwarding", "ipv6/conf/lo/forwarding")
 
 
 def prepare_loopback() -> None:

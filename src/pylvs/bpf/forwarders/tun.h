@@ -4,6 +4,7 @@
 #ifndef PYLVS_FORWARDERS_TUN_H
 #define PYLVS_FORWARDERS_TUN_H
 
+#include "../fragment.h"
 #include "mss.h"
 
 struct gue_header {
@@ -64,22 +65,18 @@ inline_always __u32 tunnel_mss(const struct flow *flow, const struct destination
 	       sizeof(struct tcphdr);
 }
 
-/* Segments and datagrams that the kernel carries as one keep their size, but those of TCP that would not fit. */
-inline_always __u64 room_flags(const struct destination *destination, int cut)
-{
-	return (destination->family == 4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6) |
-	       (cut ? 0 : BPF_F_ADJ_ROOM_FIXED_GSO);
-}
-
-/* Room in front of the packet; at XDP there is no Ethernet header in it yet, all of which is written later. */
+/* Room in front of the packet; at XDP there is no Ethernet header in it yet, all of which is written later. Segments and
+ * datagrams that the kernel carries as one keep their size, by which they fit. The kernel cuts nothing that it knows to be
+ * tunnelled, so what is to be cut is not. */
 inline_always long make_room(struct packet *packet, struct destination *destination, __u32 room, int cut)
 {
-	__u64 flags = room_flags(destination, cut && packet->flow->protocol == PROTO_TCP);
+	__u64 flags = destination->family == 4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6;
 
 	if (destination->tunnel == TUNNEL_GUE)
 		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
 	if (destination->tunnel == TUNNEL_GRE)
 		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
+	flags = BPF_F_ADJ_ROOM_FIXED_GSO | (cut ? 0 : flags);
 	if (packet->hook == HOOK_TC)
 		return bpf_skb_adjust_room(packet->ctx, room, BPF_ADJ_ROOM_MAC, flags);
 	return bpf_xdp_adjust_head(packet->ctx, -(int)room);
@@ -221,16 +218,41 @@ inline_always int write_outer(struct packet *packet, struct destination *destina
 					: write_outer_v6(packet, destination, length, protocol);
 }
 
-/* Too big for the way and allowed to be cut: the kernel forwards and fragments it, as a packet that came in by lo. */
-inline_always enum outcome send_in_fragments(struct packet *packet)
+/* The tunnel's packet is too big for the way: its pieces come in, and are known by what is left for them here. */
+inline_always enum outcome cut_outside(struct packet *packet, struct destination *destination, struct choice *choice,
+				       int summed)
 {
-	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth));
+	__u32 length = packet->flow->length + tunnel_overhead(destination, summed) - sizeof(struct iphdr);
+	struct iphdr *ip = packet_at(packet, L3, sizeof(*ip));
+	struct desk *desk = desk_get();
+	struct flow *outer;
 
-	if (!eth || packet->hook == HOOK_XDP)
+	if (!ip || !desk)
 		return DROP_ERROR;
-	__builtin_memset(eth->h_dest, 0, ETH_ALEN); /* lo's own address */
-	packet->flow->verdict = bpf_redirect(LOOPBACK, BPF_F_INGRESS);
-	return FORWARD_TUN;
+	outer = &desk->quoted;
+	outer->saddr = destination->source;
+	outer->daddr = destination->address;
+	outer->protocol = ip->protocol;
+	return fragment_send(outer, ip->id, choice) ? DROP_ERROR
+						    : cut_up(packet, length, destination->mtu, PIECE_OUTSIDE);
+}
+
+/* Such a piece goes on as it is. */
+inline_always enum outcome tun_forward_piece(struct packet *packet)
+{
+	struct flow *flow = packet->flow;
+	struct destination *destination;
+	struct choice choice = {};
+	enum hop hop;
+
+	if (fragment_ports(flow) || !fragment_follow(flow, &choice))
+		return DROP_FRAGMENT;
+	destination = destination_get(choice.destination);
+	if (!destination || !(destination->flags & DEST_AVAILABLE))
+		return DROP_DESTINATION_GONE;
+	hop = destination_hop(packet, destination);
+	return hop == HOP_READY || hop == HOP_ASK ? send_to_destination(packet, destination, hop, FORWARD_TUN)
+						  : DROP_NO_ROUTE;
 }
 
 /* The sum over the inner packet, which has one hop less to live by now; of fragments, SCTP, and UDP that has no checksum by
@@ -242,27 +264,26 @@ inline_always int sum_inside(struct packet *packet, __u64 *sum)
 	return 0;
 }
 
-inline_always enum outcome tun_forward(struct packet *packet, struct destination *destination, enum hop hop)
+inline_always enum outcome tun_forward(struct packet *packet, struct destination *destination, struct choice *choice,
+				       enum hop hop)
 {
 	/* The kernel would give every segment that it cuts off the same checksum: rather none. */
-	int summed = wants_sum(destination) && !is_many(packet), cut;
+	int summed = wants_sum(destination) && !is_many(packet);
+	int cut = packet->hook == HOOK_TC && packet->flow->length > packet->flow->mtu && !is_many(packet);
 	__u64 sum = 0;
 
 	if (unlikely(settings.clamp_mss) && wants_clamp(packet->flow, destination) &&
 	    clamp_mss(packet, tunnel_mss(packet->flow, destination)))
 		return DROP_ERROR;
-	if (decrement_ttl(packet))
+	if (decrement_ttl(packet) || (cut && settle_checksum(packet)))
 		return DROP_ERROR;
 	if (summed && sum_inside(packet, &sum))
 		return DROP_ERROR;
-	cut = packet->hook == HOOK_TC && packet->flow->family == 4 && destination->family == 4 &&
-	      packet->flow->length > packet->flow->mtu && wire_length(packet) > packet->flow->mtu;
-	packet->flow->ttl += cut; /* the kernel takes one off again */
 	if (make_room(packet, destination, tunnel_overhead(destination, summed), cut) ||
 	    write_outer(packet, destination, summed ? &sum : 0))
 		return DROP_ERROR;
 	if (cut)
-		return send_in_fragments(packet);
+		return cut_outside(packet, destination, choice, summed);
 	return send_to_destination(packet, destination, hop, FORWARD_TUN);
 }
 
