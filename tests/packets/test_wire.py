@@ -88,6 +88,28 @@ def test_segments_by_nat_of_ipv6(wired: Wired) -> None:
     passes(wired, sent_by(CLIENT, sends), sent_to(BACK_1, arrives), SEGMENTS_6)
 
 
+@pytest.mark.parametrize("kind", ["TCP", "UDP"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_checksum_that_is_left_to_the_card_by_nat(wired: Wired, kind: str, version: int) -> None:
+    """Both ways the card finds the sum over the right pseudo header, whatever the port."""
+    client, vip, real = (CLIENT.ip, NAT_VIP, BACK_1.ip) if version == 4 else (CLIENT.ip6, cast.NAT_VIP6, BACK_1.ip6)
+    aged_one = {"ttl": 63} if version == 4 else {"hlim": 63}
+    service, back = ("NAT_VIP", "BACK_1") if version == 4 else ("NAT_VIP_6", "BACK_1_6")
+    wired.plane.adm(f"-A -{kind[0].lower()} {service}:80 -s rr")
+    wired.plane.adm(f"-a -{kind[0].lower()} {service}:80 -r {back}:8080 -m")
+
+    def data(sport: int, dport: int, flags: str) -> Packet:
+        return tcp(sport, dport, flags, 100) if kind == "TCP" else udp(sport, dport, 100)
+
+    owed = Offload(owed=True)
+    sends = partial(ip(client, vip) / data(20000, 80, "S"))
+    passes(wired, sent_by(CLIENT, sends),
+           sent_to(BACK_1, partial(ip(client, real, **aged_one) / data(20000, 8080, "S"))), owed)  # fmt: skip
+    sends = partial(ip(real, client) / data(8080, 20000, "SA"))
+    passes(wired, sent_by(BACK_1, sends),
+           sent_to(CLIENT, partial(ip(vip, client, **aged_one) / data(80, 20000, "SA"))), owed)  # fmt: skip
+
+
 def test_segments_by_tunnel(wired: Wired) -> None:
     """IPIP: the card cuts what is within to the segments that they were."""
     for line in ("-A -t TUN_VIP:80 -s rr", "-a -t TUN_VIP:80 -r BACK_1 -i"):

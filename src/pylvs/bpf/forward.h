@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
 /* How a packet gets on the wire: the next hop, remembered at the destination (or, towards clients, by address).
  * The TC hook asks the routing table, at most once a second for each; in between both hooks use what it found. Replies of NAT
- * ask when it has changed (routing.h). */
+ * ask when it has changed (kernel.h). */
 #ifndef PYLVS_FORWARD_H
 #define PYLVS_FORWARD_H
 
 #include "checksum.h"
-#include "routing.h"
+#include "kernel.h"
 #include "schedule.h"
 
 #define LOOPBACK 1 /* its ifindex, in every namespace; a lookup "from lo" is that of a packet of our own */

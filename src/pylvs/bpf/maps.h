@@ -10,10 +10,10 @@
 #define unlikely(x)   __builtin_expect(!!(x), 0)
 
 /* Set before loading. */
-volatile const __u32 sets = 0;          /* of the connection table */
-volatile const __u32 tick_shift = 0;    /* jiffies >> tick_shift = ticks */
-volatile const __u32 cpus = 0;          /* that are possible */
-volatile const __u32 counts_routes = 0; /* the kernel lets its count of routing changes be read */
+volatile const __u32 sets = 0;         /* of the connection table */
+volatile const __u32 tick_shift = 0;   /* jiffies >> tick_shift = ticks */
+volatile const __u32 cpus = 0;         /* that are possible */
+volatile const __u32 looks_inside = 0; /* the kernel lets its own structures be read */
 volatile const struct abi abi = {};
 volatile const __u64 hash_seed = 0; /* secret: nobody outside can aim at one set */
 

@@ -60,7 +60,7 @@ def create(instance: Instance, object_path: Path = OBJECT, entries: int = 0) -> 
         "tick_shift": time.shift,
         "hash_seed": int.from_bytes(os.urandom(8), "little"),
         "cpus": possible_cpus(),
-        "counts_routes": kernel_has("bpf_cast_to_kern_ctx"),
+        "looks_inside": kernel_has("bpf_cast_to_kern_ctx"),
     }
     record = record_bytes(Layouts.of_file(object_path))
     with instance.creating(object_path, {"connections": sets, "due": sets}, constants, {"records": record}):

@@ -57,8 +57,7 @@ inline_always int translate_sctp(struct packet *packet, const struct translation
 	return set_port(packet, flow->l4, change);
 }
 
-/* TC: the kernel knows whether the checksum is complete yet, or left to the card. Each of its two calls takes 28 ns: none
- * for a port that stays. */
+/* The kernel changes the checksum, and its own sum with it. Each of its two calls takes 28 ns: none for a port that stays. */
 inline_always int checksum_in_skb(struct packet *packet, __u32 offset, const struct translation *change, int udp)
 {
 	__u64 sum = checksum_delta_addr(&change->old, &change->new);
@@ -73,32 +72,24 @@ inline_always int checksum_in_skb(struct packet *packet, __u32 offset, const str
 	return bpf_l4_csum_replace(packet->ctx, offset, change->old_port, change->new_port, 2 | zero_is_none);
 }
 
-/* XDP: checksum and port of TCP or UDP, which are in the frame as they are on the wire. */
-inline_always int translate_in_frame(struct packet *packet, const struct translation *change, int udp)
+/* The checksum is in the frame as it is on the wire; or, PARTIAL, the pseudo header's sum is. */
+inline_always int checksum_in_frame(struct packet *packet, __u32 offset, const struct translation *change, int udp,
+				    int partial)
 {
-	__u32 l4 = packet->flow->l4;
-	__u64 delta =
-		checksum_delta_addr(&change->old, &change->new) + checksum_delta(change->old_port, change->new_port);
+	__u64 delta = checksum_delta_addr(&change->old, &change->new);
+	__u16 *check = packet_at(packet, offset, sizeof(*check));
 
-	if (udp) {
-		struct udphdr *header = packet_at(packet, l4, sizeof(*header));
-
-		if (!header)
-			return -1;
-		if (header->check) {
-			header->check = checksum_update(header->check, delta);
-			if (!header->check)
-				header->check = 0xffff;
-		}
-		*(change->end == END_SOURCE ? &header->source : &header->dest) = change->new_port;
-	} else {
-		struct tcphdr *header = packet_at(packet, l4, sizeof(*header));
-
-		if (!header)
-			return -1;
-		header->check = checksum_update(header->check, delta);
-		*(change->end == END_SOURCE ? &header->source : &header->dest) = change->new_port;
+	if (!check)
+		return -1;
+	if (partial) {
+		*check = checksum_fold(*check + delta);
+		return 0;
 	}
+	if (udp && !*check)
+		return 0;
+	*check = checksum_update(*check, delta + checksum_delta(change->old_port, change->new_port));
+	if (udp && !*check)
+		*check = 0xffff;
 	return 0;
 }
 
@@ -106,14 +97,17 @@ inline_always int translate_transport(struct packet *packet, const struct transl
 {
 	struct flow *flow = packet->flow;
 	int udp = flow->protocol == PROTO_UDP;
+	__u32 offset = flow->l4 + (udp ? 6 : 16);
+	enum summed summed;
 
 	if (flow->fragment == FRAGMENT_LATER)
 		return 0;
 	if (flow->protocol == PROTO_SCTP)
 		return translate_sctp(packet, change);
-	if (packet->hook == HOOK_XDP)
-		return translate_in_frame(packet, change, udp);
-	return checksum_in_skb(packet, flow->l4 + (udp ? 6 : 16), change, udp) || set_port(packet, flow->l4, change);
+	summed = packet->hook == HOOK_TC ? summed_by(packet) : SUMMED_NONE;
+	return (summed == SUMMED_COMPLETE ? checksum_in_skb(packet, offset, change, udp)
+					  : checksum_in_frame(packet, offset, change, udp, summed == SUMMED_PARTIAL)) ||
+	       set_port(packet, flow->l4, change);
 }
 
 inline_always int translate(struct packet *packet, const struct translation *change, enum age age)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* Whether the routing table is still the one that was asked: the kernel's own count of its changes. */
-#ifndef PYLVS_ROUTING_H
-#define PYLVS_ROUTING_H
+/* What is read of the kernel's own structures, where it lets programs do so (since Linux 6.2). */
+#ifndef PYLVS_KERNEL_H
+#define PYLVS_KERNEL_H
 
 #include "packet.h"
 
-/* What is read of the kernel's structures; libbpf fills in where it lies in the kernel that loads this. */
+#include <bpf/bpf_core_read.h>
+
+/* libbpf fills in where this lies in the kernel that loads it. */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct atomic {
 	int counter;
@@ -30,10 +32,11 @@ struct xdp_buff {
 };
 struct sk_buff {
 	struct net_device *dev;
+	__u8 ip_summed : 2;
 };
 #pragma clang attribute pop
 
-void *bpf_cast_to_kern_ctx(void *ctx) __attribute__((section(".ksyms"), weak)); /* since Linux 6.2 */
+void *bpf_cast_to_kern_ctx(void *ctx) __attribute__((section(".ksyms"), weak));
 
 /* Changes when the routing table does. IPv4: the kernel counts the changes, and knows by that count which routes of its own
  * sockets are old (rt_is_expired() of net/ipv4/route.c). Where there is no such count, it is another every second, for each
@@ -42,11 +45,25 @@ inline_always __u32 routing_stamp(struct packet *packet)
 {
 	struct net_device *device;
 
-	if (!counts_routes || packet->flow->family != 4)
+	if (!looks_inside || packet->flow->family != 4)
 		return (packet->flow->now + packet->flow->dport) / settings.second;
 	device = packet->hook == HOOK_XDP ? ((struct xdp_buff *)bpf_cast_to_kern_ctx(packet->ctx))->rxq->dev
 					  : ((struct sk_buff *)bpf_cast_to_kern_ctx(packet->ctx))->dev;
 	return device->nd_net.net->ipv4.rt_genid.counter;
+}
+
+/* Who has the checksum of a packet at TC (linux/skbuff.h): NONE and UNNECESSARY, what is in the packet is all of it; COMPLETE, the
+ * kernel has a sum of its own beside it; PARTIAL, a card is to complete it. */
+enum summed { SUMMED_NONE, SUMMED_UNNECESSARY, SUMMED_COMPLETE, SUMMED_PARTIAL };
+
+inline_always enum summed summed_by(struct packet *packet)
+{
+	struct sk_buff *skb;
+
+	if (!looks_inside)
+		return SUMMED_COMPLETE; /* all that depends on it is left to the kernel then */
+	skb = bpf_cast_to_kern_ctx(packet->ctx);
+	return BPF_CORE_READ_BITFIELD(skb, ip_summed);
 }
 
 #endif
