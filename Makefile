@@ -50,6 +50,7 @@ check: root $(VENV)/ready bpf
 lint: $(VENV)/ready  ## ruff, mypy --strict, clang-format
 	@$(say) "lint"
 	@$(BIN)/ruff check -q src tests
+	@$(BIN)/ruff format -q --check src tests
 	@$(BIN)/mypy --no-error-summary
 	@find src/pylvs/bpf -name '*.[ch]' -print0 | xargs -0r clang-format --dry-run -Werror
 

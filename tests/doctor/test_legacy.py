@@ -39,7 +39,7 @@ ROWS = [
     ("its address", "ACCEPT", "-d 192.0.2.0/24 -j DROP", True),
     ("another address", "ACCEPT", "-d 198.51.100.1/32 -j DROP", False),
     ("from somewhere", "ACCEPT", "-s 198.51.100.0/24 -j DROP", False),
-    ("with a comment", "ACCEPT", "-p tcp --dport 80 -m comment --comment \"not -j ACCEPT\" -j DROP", True),
+    ("with a comment", "ACCEPT", '-p tcp --dport 80 -m comment --comment "not -j ACCEPT" -j DROP', True),
     ("only too much of it", "ACCEPT", "-p tcp --dport 80 -m limit --limit 5/sec -j DROP", False),
     ("only the handshake, perhaps", "ACCEPT", "-p tcp --tcp-flags SYN,ACK SYN -j DROP", False),
     ("logged, then dropped", "ACCEPT", "-p tcp --dport 80 -j LOG\n-A INPUT -p tcp --dport 80 -j DROP", True),

@@ -246,7 +246,6 @@ def too_big_for_dr(packet: Packet) -> Step:
 UNCUT = [
     ip(JUMBO.ip, VIP, flags=0, options=[IPOption_RR(length=7)]) / udp(20000, 53, 3000),
     ip(JUMBO.ip, VIP, flags=0) / SCTP(sport=20000, dport=80, chksum=0) / SCTPChunkInit() / payload(3000),
-
 ]
 ROWS += [
     Row(

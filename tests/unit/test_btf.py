@@ -39,13 +39,8 @@ def test_a_record_is_packed_byte_for_byte(layouts: Layouts) -> None:
         address=bytes(range(16)), port=80, sign=-1, weight=-3, mark=1, mac=b"\2\0\0\0\0\1", ports=(1, 2, 3),
         numbers=(9, 8, 7, 6), pair={"a": 1, "b": 2}, pairs=[{"a": 3, "b": 4}, {"a": 5, "b": 6}], second=5,
     )  # fmt: skip
-    assert packed == bytes(range(16)) + struct.pack(">H", 80) + b"\0\xff" + struct.pack(
-        "<iIII", -3, 0, 5, 1 << 24
-    ) + (
-        bytes(4)
-        + b"\2\0\0\0\0\1"
-        + struct.pack(">3H", 1, 2, 3)
-        + struct.pack("<11I", 9, 8, 7, 6, 1, 2, 3, 4, 5, 6, 0)
+    assert packed == bytes(range(16)) + struct.pack(">H", 80) + b"\0\xff" + struct.pack("<iIII", -3, 0, 5, 1 << 24) + (
+        bytes(4) + b"\2\0\0\0\0\1" + struct.pack(">3H", 1, 2, 3) + struct.pack("<11I", 9, 8, 7, 6, 1, 2, 3, 4, 5, 6, 0)
     )
 
 
@@ -55,9 +50,7 @@ def test_a_record_comes_back_as_it_went(layouts: Layouts) -> None:
     buffer = bytearray(b"\xaa" * 200)
     sample.pack_into(buffer, 100, **sample.unpack_from(bytes(96))._asdict())
     assert buffer == b"\xaa" * 100 + bytes(96) + b"\xaa" * 4
-    sample.pack_into(
-        buffer, 100, port=0x1234, ports=(1, 2, 0xFF00), pairs=[{"a": 1, "b": 2}, {"a": 3, "b": 4}]
-    )
+    sample.pack_into(buffer, 100, port=0x1234, ports=(1, 2, 0xFF00), pairs=[{"a": 1, "b": 2}, {"a": 3, "b": 4}])
     record = sample.unpack_from(buffer, 100)
     assert (record.port, record.ports, record.pairs) == (0x1234, (1, 2, 0xFF00), ((1, 2), (3, 4)))
     assert sample["port"].unpack_from(buffer, 100) == 0x1234

@@ -116,9 +116,7 @@ def test_a_failure_while_making_leaves_nothing(network: int, objects: Path) -> N
     assert not os.path.exists(made.folder)
 
 
-def test_a_kill_while_making_leaves_nothing_that_the_next_command_does_not_clear(
-    network: int, objects: Path
-) -> None:
+def test_a_kill_while_making_leaves_nothing_that_the_next_command_does_not_clear(network: int, objects: Path) -> None:
     """The half-made instance is no instance, its lock is free, and making one again works."""
     made = Instance.here()
     child = os.fork()
@@ -177,9 +175,7 @@ def test_the_instance_of_a_namespace_that_is_gone_is_swept(objects: Path) -> Non
     )
     command = ["unshare", "--net", sys.executable, "-c", program, str(objects / "tiny.bpf.o")]
     environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as child:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as child:
         assert child.stdout is not None
         cookie = int(child.stdout.readline())
         folder = f"{bpffs.root()}/pylvs/{cookie}"
@@ -346,8 +342,7 @@ def test_what_the_verifier_refuses_is_one_line_and_the_log_is_kept(objects: Path
     with ObjectFile(objects / "refused.bpf.o") as file, pytest.raises(LoadError) as refused:
         file.load()
     assert str(refused.value) == (
-        "the kernel refused the data plane refused.bpf.o: "
-        "Permission denied (R1 offset is outside of the packet)"
+        "the kernel refused the data plane refused.bpf.o: Permission denied (R1 offset is outside of the packet)"
     )
     assert "invalid access to packet, off=0 size=1" in refused.value.tail
     assert refused.value.log.count("\n") >= refused.value.tail.count("\n") > 3

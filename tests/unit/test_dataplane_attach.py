@@ -170,9 +170,7 @@ def test_interfaces_are_listed_as_they_are(network: None) -> None:
         ("xdp", False, ("xdp", "tc")),
     ],
 )
-def test_a_packet_meets_the_data_plane(
-    instance: Instance, mode: str, tcx: bool, hooks: tuple[str, ...]
-) -> None:
+def test_a_packet_meets_the_data_plane(instance: Instance, mode: str, tcx: bool, hooks: tuple[str, ...]) -> None:
     """From attaching until detaching, by links or by clsact; attaching again changes nothing."""
     instance.remember("mode", mode)
     attacher = Attacher(instance, tcx)
@@ -291,9 +289,7 @@ def test_the_commands(instance: Instance, capsys: pytest.CaptureFixture[str]) ->
 
 
 @needs_root
-def test_a_mode_can_be_chosen_before_anything_is_loaded(
-    network: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mode_can_be_chosen_before_anything_is_loaded(network: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["attach", "--mode", "xdp"]) == 0
     assert capsys.readouterr().out.startswith("mode xdp; no data plane is loaded")
     assert run(["status"]) == 0

@@ -225,10 +225,7 @@ class Attacher:
     def status(self) -> list[Attachment]:
         """Every interface: where the data plane is on it, and why, or why not."""
         hooks, notes = self.hooks(), self.instance.notes()
-        return [
-            self._describe(link, hooks.get(link.index, ()), f"off-{link.index}" in notes)
-            for link in interfaces()
-        ]
+        return [self._describe(link, hooks.get(link.index, ()), f"off-{link.index}" in notes) for link in interfaces()]
 
     def _describe(self, interface: Interface, hooks: tuple[str, ...], off: bool) -> Attachment:
         name = driver(interface.name) or interface.kind
@@ -237,9 +234,7 @@ class Attacher:
             if xdp and "xdp" not in hooks:
                 why = "native XDP was refused"
         else:
-            why = refusal(interface) or (
-                "detached by command" if off else "came up later; type: pylvs attach"
-            )
+            why = refusal(interface) or ("detached by command" if off else "came up later; type: pylvs attach")
         return Attachment(interface.name, hooks, name, why)
 
     def remove(self) -> None:

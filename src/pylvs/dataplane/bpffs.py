@@ -83,9 +83,7 @@ def _mount_here(path: str) -> int:
 
 def _explain(path: str, number: int) -> NotPermitted | Unsupported:
     if number in (errno.EPERM, errno.EACCES):
-        return NotPermitted(
-            f"cannot mount a bpffs at {path}: run it as root, or once: mount -t bpf bpf {path}"
-        )
+        return NotPermitted(f"cannot mount a bpffs at {path}: run it as root, or once: mount -t bpf bpf {path}")
     if number == errno.ENODEV:
         return Unsupported("this kernel has no BPF file system; pylvs needs Linux 6.1 or later with BPF")
     return Unsupported(f"cannot mount a bpffs at {path}: {os.strerror(number)}")
@@ -97,9 +95,7 @@ def root() -> str:
     override = os.environ.get(OVERRIDE)
     if override:
         if not is_bpffs(override):
-            raise Unsupported(
-                f"{OVERRIDE}={override} is not a bpffs; mount one there: mount -t bpf bpf {override}"
-            )
+            raise Unsupported(f"{OVERRIDE}={override} is not a bpffs; mount one there: mount -t bpf bpf {override}")
         return override
     pid = outer_process()
     path = f"/{MOUNT_POINT}" if pid == "self" else f"/proc/{pid}/root/{MOUNT_POINT}"

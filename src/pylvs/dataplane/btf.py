@@ -182,9 +182,7 @@ class Layout:
         try:
             return self.fields[member]
         except KeyError:
-            raise LayoutError(
-                f"struct {self.name} has no member {member}; it has: {', '.join(self.fields)}"
-            ) from None
+            raise LayoutError(f"struct {self.name} has no member {member}; it has: {', '.join(self.fields)}") from None
 
     def offset(self, member: str) -> int:
         """Byte offset of a member."""
@@ -310,12 +308,7 @@ class Layouts:
     def constants(self) -> dict[str, int]:
         """Names and values of all enums together, the nameless ones too."""
         kinds = (Kind.ENUM, Kind.ENUM64)
-        return {
-            n: v
-            for id in range(1, len(self._at))
-            if self._kind(id) in kinds
-            for n, v in self._enumerators(id)
-        }
+        return {n: v for id in range(1, len(self._at)) if self._kind(id) in kinds for n, v in self._enumerators(id)}
 
     def variable(self, name: str, section: str) -> Field:
         """The global variable `name`; its offset is within `section`, such as '.rodata' or '.bss'."""
@@ -328,11 +321,7 @@ class Layouts:
     def variables(self, section: str) -> dict[str, Field]:
         """Every global variable of `section`, by name."""
         named = [name for kind, name in self._named if kind == Kind.VARIABLE]
-        return {
-            name: self.variable(name, section)
-            for name in named
-            if self._symbols.get(name, ("",))[0] == section
-        }
+        return {name: self.variable(name, section) for name in named if self._symbols.get(name, ("",))[0] == section}
 
     def _index(self, data: bytes) -> None:
         magic, _, _, header = struct.unpack_from("<HBBI", data)
@@ -470,9 +459,7 @@ class Layouts:
         here = 0
         for field in sorted(fields, key=lambda field: field.offset):
             if field.offset > here:
-                raise LayoutError(
-                    f"struct {name} has a hole of {field.offset - here} bytes before {field.name}"
-                )
+                raise LayoutError(f"struct {name} has a hole of {field.offset - here} bytes before {field.name}")
             here = max(here, field.offset + field.size)
         if here < size:
             raise LayoutError(f"struct {name} has a hole of {size - here} bytes at its end")

@@ -75,9 +75,7 @@ class Entries:
         unpack = self.record.struct.iter_unpack
         for number in self.sets():
             for entry in unpack(memory[number * stride : (number + 1) * stride]):
-                if entry[0] >= FIRST_TAG and (
-                    0 < (entry[1] - now) & 0xFFFFFFFF < 1 << 31 or self._is_held(entry)
-                ):
+                if entry[0] >= FIRST_TAG and (0 < (entry[1] - now) & 0xFFFFFFFF < 1 << 31 or self._is_held(entry)):
                     yield entry
 
     def _is_held(self, entry: tuple[Any, ...]) -> bool:

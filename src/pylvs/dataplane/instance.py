@@ -47,9 +47,7 @@ class Instance:
     def here(cls) -> Instance:
         """The instance of the calling thread's network namespace; nothing is loaded by this."""
         if os.geteuid() != 0 and not os.access(f"/{bpffs.MOUNT_POINT}", os.W_OK):
-            raise NotPermitted(
-                "this needs root, or CAP_SYS_ADMIN, CAP_NET_ADMIN and a bpffs of your own (PYLVS_BPFFS)"
-            )
+            raise NotPermitted("this needs root, or CAP_SYS_ADMIN, CAP_NET_ADMIN and a bpffs of your own (PYLVS_BPFFS)")
         cookie = namespaces.cookie()
         return cls(cookie, f"{bpffs.root()}/pylvs/{cookie}")
 
@@ -58,9 +56,7 @@ class Instance:
         """The loaded instance of this network namespace; NotThere if nothing is loaded."""
         instance = cls.here()
         if not instance.loaded:
-            raise NotThere(
-                "no data plane is loaded in this network namespace; it comes with the first: pylvsadm -A …"
-            )
+            raise NotThere("no data plane is loaded in this network namespace; it comes with the first: pylvsadm -A …")
         return instance
 
     @property
@@ -111,9 +107,7 @@ class Instance:
         except OSError:
             pass
         if fd is not None:
-            fcntl.flock(
-                fd, fcntl.LOCK_UN
-            )  # closing would not do while a child of fork has the descriptor too
+            fcntl.flock(fd, fcntl.LOCK_UN)  # closing would not do while a child of fork has the descriptor too
             os.close(fd)
 
     @contextmanager

@@ -44,9 +44,7 @@ class Interface:
 
 def interfaces() -> list[Interface]:
     """Every interface, in the order of their numbers."""
-    with socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-    ) as route:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as route:
         mask = struct.pack("=HHI", 8, IFLA_EXT_MASK, SKIP_STATISTICS)
         length = 16 + 16 + len(mask)
         header = struct.pack("=IHHII", length, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)

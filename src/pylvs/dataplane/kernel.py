@@ -270,9 +270,7 @@ def failure(what: str, number: int) -> DataPlaneError | NotPermitted | Unsupport
     if number in (errno.EPERM, errno.EACCES):
         return NotPermitted(f"{what}: not permitted; run it as root, or with {PRIVILEGES}")
     if number == errno.ENOSYS:
-        return Unsupported(
-            f"{what}: this kernel is built without BPF; pylvs needs Linux 6.1 or later with BPF"
-        )
+        return Unsupported(f"{what}: this kernel is built without BPF; pylvs needs Linux 6.1 or later with BPF")
     return BpfError(f"{what}: {os.strerror(number)}", number)
 
 
@@ -413,9 +411,7 @@ class Map(Descriptor):
         """Set the value at `key`; with NOEXIST or EXIST a BpfError says EEXIST or ENOENT."""
         scratch = self._scratch
         if len(value) != self.value_bytes:
-            raise ValueError(
-                f"a value of the map {self.info.name} has {self.value_bytes} bytes, not {len(value)}"
-            )
+            raise ValueError(f"a value of the map {self.info.name} has {self.value_bytes} bytes, not {len(value)}")
         scratch.key.raw, scratch.value.raw, scratch.attr.flags = self._fit(key), value, flags
         if _syscall(_BPF, Command.MAP_UPDATE.value, *scratch.args) < 0:
             raise failure(f"cannot write the map {self.info.name}", ctypes.get_errno())
@@ -469,9 +465,7 @@ class Map(Descriptor):
 
     def _fit(self, key: bytes) -> bytes:
         if len(key) != self._scratch.key_size:
-            raise ValueError(
-                f"a key of the map {self.info.name} has {self.info.key_size} bytes, not {len(key)}"
-            )
+            raise ValueError(f"a key of the map {self.info.name} has {self.info.key_size} bytes, not {len(key)}")
         return key
 
 

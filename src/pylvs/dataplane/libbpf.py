@@ -102,9 +102,7 @@ def _reason(log: str, number: int) -> str:
 
 def _load_failure(name: str, number: int, log: str) -> DataPlaneError | NotPermitted:
     if number == errno.EPERM:
-        return NotPermitted(
-            f"loading the data plane is not permitted; run it as root, or with {PRIVILEGES}"
-        )
+        return NotPermitted(f"loading the data plane is not permitted; run it as root, or with {PRIVILEGES}")
     return LoadError(f"the kernel refused the data plane {name}: {_reason(log, number)}", number, log)
 
 
@@ -119,15 +117,11 @@ class ObjectFile:
         with _captured() as said:
             self.pointer: int | None = self.lib.bpf_object__open_file(os.fsencode(self.path), None)
         if not self.pointer:
-            raise LoadError(
-                f"{self.path}: not an object that libbpf can read", ctypes.get_errno(), "".join(said)
-            )
+            raise LoadError(f"{self.path}: not an object that libbpf can read", ctypes.get_errno(), "".join(said))
         self._maps = dict(self._walk(self.lib.bpf_object__next_map, self.lib.bpf_map__name))
         self._programs = dict(self._walk(self.lib.bpf_object__next_program, self.lib.bpf_program__name))
 
-    def _walk(
-        self, step: Callable[..., int | None], name: Callable[[int], bytes]
-    ) -> Iterator[tuple[str, int]]:
+    def _walk(self, step: Callable[..., int | None], name: Callable[[int], bytes]) -> Iterator[tuple[str, int]]:
         here = step(self.pointer, None)
         while here:
             yield name(here).decode(), here
@@ -144,9 +138,7 @@ class ObjectFile:
 
     def set_max_entries(self, map: str, entries: int) -> None:
         """Size a map, before `load`."""
-        self._checked(
-            self.lib.bpf_map__set_max_entries(self._map(map), entries), f"cannot size the map {map}"
-        )
+        self._checked(self.lib.bpf_map__set_max_entries(self._map(map), entries), f"cannot size the map {map}")
 
     def set_inner_value_size(self, map: str, size: int) -> None:
         """Size the values of the maps that are in a map, before `load`."""

@@ -18,9 +18,7 @@ PROGRAM = "list_connections"
 BLOCK = 1 << 16  # bytes asked for in one read; the kernel gives half of that
 
 
-def connection_text(
-    connections: Map, records: Map, now: int, second: int, path: Path = OBJECT
-) -> Iterator[bytes]:
+def connection_text(connections: Map, records: Map, now: int, second: int, path: Path = OBJECT) -> Iterator[bytes]:
     """Blocks of text; `now` in ticks, `second` ticks a second. DataPlaneError, at once, if it cannot be."""
     with _load(connections, records, now, second, path) as program:
         return _blocks(open_iterator(program, connections))
