@@ -68,7 +68,7 @@ inline_always long sum_piece(struct summing *summing, enum hook hook)
 		return 1;
 	if (size < PIECE)
 		__builtin_memset(desk->piece, 0, PIECE); /* an odd number of bytes is summed with zeros behind it */
-	size = bounded(size - 1, PIECE - 1) + 1;
+	size = one_to(PIECE, size);
 	if (load_bytes(&packet, summing->offset, desk->piece, size)) {
 		summing->failed = 1;
 		return 1;

@@ -138,10 +138,12 @@ __attribute__((noinline)) int count_overflow(const struct connection *connection
 	if (!connection)
 		return 0;
 	hash = hash_client(&connection->client, connection->cport, connection->protocol);
-	for (int passed = connection->flags / CONN_AWAY; passed; passed--) {
+	for (int passed = 0; passed < PLACES - 1; passed++) {
 		__u32 set = set_of_hash(hash);
 		struct set_summary *summary = bpf_map_lookup_elem(&due, &set);
 
+		if (passed >= connection->flags / CONN_AWAY)
+			break;
 		if (summary)
 			__sync_fetch_and_add(&summary->overflow, step);
 		hash = hash_next(hash, &connection->virtual, connection->vport);

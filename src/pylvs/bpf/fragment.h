@@ -215,7 +215,7 @@ inline_always int make_piece(struct cutting *cutting)
 	struct cut *cut = cutting->cut;
 	__u32 left = cut->length - cut->at, at = bounded(cut->at, LARGEST - 1);
 	int more = left > cut->largest;
-	__u32 size = bounded((more ? cut->largest : left) - 1, LARGEST - 1) + 1;
+	__u32 size = one_to(LARGEST, more ? cut->largest : left);
 	__be16 fragment = bpf_htons((cut->fragment + at / UNIT) | (more ? IP_MF : 0));
 	__be16 length = bpf_htons(sizeof(struct iphdr) + size);
 	__u32 frame = L4 + size;
@@ -272,7 +272,7 @@ inline_always enum outcome cut_up(struct packet *packet, __u32 length, __u32 mtu
 
 	cutting.payload = bpf_map_lookup_elem(&payloads, &zero);
 	if (!desk || !cutting.payload || !length || length >= LARGEST ||
-	    bpf_skb_load_bytes(skb, L4, cutting.payload, bounded(length - 1, LARGEST - 1) + 1))
+	    bpf_skb_load_bytes(skb, L4, cutting.payload, one_to(LARGEST, length)))
 		return DROP_ERROR;
 	ip = packet_at(packet, L3, sizeof(*ip));
 	if (!ip)

@@ -8,10 +8,10 @@
 #include "forwarders/tun.h"
 
 /* The kernel quotes as much as makes a packet of 576 bytes (RFC 1812, 4.3.2.3); for IPv6 pylvs does the same. */
-enum { QUOTE_MAX = 548, QUOTE_ROOM = 576 };
+enum { QUOTE_MAX = 548, QUOTE_ROOM = 576, SCRATCH = 1024 };
 
 struct scratch {
-	__u8 bytes[QUOTE_ROOM];
+	__u8 bytes[SCRATCH];
 };
 
 struct {
@@ -57,10 +57,10 @@ inline_always int sum_of_quote(struct packet *packet, __u32 offset, __u32 length
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
 	__s64 first, second;
 
-	if (!scratch || length < 1 || length > QUOTE_MAX)
+	if (!scratch || !length || length > QUOTE_MAX)
 		return -1;
-	__builtin_memset(scratch, 0, sizeof(*scratch));
-	if (bpf_skb_load_bytes(packet->ctx, offset, scratch, length))
+	__builtin_memset(scratch, 0, QUOTE_ROOM);
+	if (bpf_skb_load_bytes(packet->ctx, offset, scratch, one_to(SCRATCH, length)))
 		return -1;
 	first = bpf_csum_diff(0, 0, (void *)scratch, QUOTE_ROOM / 2, 0);
 	second = bpf_csum_diff(0, 0, (void *)scratch + QUOTE_ROOM / 2, QUOTE_ROOM / 2, 0);

@@ -9,6 +9,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "abi.h"
+#include "verifier.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -53,8 +54,6 @@ struct bpf_iter__bpf_map_elem {
 	void *key;
 	void *value;
 };
-
-#define inline_always static __attribute__((always_inline)) inline
 
 enum { GROUPS = 8 }; /* of an IPv6 address */
 enum { NAME = 16, FIRST_TAG = 2, FAR_TICKS = 1 << 30 };

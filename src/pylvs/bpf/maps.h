@@ -4,10 +4,10 @@
 #define PYLVS_MAPS_H
 
 #include "abi.h"
+#include "verifier.h"
 
-#define inline_always static __attribute__((always_inline)) inline
-#define likely(x)     __builtin_expect(!!(x), 1)
-#define unlikely(x)   __builtin_expect(!!(x), 0)
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* Set before loading. */
 volatile const __u32 sets = 0;         /* of the connection table */
@@ -300,13 +300,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct bucket);
 } icmp_tokens SEC(".maps");
-
-/* value & mask, where clang knows that the mask changes nothing but the verifier does not. */
-inline_always __u32 bounded(__u32 value, __u32 mask)
-{
-	asm volatile("" : "+r"(value));
-	return value & mask;
-}
 
 inline_always void *record_get(__u32 slot)
 {

@@ -35,7 +35,8 @@ struct flow {
 	struct addr daddr;
 	__be16 sport;
 	__be16 dport;
-	__u32 l4;     /* offset of the transport header from the start of the frame */
+	__u16 l4;     /* offset of the transport header from the start of the frame */
+	__u16 mtu;    /* with REFUSE_TOO_BIG: what would have fitted */
 	__u32 length; /* bytes of the IP packet */
 	__u32 now;    /* tick */
 	__u32 mark;
@@ -49,7 +50,6 @@ struct flow {
 	__u8 tos;
 	__u8 spare;
 	__u32 chosen;  /* slot of the destination that was scheduled for this packet */
-	__u32 mtu;     /* with REFUSE_TOO_BIG: what would have fitted */
 	__s32 verdict; /* where the packet was sent, if it was */
 };
 
@@ -145,15 +145,6 @@ struct sctp_header {
 	__u8 chunk_flags;
 	__be16 chunk_length;
 };
-
-/* A word of the context, read in one instruction: the verifier lets nobody read through `ctx + 76`, which clang
- * likes to keep in a register. */
-#define context_word(ctx, type, member)                                                                                \
-	({                                                                                                             \
-		long word;                                                                                             \
-		asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(word) : "r"(ctx), "i"(__builtin_offsetof(type, member))); \
-		(void *)word;                                                                                          \
-	})
 
 /* `size` bytes at `offset`, or nothing. */
 inline_always void *packet_at(struct packet *packet, __u32 offset, __u32 size)

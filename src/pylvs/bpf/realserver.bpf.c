@@ -17,7 +17,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define inline_always static __attribute__((always_inline)) inline
+#include "verifier.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -134,14 +134,6 @@ struct gre_header {
 	__be16 flags;
 	__be16 protocol;
 };
-
-/* A word of the context, read in one instruction, as in packet.h. */
-#define context_word(ctx, type, member)                                                                                \
-	({                                                                                                             \
-		long word;                                                                                             \
-		asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(word) : "r"(ctx), "i"(__builtin_offsetof(type, member))); \
-		(void *)word;                                                                                          \
-	})
 
 /* `size` bytes at `offset`, or nothing: the only place that checks bounds. */
 inline_always void *packet_at(struct packet *packet, __u32 offset, __u32 size)
@@ -426,7 +418,8 @@ inline_always void cut_header(struct iphdr *ip, const struct piece *piece, __u32
 inline_always int keep_over(struct packet *packet, struct piece *piece, __u32 left)
 {
 	piece->left = left;
-	return left && bpf_skb_load_bytes(packet->ctx, packet->end - left, piece->over, left);
+	return left &&
+	       bpf_skb_load_bytes(packet->ctx, packet->end - left, piece->over, one_to(sizeof(piece->over), left));
 }
 
 /* The first piece loses its outer headers like any packet, and becomes the first piece of the inner one. */
@@ -461,7 +454,8 @@ inline_always long put_in_front(struct packet *packet, const struct iphdr *ip, c
 		return -1;
 	if (left && bpf_skb_adjust_room(packet->ctx, left, BPF_ADJ_ROOM_MAC, 0))
 		return -1;
-	if (left && bpf_skb_store_bytes(packet->ctx, L3 + sizeof(*ip), piece->over, left, BPF_F_RECOMPUTE_CSUM))
+	if (left && bpf_skb_store_bytes(packet->ctx, L3 + sizeof(*ip), piece->over, one_to(sizeof(piece->over), left),
+					BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	return bpf_skb_store_bytes(packet->ctx, L3, ip, sizeof(*ip), BPF_F_RECOMPUTE_CSUM);
 }

@@ -40,10 +40,8 @@ inline_always __u32 trace_frame(struct packet *packet, __u8 *to)
 		packet->hook == HOOK_XDP ? bpf_xdp_get_buff_len(packet->ctx) : ((struct __sk_buff *)packet->ctx)->len;
 	__u32 size = whole < TRACE_SNAP ? whole : TRACE_SNAP;
 
-	asm volatile("" : "+r"(size)); /* else clang bounds another register than the one it hands on */
-	if (size < 1 || size > TRACE_SNAP)
-		return 0;
-	load_bytes(packet, 0, to, size);
+	if (size)
+		load_bytes(packet, 0, to, one_to(TRACE_SNAP, size));
 	return whole;
 }
 

@@ -56,8 +56,8 @@ inline_always __u32 mss_find(struct packet *packet)
 	length = (tcp->doff - 5) * 4;
 	if (flow->l4 + sizeof(*tcp) + length > L3 + flow->length)
 		return 0;
-	length = bounded(length, TCP_OPTIONS - 1);
-	if (!length || load_bytes(packet, flow->l4 + sizeof(*tcp), desk->piece, length))
+	length = one_to(TCP_OPTIONS, length);
+	if (load_bytes(packet, flow->l4 + sizeof(*tcp), desk->piece, length))
 		return 0;
 	walk.options = desk->piece;
 	walk.length = length;
