@@ -548,7 +548,7 @@ inline_always enum far_outcome unwrap(struct packet *packet)
 	outcome = packet->protocol == IPPROTO_IPIP ? inner_v4(packet) : inner_v6(packet);
 	if (outcome != packet->kind)
 		return outcome;
-	return packet->cut ? first_piece(packet) : take_off(packet);
+	return packet->hook == HOOK_TC && packet->cut ? first_piece(packet) : take_off(packet);
 }
 
 /* The one way out. */
