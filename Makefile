@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 # apache2-bin is the real httpd without the package that would start it as a service of this machine.
 PACKAGES := clang clang-format llvm libbpf-dev libbpf1 linux-libc-dev iproute2 procps apache2-bin tcpdump nftables iptables \
             ethtool iputils-arping curl python3 python3-venv netbase
+# What `make kernel` needs beside these.
+MACHINE := qemu-system-x86 busybox-static cpio kmod
 PEERS := wrk haproxy nginx libnginx-mod-stream
 BPF_C := $(wildcard src/pylvs/bpf/*.bpf.c src/pylvs/bench/*.bpf.c)
 BPF_O := $(BPF_C:.c=.o)
@@ -26,7 +28,7 @@ say = printf '\033[1m==>\033[0m %s\n'
 fail = f() { printf 'make: %s\n' "$$*" >&2; exit 1; }; f
 is_root = [ "$$(id -u)" = 0 ]
 
-.PHONY: help setup bpf lab test root check lint bench wheel clean
+.PHONY: help setup bpf lab test kernel root check lint bench wheel clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
@@ -40,6 +42,10 @@ lab: check  ## build the DR test build and run its experiment (LAB="--mode xdp" 
 test: check lint  ## everything: lint, then all tests
 	@$(say) "tests"
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
+
+kernel: check build/kernel/ready  ## the lab, by each method, on Debian 12's own kernel in a virtual machine
+	@$(say) "each method over each hook on Linux 6.1, emulated: this takes some minutes"
+	@tests/kernel/machine build/kernel/linux-image-*.deb tests/kernel/labs
 
 root:
 	@$(is_root) || { $(fail) "this makes network namespaces and loads BPF, so it needs root; type: sudo make $(firstword $(MAKECMDGOALS))"; }
@@ -56,6 +62,13 @@ lint: $(VENV)/ready  ## ruff, mypy --strict, clang-format
 
 bench: check build/peers/ready  ## measure everything, write docs/benchmarks.md (BENCH="packet --compare OLD.json" hands options on)
 	@PYLVS_BENCH_PEERS=build/peers $(BIN)/python -m pylvs.bench --write docs $(BENCH)
+
+build/kernel/ready: build/packages
+	@$(say) "a virtual machine, and Debian 12's kernel"
+	@DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(MACHINE) >/dev/null
+	@rm -rf build/kernel && mkdir -p build/kernel
+	@(cd build/kernel && apt-get download -q $$(apt-cache depends linux-image-amd64 | awk '$$1 == "Depends:" { print $$2 }') >/dev/null 2>&1)
+	@touch $@
 
 wheel: $(VENV)/ready bpf  ## build dist/pylvs-*.whl, with the compiled BPF programs in it
 	@$(BIN)/pip wheel -q --no-deps -w dist .

@@ -18,6 +18,7 @@ from scapy.layers.sctp import SCTPChunkData, SCTPChunkInit, SCTPChunkInitAck
 from scapy.packet import Raw
 
 from pylvs.dataplane import addresses
+from pylvs.dataplane.open import kernel_has
 from tests.packets.cast import (
     BACK,
     BACK_1,
@@ -406,6 +407,7 @@ def hop_of(plane: Plane, hook: str, reply: bytes) -> str:
     return result.frame[:6].hex(":")
 
 
+@pytest.mark.skipif(not kernel_has("bpf_cast_to_kern_ctx"), reason="needs Linux 6.2, whose routes can be counted")
 @pytest.mark.parametrize("hook", HOOKS)
 def test_another_route_is_taken_at_once(plane: Plane, hook: str) -> None:
     """And the first one again, once it is back."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
 from pylvs.dataplane.kernel import Program
@@ -25,7 +26,8 @@ def attach(program: Program, ifindex: int) -> None:
             where = {"parent": INGRESS, "prio": PRIORITY, "handle": HANDLE, "protocol": 3}  # ETH_P_ALL
             route.tc("replace-filter", "bpf", ifindex, fd=program.fd, name=NAME, direct_action=True, **where)
         except NetlinkError as error:
-            raise DataPlaneError(f"cannot set a filter on interface {ifindex}: {error}") from None
+            why = "no cls_bpf; type: modprobe cls_bpf" if error.code == errno.ENOENT else os.strerror(error.code)
+            raise DataPlaneError(f"cannot set a filter on interface {ifindex}: {why}") from None
 
 
 def _add_qdisc(route: Any, ifindex: int, netlink_error: type[Exception]) -> None:
