@@ -28,7 +28,7 @@ from tests.packets.cast import (
     sent_to,
 )
 from tests.packets.rows import aged, ip, tcp, udp
-from tests.packets.wire import DEADLINE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, PLAIN, Offload, Wired, partial
+from tests.packets.wire import DEADLINE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, OWED, PLAIN, Offload, Wired, partial
 
 LARGE = 60000
 SEGMENTS, SEGMENTS_6 = Offload(GSO_TCPV4, 1448, owed=True), Offload(GSO_TCPV6, 1428, owed=True)
@@ -102,13 +102,12 @@ def test_a_checksum_that_is_left_to_the_card_by_nat(wired: Wired, kind: str, ver
     def data(sport: int, dport: int, flags: str) -> Packet:
         return tcp(sport, dport, flags, 100) if kind == "TCP" else udp(sport, dport, 100)
 
-    owed = Offload(owed=True)
     sends = partial(ip(client, vip) / data(20000, 80, "S"))
     passes(wired, sent_by(CLIENT, sends),
-           sent_to(BACK_1, partial(ip(client, real, **aged_one) / data(20000, 8080, "S"))), owed)  # fmt: skip
+           sent_to(BACK_1, partial(ip(client, real, **aged_one) / data(20000, 8080, "S"))), OWED)  # fmt: skip
     sends = partial(ip(real, client) / data(8080, 20000, "SA"))
     passes(wired, sent_by(BACK_1, sends),
-           sent_to(CLIENT, partial(ip(vip, client, **aged_one) / data(80, 20000, "SA"))), owed)  # fmt: skip
+           sent_to(CLIENT, partial(ip(vip, client, **aged_one) / data(80, 20000, "SA"))), OWED)  # fmt: skip
 
 
 def test_segments_by_tunnel(wired: Wired) -> None:

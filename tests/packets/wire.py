@@ -28,7 +28,7 @@ class Offload(NamedTuple):
     owed: bool = False
 
 
-PLAIN = Offload()
+PLAIN, OWED = Offload(), Offload(owed=True)
 
 
 class Wire:

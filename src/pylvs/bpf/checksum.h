@@ -14,6 +14,17 @@ inline_always __u16 checksum_fold(__u64 sum)
 	return sum;
 }
 
+/* Whether TCP's or UDP's header is here, and where in the frame its checksum is. */
+inline_always int has_checksum(const struct flow *flow)
+{
+	return flow->fragment == FRAGMENT_NONE && (flow->protocol == PROTO_TCP || flow->protocol == PROTO_UDP);
+}
+
+inline_always __u32 checksum_at(const struct flow *flow)
+{
+	return flow->l4 + (flow->protocol == PROTO_UDP ? 6 : 16);
+}
+
 /* What replacing one 16-bit word by another adds to a sum. */
 inline_always __u64 checksum_delta(__be16 old, __be16 new)
 {

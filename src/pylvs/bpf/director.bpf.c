@@ -81,13 +81,14 @@ inline_always enum outcome forward(struct packet *packet, struct choice *choice,
 {
 	enum outcome outcome;
 
-	if (hop == HOP_SILENT && choice->method == METHOD_DR)
-		packet->flow->flags |= FLOW_SILENT;
-	if (hop == HOP_NONE || hop == HOP_SILENT)
+	if (hop == HOP_NONE || hop == HOP_SILENT) {
+		if (hop == HOP_SILENT && choice->method == METHOD_DR)
+			packet->flow->flags |= FLOW_SILENT;
 		return REFUSE_NO_ROUTE;
+	}
 	if (hop == HOP_LOCAL && choice->method != METHOD_NAT)
 		return PASS_LOCAL;
-	if (unlikely(!settings.pmtu_disc) && choice->method == METHOD_TUN && packet->flow->family == 4)
+	if (choice->method == METHOD_TUN && unlikely(!settings.pmtu_disc) && packet->flow->family == 4)
 		packet->flow->flags &= ~FLOW_DF; /* the outer header's, by which the packet may be cut */
 	if (packet->hook == HOOK_TC && hop != HOP_LOCAL) {
 		outcome = admit(packet, destination, choice);

@@ -115,17 +115,12 @@ __attribute__((noinline)) int make_longer(struct __sk_buff *skb, __s32 bytes, __
 	return bytes;
 }
 
-inline_always int has_checksum(const struct flow *flow)
-{
-	return flow->fragment == FRAGMENT_NONE && (flow->protocol == PROTO_TCP || flow->protocol == PROTO_UDP);
-}
-
 /* A checksum that was left to a card, as packets from virtual devices have it, covers but the pseudo header. (A complete
  * one that looks like it stays what it is.) */
 inline_always int complete_checksum(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
-	__u32 length = flow->length - (flow->l4 - L3), at = flow->l4 + (flow->protocol == PROTO_UDP ? 6 : 16);
+	__u32 length = flow->length - (flow->l4 - L3), at = checksum_at(flow);
 	__u16 *check = packet_at(packet, at, sizeof(*check));
 	__u64 sum = sum_of_pseudo_header(&flow->saddr, &flow->daddr, flow->protocol, length);
 
@@ -143,13 +138,15 @@ inline_always int complete_checksum(struct packet *packet)
 }
 
 /* The kernel forgets that it owes a checksum when what it was to begin with is taken off (skb_postpull_rcsum()). */
-inline_always int forget_checksum(struct packet *packet, struct payload *payload)
+inline_always int forget_checksum(struct packet *packet)
 {
 	struct __sk_buff *skb = packet->ctx;
+	struct desk *desk = desk_get();
 
-	return bpf_skb_load_bytes(skb, L4, payload, FORGET) || make_longer(skb, -FORGET, BPF_F_ADJ_ROOM_FIXED_GSO) ||
+	return !desk || bpf_skb_load_bytes(skb, L4, desk->piece, FORGET) ||
+	       make_longer(skb, -FORGET, BPF_F_ADJ_ROOM_FIXED_GSO) ||
 	       make_longer(skb, FORGET, BPF_F_ADJ_ROOM_FIXED_GSO) ||
-	       bpf_skb_store_bytes(skb, L4, payload, FORGET, BPF_F_RECOMPUTE_CSUM);
+	       bpf_skb_store_bytes(skb, L4, desk->piece, FORGET, BPF_F_RECOMPUTE_CSUM);
 }
 
 /* Smaller segments: when the packet grows the kernel takes off their size what was added. */
@@ -253,12 +250,7 @@ static long send_piece(__u32 index, void *context)
 /* Nothing is owed for the packet any more: it can be cut. */
 inline_always int settle_checksum(struct packet *packet)
 {
-	__u32 zero = 0;
-	struct payload *payload = bpf_map_lookup_elem(&payloads, &zero);
-
-	if (!payload)
-		return -1;
-	return has_checksum(packet->flow) && (complete_checksum(packet) || forget_checksum(packet, payload));
+	return has_checksum(packet->flow) && (complete_checksum(packet) || forget_checksum(packet));
 }
 
 /* The pieces of the packet, an IP header and `length` bytes behind it, come in, in its place. */

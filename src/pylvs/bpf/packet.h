@@ -23,8 +23,8 @@ enum flow_flag {
 	FLOW_DF = 4,
 	FLOW_ICMP_ERROR = 8,
 	FLOW_COUNTED = 16, /* a piece of a packet that was cut here */
-	FLOW_OUTSIDE = 64, /* the same, of a tunnel's packet */
 	FLOW_SILENT = 32,  /* with REFUSE_NO_ROUTE: its real server does not answer ARP */
+	FLOW_OUTSIDE = 64, /* a piece as well, of a tunnel's packet */
 };
 
 enum { L3 = sizeof(struct ethhdr) }; /* offset of the IP header: frames with a VLAN tag are not looked into */

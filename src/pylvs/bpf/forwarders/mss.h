@@ -68,7 +68,7 @@ inline_always __u32 mss_find(struct packet *packet)
 /* Makes the MSS `most` bytes if it is more. A segment without one stays as it is. */
 inline_always int clamp_mss(struct packet *packet, __u32 most)
 {
-	__u32 offset = mss_find(packet), check_at = packet->flow->l4 + 16;
+	__u32 offset = mss_find(packet), check_at = checksum_at(packet->flow);
 	__be16 old, new = bpf_htons(most), *mss;
 	__u16 *check;
 

@@ -97,7 +97,7 @@ inline_always int translate_transport(struct packet *packet, const struct transl
 {
 	struct flow *flow = packet->flow;
 	int udp = flow->protocol == PROTO_UDP;
-	__u32 offset = flow->l4 + (udp ? 6 : 16);
+	__u32 offset = checksum_at(flow);
 	enum summed summed;
 
 	if (flow->fragment == FRAGMENT_LATER)

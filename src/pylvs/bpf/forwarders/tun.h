@@ -89,7 +89,7 @@ inline_always int inner_sum(struct packet *packet, __u64 *sum)
 	struct flow *flow = packet->flow;
 	__u32 length = flow->length - (flow->l4 - L3);
 
-	if (flow->fragment != FRAGMENT_NONE || (flow->protocol != PROTO_TCP && flow->protocol != PROTO_UDP))
+	if (!has_checksum(flow))
 		return -1;
 	if (flow->protocol == PROTO_UDP) {
 		struct udphdr *udp = packet_at(packet, flow->l4, sizeof(*udp));
@@ -268,8 +268,8 @@ inline_always enum outcome tun_forward(struct packet *packet, struct destination
 				       enum hop hop)
 {
 	/* The kernel would give every segment that it cuts off the same checksum: rather none. */
-	int summed = wants_sum(destination) && !is_many(packet);
-	int cut = packet->hook == HOOK_TC && packet->flow->length > packet->flow->mtu && !is_many(packet);
+	int many = is_many(packet), summed = wants_sum(destination) && !many;
+	int cut = packet->hook == HOOK_TC && packet->flow->length > packet->flow->mtu && !many;
 	__u64 sum = 0;
 
 	if (unlikely(settings.clamp_mss) && wants_clamp(packet->flow, destination) &&
