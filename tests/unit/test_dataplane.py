@@ -132,6 +132,40 @@ def test_a_kill_while_making_leaves_nothing_that_the_next_command_does_not_clear
     made.remove()
 
 
+def test_a_kill_while_removing_leaves_nothing_that_the_next_command_does_not_clear(
+    instance: Instance, objects: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever of it was gone already: no instance is there, and making one works."""
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(os, "unlink", lambda path: os.kill(os.getpid(), signal.SIGKILL))
+        instance.remove()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert os.listdir(instance.folder) == ["half"]
+    again = Instance.here()
+    assert not again.loaded
+    with again.creating(objects / "tiny.bpf.o"):
+        pass
+    assert os.listdir(instance.folder) == ["live"]
+
+
+def test_the_lock_is_kept_until_it_is_given_back(network: int) -> None:
+    """Also over a removal within it: nobody else comes in before the block's end."""
+    ours, theirs = Instance.here(), Instance.here()
+    with ours.locked():
+        ours.remember("mode", "tc")
+        ours.remove()
+        with pytest.raises(BlockingIOError):
+            theirs._take(wait=False)
+        ours.remember("mode", "xdp")
+        assert theirs.notes() == {"mode": "xdp"}
+        ours.remove()
+    assert not os.path.exists(ours.folder)
+    with theirs.locked():
+        assert theirs.notes() == {}
+
+
 WATCHER = """
 from pylvs.dataplane import namespaces
 print("ready", flush=True)

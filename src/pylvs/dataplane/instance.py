@@ -4,7 +4,7 @@
     <bpffs>/pylvs/<cookie>/            locked (flock) by whoever changes the table or the attachments
                            <note>      small facts, such as the chosen mode, as the targets of symbolic links
                            live/maps, live/progs, live/links
-                           half/       the same while it is being made; a rename turns it live
+                           half/       the same while it is being made or taken away, a rename before and after
 
 bpffs keeps dots in names for itself: interfaces appear by number, sections of variables without their dot.
 """
@@ -230,10 +230,14 @@ class Instance:
             os.rename(path + "-new", path)
 
     def remove(self) -> None:
-        """Take the data plane away with its table, connections and notes."""
+        """Take the data plane away with its table, connections and notes: it is not loaded any more from the first
+        moment, and what a kill leaves of it the next command clears away."""
         with self.locked():
             self._forget()
-            _remove(self.folder)
+            _remove(f"{self.folder}/half")
+            with suppress(FileNotFoundError):
+                os.rename(f"{self.folder}/live", f"{self.folder}/half")
+            _empty(self.folder)  # the folder itself is the lock: it goes when we let go of it
 
     def _forget(self) -> None:
         for map in self._maps.values():
@@ -279,16 +283,20 @@ def _remove_unlocked(instance: Instance) -> bool:
 
 
 def _remove(folder: str) -> None:
-    """Remove a folder of pins: links first, then programs, then maps, then what else there is."""
-    if not os.path.isdir(folder):
-        return
+    """Remove a folder of pins, if it is there."""
+    if os.path.isdir(folder):
+        _empty(folder)
+        os.rmdir(folder)
+
+
+def _empty(folder: str) -> None:
+    """Remove what is in a folder of pins: links first, then programs, then maps, then what else there is."""
     for name in sorted(_names(folder), key=lambda name: KINDS.index(name) if name in KINDS else -1):
         path = f"{folder}/{name}"
         if os.path.isdir(path) and not os.path.islink(path):
             _remove(path)
         else:
             _unlink(path)
-    os.rmdir(folder)
 
 
 def _names(folder: str) -> list[str]:

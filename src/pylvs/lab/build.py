@@ -193,8 +193,7 @@ def _unload(namespace: str) -> None:
     try:
         with netns.inside(namespace):
             for instance in (Instance.here(), farend.instance()):
-                if instance.loaded:
-                    instance.remove()
+                instance.remove()
             for path in (journal.where(), journal.where().with_suffix(".lock")):
                 path.unlink(missing_ok=True)
     except (PylvsError, OSError):
