@@ -40,6 +40,7 @@ MEANINGS = {
     "DROP_FRAGMENT": "dropped: a later fragment without its first, or SCTP whose port would change",
     "DROP_NO_ENTRY": "dropped: the table is full and the method needs an entry",
     "DROP_NO_PORT": "dropped: no free port for FULLNAT",
+    "DROP_IN_TURN": "dropped: one new connection in am_droprate (drop_packet=3)",
     "DROP_ERROR": "dropped: the kernel refused to change the packet",
 }
 

@@ -12,31 +12,30 @@ from pylvs.knobs import BY_NAME, KERNEL, KNOBS, OWN, OWN_KNOBS, Knob
 
 # What the data plane has a setting for, by the same name.
 IMPLEMENTED = (
+    "am_droprate",
+    "amemthresh",
     "cache_bypass",
     "clamp_mss",
     "conn_reuse_mode",
+    "drop_entry",
+    "drop_packet",
     "expire_nodest_conn",
     "expire_quiescent_template",
     "pmtu_disc",
+    "schedule_icmp",
     "secure_tcp",
     "sloppy_sctp",
     "sloppy_tcp",
 )
 _SYNC = "no connections are synchronized"
-_MEMORY = "the connection table has its memory from the start; a full one evicts half-open connections first"
 # Why not, for the others.
 REASONS = {
-    "am_droprate": _MEMORY,
-    "amemthresh": _MEMORY,
     "backup_only": _SYNC,
     "conntrack": "packets pass before netfilter, which tracks none of them",
     "debug_level": "nothing is logged; see: pylvs outcomes",
-    "drop_entry": _MEMORY,
-    "drop_packet": _MEMORY,
     "ignore_tunneled": "packets are balanced as they come in, before any tunnel is taken off",
     "nat_icmp_send": "the director sends no ICMP errors to real servers",
     "run_estimation": "rates are always estimated",
-    "schedule_icmp": "ICMP that belongs to no connection goes to the host",
     "snat_reroute": "replies of NAT are always routed by their new source",
 }
 
@@ -69,6 +68,8 @@ def assign(director: Director, text: str) -> None:
         values = knob.parse(value)
     except ValueError as error:
         raise NotTunable(str(error)) from None
+    if knob.name == "drop_entry" and values == (3,):
+        raise NotTunable("drop_entry is not 3 here: a full connection table gives up half-open connections by itself")
     if knob.name in IMPLEMENTED:
         director.set_knob(knob.name, values[0])
     elif values != knob.default:

@@ -200,7 +200,7 @@ class Model:
         connection.state = self._next_state(connection.state, packet)
         connection.left = SECONDS[self.protocol][connection.state]
         connection.is_active = connection.state in ACTIVE[self.protocol]
-        if self.template and connection.state in ("ESTABLISHED", "UDP"):
+        if self.template and (connection.state == "ESTABLISHED" or (self.protocol == UDP and not packet.from_client)):
             self.template.state = "ASSURED"
 
     def _next_state(self, state: str, packet: Packet) -> str:

@@ -9,6 +9,7 @@ import pytest
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6PacketTooBig
 from scapy.packet import Raw
 
+from tests.packets import cast
 from tests.packets.cast import (
     BACK,
     BACK_1,
@@ -151,6 +152,11 @@ ROWS = [
         NAT,
         [inward(SYN), nat_server_error(UNREACHABLE, NAT_REQUEST, 80, length=28)],
     ),
+    Row(
+        "a parameter problem is the host's, as in IPVS",
+        DR,
+        [opened(), passed(ROUTER, from_the_client(ICMP(type=12), REPLY))],
+    ),
     Row("an error about no connection is the host's", DR, [passed(ROUTER, DR_ERROR)]),
     Row(
         "an error about another port is the host's",
@@ -267,6 +273,30 @@ def full_opened(plane: Plane, vip: str) -> int:
     client = CLIENT.ip6 if ":" in vip else CLIENT.ip
     assert plane.run("tc", bytes(sent_by(CLIENT, ip(client, vip) / SYN))).outcome == "FORWARD_FULLNAT"
     return local_port(plane)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_server_that_was_deleted_hears_of_errors_still(plane: Plane, hook: str) -> None:
+    """What the client sends is dropped then; but what the server sends arrives, and how it fares it must know."""
+    play(plane, Row("", NAT, [inward(SYN)]), hook)
+    plane.adm(f"-d -t {NAT_VIP}:80 -r {BACK_1.ip}:8080")
+    play_step(plane, Step(sent_by(CLIENT, ip(CLIENT.ip, NAT_VIP) / tcp(20000, 80, "A")), "DROP_DESTINATION_GONE"), "tc")
+    play_step(plane, nat_client_error(TOO_BIG, NAT_REPLY, 8080), hook)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_an_error_opens_a_connection_if_it_may(plane: Plane, hook: str) -> None:
+    """schedule_icmp: the flow that it speaks of, and its next packet, go where it went."""
+    for line in ("-A -t VIP:80 -s rr", "-a -t VIP:80 -r REAL_2 -g", "-a -t VIP:80 -r REAL_1 -g"):
+        plane.adm(line)
+    play_step(plane, passed(ROUTER, DR_ERROR), hook)
+    plane.settings["schedule_icmp"] = 1
+    play_step(plane, passed(ROUTER, from_the_client(TOO_BIG, REPLY, 22)), "tc")  # of what flow, it does not say
+    arrives = sent_to(REAL_1, aged(DR_ERROR))
+    play_step(plane, Step(sent_by(ROUTER, DR_ERROR), "FORWARD_ICMP", arrives, xdp=TO_TC), hook)
+    assert plane.connections() == [cast.names("TCP NONE CLIENT:20000 VIP:80 REAL_1:80")]
+    ack = ip(CLIENT.ip, VIP) / tcp(20000, 80, "A")
+    play_step(plane, Step(sent_by(CLIENT, ack), "FORWARD_DR", sent_to(REAL_1, aged(ack))), hook)
 
 
 @pytest.mark.parametrize("hook", HOOKS)

@@ -106,6 +106,11 @@ ROWS = [
         totals=(1, 1, 0, 40, 0),
     ),
     Row("IPIP: TOS goes outside too", ONE, [ipip(request(SYN, tos=0x10), tos=0x10)]),
+    Row(
+        "IPIP: that the packet met congestion is not said outside too",
+        ONE,
+        [ipip(request(SYN, tos=0x13), tos=0x12), ipip(request(SYN, tos=0x11), tos=0x11)],
+    ),
     Row("IPIP: without DF there is none outside, but an ID", ONE, [ipip(request(SYN, flags=0), flags=0)]),
     Row("IPIP: TTL goes outside too", ONE, [ipip(request(SYN, ttl=9), ttl=8)]),
     Row("IPIP: the largest that fits", ONE, [ipip(request(SYN)), ipip(request(LARGE))]),
@@ -115,6 +120,11 @@ ROWS = [
         "IPv6 in IPv6: traffic class and hop limit go outside too",
         ONE_6,
         [wrapped(request6(SYN, tc=0x48, hlim=9), outer6(nh=IPV6_INSIDE, tc=0x48, hlim=8))],
+    ),
+    Row(
+        "IPv6 in IPv6: that the packet met congestion is not said outside too",
+        ONE_6,
+        [wrapped(request6(SYN, tc=0x4B), outer6(nh=IPV6_INSIDE, tc=0x4A))],
     ),
     Row("IPv4 in IPv6", V4_IN_V6, [wrapped(request(SYN), outer6(nh=IPV4_INSIDE))]),
     Row(

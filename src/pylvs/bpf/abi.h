@@ -5,7 +5,7 @@
 #define PYLVS_ABI_H
 
 /* One more whenever anything below changes: a command of another version must not write into a loaded data plane. */
-enum abi_version { ABI_VERSION = 5 };
+enum abi_version { ABI_VERSION = 6 };
 
 /* An address as it is on the wire; IPv4 is mapped (::ffff:a.b.c.d), so that one code serves both. */
 struct addr {
@@ -138,6 +138,7 @@ enum outcome {
 	DROP_FRAGMENT,   /* a later fragment without its first, or SCTP's first whose port would change */
 	DROP_NO_ENTRY,   /* the table is full and the method needs an entry */
 	DROP_NO_PORT,    /* FULLNAT: all local ports are taken */
+	DROP_IN_TURN,    /* drop_packet: it would have opened a connection */
 	DROP_ERROR,      /* a helper failed */
 	OUTCOMES,
 };
@@ -167,6 +168,12 @@ struct settings {
 	__u32 trace;         /* tick until which packets are traced (trace.h), 0: they are not */
 	__u32 redirect_back; /* XDP sends back by redirect, not XDP_TX: a device here is veth */
 	__u32 last_retired;
+	__u32 schedule_icmp;
+	__u32 drop_packet;
+	__u32 am_droprate;
+	__u32 drop_countdown; /* packets until the next that drop_packet drops */
+	__u32 amemthresh;     /* this and the next are for `pylvs get`: memory is never short */
+	__u32 drop_entry;
 	__u32 spare;
 	__u32 tcp_timeout[STATES]; /* by tcp_state */
 	__u32 udp_timeout[STATES];

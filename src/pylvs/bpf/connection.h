@@ -409,9 +409,11 @@ inline_always int is_active(__u8 protocol, __u8 state)
 	return protocol == PROTO_TCP ? tcp_is_active(state) : protocol == PROTO_SCTP && state == SCTP_ESTABLISHED;
 }
 
-inline_always int is_assured(__u8 protocol, __u8 state)
+inline_always int is_assured(__u8 protocol, __u8 state, int direction)
 {
-	return protocol == PROTO_UDP || (protocol == PROTO_TCP ? state == TCP_ESTABLISHED : state == SCTP_ESTABLISHED);
+	if (protocol == PROTO_UDP)
+		return direction == FROM_SERVER; /* it answers */
+	return protocol == PROTO_TCP ? state == TCP_ESTABLISHED : state == SCTP_ESTABLISHED;
 }
 
 /* One packet of the connection: state, counts, timer. */
@@ -432,7 +434,7 @@ __attribute__((noinline)) int connection_advance(struct flow *flow, __u32 number
 			count_state(connection, destination, is_active(flow->protocol, state));
 		connection->state = state;
 	}
-	if (connection->control && is_assured(flow->protocol, state))
+	if (connection->control && is_assured(flow->protocol, state, direction))
 		assure_template(connection);
 	connection_refresh(connection, number, flow->now + timeout_of(flow->protocol, state));
 	return 0;

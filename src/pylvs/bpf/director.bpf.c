@@ -132,6 +132,17 @@ inline_always int may_open(const struct flow *flow)
 	return flow->protocol == PROTO_SCTP && settings.sloppy_sctp;
 }
 
+/* drop_packet: one packet in am_droprate that would open a connection. */
+inline_always int is_turn_to_drop(void)
+{
+	if (likely(settings.drop_packet != 3) || !settings.am_droprate)
+		return 0;
+	if ((__s32)__sync_fetch_and_add(&settings.drop_countdown, -1) > 1)
+		return 0;
+	settings.drop_countdown = settings.am_droprate;
+	return 1;
+}
+
 /* A packet without a connection: fills in the choice, or says what becomes of the packet instead. */
 inline_always enum outcome open_connection(struct flow *flow, struct choice *choice)
 {
@@ -143,8 +154,21 @@ inline_always enum outcome open_connection(struct flow *flow, struct choice *cho
 		return PASS_MALFORMED;
 	if (!may_open(flow))
 		return flow->fragment == FRAGMENT_LATER ? DROP_FRAGMENT : PASS_NO_CONNECTION;
+	if (is_turn_to_drop())
+		return DROP_IN_TURN;
 	connection_new(flow, slot, choice);
 	return choice->destination ? OUTCOMES : choice->outcome;
+}
+
+/* schedule_icmp: an error about a connection that nobody knows opens it. */
+inline_always enum outcome open_by_error(struct choice *choice)
+{
+	struct desk *desk = settings.schedule_icmp ? desk_get() : 0;
+
+	if (likely(!desk))
+		return PASS_NOT_OURS;
+	desk->quoted.flags |= FLOW_OPENS;
+	return open_connection(&desk->quoted, choice);
 }
 
 /* A new SYN on a port that is still in the table: a connection that is over is scheduled anew (conn_reuse_mode). */
@@ -185,8 +209,12 @@ inline_always __u32 quoted_connection(struct packet *packet, struct found *found
 	struct desk *desk = desk_get();
 	__u32 number;
 
-	if (!desk || packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &desk->quoted))
+	if (!desk)
 		return 0;
+	if (packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &desk->quoted)) {
+		desk->quoted.family = 0; /* it is for no service */
+		return 0;
+	}
 	number = connection_lookup(&desk->quoted, 0);
 	found->connection = number ? connection_get(number - 1) : 0;
 	return number;
@@ -206,16 +234,16 @@ inline_always enum outcome direct_request(struct packet *packet)
 
 	choice.number = error ? quoted_connection(packet, &found) : connection_find(flow, 0, &found);
 	connection = found.connection;
-	if (choice.number && connection && !error && unlikely(is_reused(connection, flow) || is_orphan(connection))) {
-		connection_end(connection, flow->now, settings.second);
-		choice.number = 0;
-	}
+	if (choice.number && connection && !error && unlikely(is_reused(connection, flow) || is_orphan(connection)))
+		replace(&choice, flow->now);
 	if (likely(choice.number && connection)) {
 		choice.destination = connection->destination;
 		choice.rport = connection->rport;
 		choice.method = connection->method;
 	} else if (!fragment_follow(flow, &choice)) {
-		outcome = error ? PASS_NOT_OURS : open_connection(flow, &choice);
+		outcome = error ? open_by_error(&choice) : open_connection(flow, &choice);
+		if (unlikely(choice.replaced))
+			replaced(&choice);
 		if (outcome != OUTCOMES)
 			return outcome;
 		connection = choice.number ? connection_get(choice.number - 1) : 0;
@@ -225,7 +253,7 @@ inline_always enum outcome direct_request(struct packet *packet)
 	destination = destination_get(choice.destination);
 	if (!destination)
 		return DROP_ERROR;
-	if (unlikely(!(destination->flags & DEST_AVAILABLE)))
+	if (unlikely(!(destination->flags & DEST_AVAILABLE)) && !error)
 		return DROP_DESTINATION_GONE;
 	hop = destination_hop(packet, destination);
 	if (packet->hook == HOOK_XDP && !xdp_can(packet, destination, choice.method, hop))
@@ -440,7 +468,10 @@ inline_always enum outcome direct(struct packet *packet)
 	}
 	if (packet->hook == HOOK_XDP)
 		return reply_xdp(packet->ctx, flow);
-	return reply_tc(packet->ctx, flow);
+	outcome = reply_tc(packet->ctx, flow);
+	if (outcome == PASS_NOT_OURS && unlikely(flow->flags & FLOW_ICMP_ERROR))
+		outcome = return_from_tunnel(packet->ctx, flow);
+	return outcome;
 }
 
 inline_always int process(struct packet *packet)

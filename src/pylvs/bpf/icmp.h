@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* ICMP errors: those that the director answers with, and those about a connection that it passes on. */
+/* ICMP errors: those that the director answers with, those about a connection that it passes on, and those about a packet
+ * in a tunnel, of which the client must hear. */
 #ifndef PYLVS_ICMP_H
 #define PYLVS_ICMP_H
 
@@ -9,6 +10,7 @@
 
 /* The kernel quotes as much as makes a packet of 576 bytes (RFC 1812, 4.3.2.3); for IPv6 pylvs does the same. */
 enum { QUOTE_MAX = 548, QUOTE_ROOM = 576, SCRATCH = 1024 };
+enum { SMALLEST_MTU = 68 }; /* RFC 791 */
 
 struct scratch {
 	__u8 bytes[SCRATCH];
@@ -50,8 +52,8 @@ inline_always int icmp_allowed(__u32 now)
 	return 1;
 }
 
-/* The sum over the quoted bytes, which begin at `offset` of the packet. */
-inline_always int sum_of_quote(struct packet *packet, __u32 offset, __u32 length, __u64 *sum)
+/* Makes what is at `offset` of the packet all that there is of it, behind room for an error's headers; and sums it up. */
+inline_always int quote(struct packet *packet, __u32 offset, __u32 length, __u32 headers, __u64 *sum)
 {
 	__u32 zero = 0;
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
@@ -67,7 +69,9 @@ inline_always int sum_of_quote(struct packet *packet, __u32 offset, __u32 length
 	if (first < 0 || second < 0)
 		return -1;
 	*sum = (__u32)first + (__u64)(__u32)second;
-	return 0;
+	if (bpf_skb_change_tail(packet->ctx, ETH_HLEN + headers + length, 0))
+		return -1;
+	return bpf_skb_store_bytes(packet->ctx, ETH_HLEN + headers, scratch, one_to(SCRATCH, length), 0);
 }
 
 inline_always int write_refusal_v4(struct packet *packet, const struct refusal *refusal, __u32 quoted, __u64 sum)
@@ -128,37 +132,40 @@ inline_always int may_be_answered(const struct flow *flow)
 	return !(flow->flags & FLOW_ICMP_ERROR) && (flow->family == 6 || flow->fragment != FRAGMENT_LATER);
 }
 
-/* Turns the packet into an ICMP error that quotes it, back to where it came from. TC only. */
+/* Turns the packet into an ICMP error to the source of the flow, that quotes what is at `offset`. TC only. */
+inline_always int write_refusal(struct packet *packet, const struct refusal *refusal, __u32 offset)
+{
+	struct flow *flow = packet->flow;
+	__u32 quoted = flow->length < QUOTE_MAX ? flow->length : QUOTE_MAX;
+	__u64 sum = 0;
+
+	if (quote(packet, offset, quoted, flow->family == 4 ? 28 : 48, &sum))
+		return -1;
+	return flow->family == 4 ? write_refusal_v4(packet, refusal, quoted, sum)
+				 : write_refusal_v6(packet, refusal, quoted, sum);
+}
+
+/* Answers the packet by an ICMP error, back to where it came from. */
 inline_always enum outcome refuse(struct packet *packet, const struct refusal *refusal, enum outcome outcome)
 {
 	struct __sk_buff *skb = packet->ctx;
-	struct flow *flow = packet->flow;
-	__u32 quoted = flow->length < QUOTE_MAX ? flow->length : QUOTE_MAX;
-	__u32 headers = flow->family == 4 ? 28 : 48;
-	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth)), swapped;
-	__u64 sum = 0;
+	struct ethhdr *eth, swapped;
 
 	if (packet->hook == HOOK_XDP)
 		return PASS_TO_TC;
-	if (!may_be_answered(flow))
+	if (!may_be_answered(packet->flow))
 		return DROP_UNANSWERED;
-	if (!icmp_allowed(flow->now))
+	if (!icmp_allowed(packet->flow->now))
 		return DROP_ICMP_LIMIT;
+	if (write_refusal(packet, refusal, ETH_HLEN))
+		return DROP_ERROR;
+	eth = packet_at(packet, 0, sizeof(*eth));
 	if (!eth)
 		return DROP_ERROR;
 	__builtin_memcpy(swapped.h_dest, eth->h_source, ETH_ALEN);
 	__builtin_memcpy(swapped.h_source, eth->h_dest, ETH_ALEN);
 	swapped.h_proto = eth->h_proto;
-	if (bpf_skb_change_tail(skb, ETH_HLEN + quoted, 0) || sum_of_quote(packet, ETH_HLEN, quoted, &sum) ||
-	    bpf_skb_change_head(skb, headers, 0))
-		return DROP_ERROR;
-	eth = packet_at(packet, 0, sizeof(*eth));
-	if (!eth)
-		return DROP_ERROR;
 	*eth = swapped;
-	if (flow->family == 4 ? write_refusal_v4(packet, refusal, quoted, sum)
-			      : write_refusal_v6(packet, refusal, quoted, sum))
-		return DROP_ERROR;
 	packet_redirect(packet, skb->ifindex);
 	return outcome;
 }
@@ -197,25 +204,22 @@ inline_always __u32 quote_at(const struct flow *flow)
 	return flow->l4 + sizeof(struct icmp_header);
 }
 
-/* The packet that an ICMP error quotes, turned round: its flow is that of the connection it is about. */
-inline_always int quoted_flow(struct packet *packet, struct flow *quoted)
+/* What the IP header at `l3`, which is a quoted one, says. */
+inline_always int quoted_network(struct packet *packet, __u32 l3, __u8 family, struct flow *quoted)
 {
-	struct flow *flow = packet->flow;
-	__u32 l3 = quote_at(flow);
-	struct ports *ports;
-
 	__builtin_memset(quoted, 0, sizeof(*quoted));
-	quoted->now = flow->now;
-	quoted->family = flow->family;
-	if (flow->family == 4) {
+	quoted->now = packet->flow->now;
+	quoted->family = family;
+	if (family == 4) {
 		struct iphdr *ip = packet_at(packet, l3, sizeof(*ip));
 
 		if (!ip || ip->version != 4 || ip->ihl < 5 || ip->frag_off & bpf_htons(0x1fff))
 			return -1;
 		quoted->protocol = ip->protocol;
+		quoted->tos = ip->tos;
 		quoted->l4 = l3 + ip->ihl * 4;
-		addr_from_v4(&quoted->saddr, ip->daddr);
-		addr_from_v4(&quoted->daddr, ip->saddr);
+		addr_from_v4(&quoted->saddr, ip->saddr);
+		addr_from_v4(&quoted->daddr, ip->daddr);
 	} else {
 		struct ipv6hdr *ip = packet_at(packet, l3, sizeof(*ip));
 
@@ -223,16 +227,41 @@ inline_always int quoted_flow(struct packet *packet, struct flow *quoted)
 			return -1;
 		quoted->protocol = ip->nexthdr;
 		quoted->l4 = l3 + sizeof(*ip);
-		__builtin_memcpy(&quoted->saddr, &ip->daddr, sizeof(quoted->saddr));
-		__builtin_memcpy(&quoted->daddr, &ip->saddr, sizeof(quoted->daddr));
+		__builtin_memcpy(&quoted->saddr, &ip->saddr, sizeof(quoted->saddr));
+		__builtin_memcpy(&quoted->daddr, &ip->daddr, sizeof(quoted->daddr));
 	}
-	ports = packet_at(packet, quoted->l4, sizeof(*ports));
+	return 0;
+}
+
+/* And the ports behind it. */
+inline_always int quoted_transport(struct packet *packet, struct flow *quoted)
+{
+	struct ports *ports = packet_at(packet, quoted->l4, sizeof(*ports));
+
 	if (!ports)
 		return -1;
-	quoted->sport = ports->dest;
-	quoted->dport = ports->source;
+	quoted->sport = ports->source;
+	quoted->dport = ports->dest;
 	return quoted->protocol == PROTO_TCP || quoted->protocol == PROTO_UDP || quoted->protocol == PROTO_SCTP ? 0
 														: -1;
+}
+
+/* The packet that an ICMP error quotes, turned round: its flow is that of the connection it is about. */
+inline_always int quoted_flow(struct packet *packet, struct flow *quoted)
+{
+	struct addr source;
+	__be16 port;
+
+	if (quoted_network(packet, quote_at(packet->flow), packet->flow->family, quoted) ||
+	    quoted_transport(packet, quoted))
+		return -1;
+	source = quoted->saddr;
+	quoted->saddr = quoted->daddr;
+	quoted->daddr = source;
+	port = quoted->sport;
+	quoted->sport = quoted->dport;
+	quoted->dport = port;
+	return 0;
 }
 
 /* Rewrites the address and port that the quoted packet has at one end. In IPv4 the quoted header's checksum makes up for
@@ -326,6 +355,122 @@ inline_always enum outcome return_error(struct packet *packet, struct connection
 	if (translate_error(packet, desk, AGE_ONE_HOP))
 		return DROP_ERROR;
 	return send_to_client(packet, desk, hop, FORWARD_ICMP);
+}
+
+/* What an error about a tunnel's packet quotes. */
+struct tunnelled {
+	struct addr far; /* the tunnel's end */
+	__be16 port;     /* GUE's */
+	__u16 inside;    /* offset of the packet in the tunnel */
+	__u8 tunnel;
+	__u8 family; /* of that packet */
+};
+
+inline_always int look_into_tunnel(struct packet *packet, struct flow *outer, struct tunnelled *tunnelled)
+{
+	__u8 protocol;
+
+	if (quoted_network(packet, quote_at(packet->flow), packet->flow->family, outer))
+		return -1;
+	protocol = outer->protocol;
+	tunnelled->far = outer->daddr;
+	tunnelled->inside = outer->l4;
+	if (protocol == PROTO_UDP) {
+		struct udphdr *udp = packet_at(packet, outer->l4, sizeof(*udp) + sizeof(struct gue_header));
+		struct gue_header *gue = (void *)(udp + 1);
+
+		if (!udp || gue->version_and_length)
+			return -1;
+		tunnelled->tunnel = TUNNEL_GUE;
+		tunnelled->port = udp->dest;
+		tunnelled->inside += sizeof(*udp) + sizeof(*gue);
+		protocol = gue->protocol;
+	} else if (protocol == PROTO_GRE) {
+		struct gre_header *gre = packet_at(packet, outer->l4, sizeof(*gre));
+
+		if (!gre || gre->flags & ~bpf_htons(0x8000))
+			return -1;
+		tunnelled->tunnel = TUNNEL_GRE;
+		tunnelled->inside += sizeof(*gre) + (gre->flags ? sizeof(struct gre_checksum) : 0);
+		protocol = gre->protocol == bpf_htons(ETH_P_IP)     ? PROTO_IPIP
+			   : gre->protocol == bpf_htons(ETH_P_IPV6) ? PROTO_IPV6
+								    : 0;
+	}
+	tunnelled->family = protocol == PROTO_IPIP ? 4 : 6;
+	return protocol == PROTO_IPIP || protocol == PROTO_IPV6 ? 0 : -1;
+}
+
+/* The same error about the packet in the tunnel; a size is less by the headers around it. */
+inline_always int error_inside(struct packet *packet, __u32 overhead, struct refusal *refusal)
+{
+	struct icmp_header *icmp = transport_at(packet, sizeof(*icmp));
+	__u32 mtu;
+
+	if (!icmp)
+		return -1;
+	if (packet->flow->family == 4) {
+		*refusal = (struct refusal){.type = icmp->type, .code = icmp->code, .type6 = 1, .code6 = 3};
+		if (icmp->type == 11)
+			refusal->type6 = 3, refusal->code6 = 0;
+		if (icmp->type != 3 || icmp->code != 4)
+			return 0;
+		mtu = bpf_ntohs(icmp->word[1]);
+	} else {
+		*refusal = (struct refusal){.type = 3, .code = 1, .type6 = icmp->type, .code6 = icmp->code};
+		if (icmp->type == 3)
+			refusal->type = 11, refusal->code = 0;
+		if (icmp->type != 2)
+			return 0;
+		mtu = bpf_ntohs(icmp->word[1]) | (icmp->word[0] ? 0xffff : 0);
+	}
+	*refusal = (struct refusal){3, 4, 2, 0, mtu > SMALLEST_MTU + overhead ? mtu - overhead : mtu, {}};
+	return 0;
+}
+
+/* A router on a tunnel's way cannot send a packet on, and says so to the director, which made the tunnel. Whoever sent the
+ * packet must know: that is how a client learns the way's MTU. */
+__attribute__((noinline)) int return_from_tunnel(struct __sk_buff *ctx, struct flow *flow)
+{
+	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow}, inner;
+	struct tunnelled tunnelled = {};
+	struct desk *desk = desk_get();
+	struct destination *destination;
+	struct connection *connection;
+	struct refusal refusal;
+	enum outcome outcome;
+	struct ethhdr *eth;
+	enum hop hop;
+
+	if (!flow || !desk || flow->fragment != FRAGMENT_NONE || look_into_tunnel(&packet, &desk->quoted, &tunnelled) ||
+	    error_inside(&packet, tunnelled.inside - quote_at(flow), &refusal) ||
+	    quoted_network(&packet, tunnelled.inside, tunnelled.family, &desk->quoted) ||
+	    quoted_transport(&packet, &desk->quoted))
+		return PASS_NOT_OURS;
+	connection = connection_get(connection_lookup(&desk->quoted, 0) - 1);
+	destination = connection && connection->method == METHOD_TUN ? destination_get(connection->destination) : 0;
+	if (!destination || !addr_equal(&destination->address, &tunnelled.far) ||
+	    destination->tunnel != tunnelled.tunnel ||
+	    (tunnelled.tunnel == TUNNEL_GUE && destination->tunnel_port != tunnelled.port))
+		return PASS_NOT_OURS;
+	refusal.from = desk->quoted.daddr;
+	desk->quoted.length = L3 + flow->length - tunnelled.inside;
+	inner = (struct packet){.ctx = ctx, .hook = HOOK_TC, .flow = &desk->quoted};
+	hop = client_hop(&inner, &desk->quoted.saddr, desk);
+	if (tunnelled.family != flow->family && hop == HOP_ASK) /* the kernel takes it for one of the tunnel's family */
+		hop = is_zero_mac(desk->route.neighbour) ? HOP_NONE : HOP_READY;
+	if (hop == HOP_NONE || hop == HOP_LOCAL)
+		return DROP_NO_ROUTE;
+	if (!icmp_allowed(flow->now))
+		return DROP_ICMP_LIMIT;
+	if (write_refusal(&inner, &refusal, tunnelled.inside))
+		return DROP_ERROR;
+	eth = packet_at(&inner, 0, sizeof(*eth));
+	if (!eth)
+		return DROP_ERROR;
+	eth->h_proto = tunnelled.family == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+	outcome = send_to_client(&inner, desk, hop, FORWARD_ICMP);
+	flow->verdict = desk->quoted.verdict;
+	return outcome;
 }
 
 #endif

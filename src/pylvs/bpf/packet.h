@@ -314,7 +314,8 @@ inline_always int parse_udp(struct packet *packet)
 }
 
 /* An ICMP error speaks of another packet: the flow becomes that packet's, turned round, so that it finds the
- * connection whose packet was quoted. ICMP that is no error is nobody's. */
+ * connection whose packet was quoted. ICMP that is no error is nobody's; nor is, as in IPVS, a "parameter problem" of
+ * IPv4. */
 inline_always int parse_icmp(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
@@ -322,7 +323,7 @@ inline_always int parse_icmp(struct packet *packet)
 
 	if (!icmp)
 		return -1;
-	if (icmp->type == 3 || icmp->type == 11 || icmp->type == 12 || icmp->type == 4)
+	if (icmp->type == 3 || icmp->type == 11 || icmp->type == 4)
 		flow->flags |= FLOW_ICMP_ERROR;
 	return 0;
 }

@@ -42,7 +42,7 @@ inline_always __u8 tcp_state_of_letter(char letter)
 
 inline_always __u8 tcp_transition(__u8 state, __u8 event, enum direction direction, int secure)
 {
-	__u32 row = direction, column = bounded(state, STATES - 1);
+	__u32 row = bounded(direction, 3), column = bounded(state, STATES - 1);
 
 	if (event >= EVENT_NONE || row > CLIENT_ONLY)
 		return TCP_CLOSE;
@@ -95,7 +95,7 @@ static const char sctp_next[3][SCTP_EVENTS][STATES] = {
 
 inline_always __u8 sctp_transition(__u8 state, __u8 event, enum direction direction)
 {
-	__u32 row = direction, column = bounded(state, STATES - 1);
+	__u32 row = bounded(direction, 3), column = bounded(state, STATES - 1);
 
 	if (event >= SCTP_EVENTS || row > CLIENT_ONLY)
 		return state;

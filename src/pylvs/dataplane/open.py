@@ -78,6 +78,7 @@ def _fill(instance: Instance, time: Clock) -> None:
     settings["sctp_timeout"] = _timeouts(SCTP, time.second)
     settings["conn_reuse_mode"] = 1
     settings["pmtu_disc"] = 1
+    settings["am_droprate"], settings["amemthresh"] = 10, 1024
     settings["icmp_rate"] = ICMP_RATE
     records = Records(instance, layouts, settings)
     records.make_chunks(0)

@@ -119,8 +119,8 @@ inline_always int write_gue(struct packet *packet, struct destination *destinati
 
 	if (!udp)
 		return -1;
-	/* A source port of the flow's own, from the dynamic range, so that the network spreads flows. */
-	udp->source = bpf_htons(0xc000 | (hash & 0x3fff));
+	/* A source port of the flow's own, from the range that Linux has for such, so that the network spreads flows. */
+	udp->source = bpf_htons(32768 + ((__u64)hash * (60999 - 32768) >> 32));
 	udp->dest = destination->tunnel_port;
 	udp->len = bpf_htons(length);
 	udp->check = 0;
@@ -156,13 +156,19 @@ inline_always int write_gre(struct packet *packet, struct destination *destinati
 	return 0;
 }
 
+/* The outer type of service is the inner one; but congestion that the inner packet met is not said again (RFC 3168, 9.1.1). */
+inline_always __u32 outer_tos(const struct flow *flow)
+{
+	return (flow->tos & 3) == 3 ? flow->tos ^ 1 : flow->tos;
+}
+
 /* In words, whose sum needs not wait for what was stored in bytes. */
 inline_always int write_outer_v4(struct packet *packet, struct destination *destination, __u32 length, __u8 protocol)
 {
 	struct flow *flow = packet->flow;
 	__be32 *ip = packet_at(packet, L3, sizeof(struct iphdr));
 	__be32 from = addr_v4(&destination->source), to = addr_v4(&destination->address);
-	__be32 version_tos_length = bpf_htonl(0x45000000U | (__u32)flow->tos << 16 | (length & 0xffff));
+	__be32 version_tos_length = bpf_htonl(0x45000000U | outer_tos(flow) << 16 | (length & 0xffff));
 	__be32 id_fragment = bpf_htonl(flow->flags & FLOW_DF ? IP_DF : bpf_get_prandom_u32() << 16 | 0x10000);
 	__be32 ttl_protocol = bpf_htonl((__u32)(flow->ttl - 1) << 24 | (__u32)protocol << 16);
 	__u16 check = ~checksum_fold((__u64)version_tos_length + id_fragment + ttl_protocol + from + to);
@@ -184,7 +190,7 @@ inline_always int write_outer_v6(struct packet *packet, struct destination *dest
 
 	if (!ip)
 		return -1;
-	*(__be32 *)ip = bpf_htonl(6U << 28 | (__u32)flow->tos << 20);
+	*(__be32 *)ip = bpf_htonl(6U << 28 | outer_tos(flow) << 20);
 	ip->payload_len = bpf_htons(length - sizeof(*ip));
 	ip->nexthdr = protocol;
 	ip->hop_limit = flow->ttl - 1;
