@@ -24,6 +24,7 @@ PATIENCE = 2.0  # seconds, for what takes milliseconds
 SIZES = (0, 100, 1452, 1472, 1480, 2000, 8000, 30_000)  # bytes; an MTU of 1500 takes 1472, one of IPIP's 1452
 IP_MTU_DISCOVER, NEVER, ALWAYS = 10, 0, 1  # linux/in.h: IP_PMTUDISC_DONT, IP_PMTUDISC_WANT
 FORWARD_NOTHING = "add table ip t; add chain ip t f { type filter hook forward priority 0; policy drop; }"
+OVERHEAD = {"ipip": 20, "gue": 32, "gre": 24}
 WAYS = [(method, "ipip") for method in METHODS] + [("tun", "gue"), ("tun", "gre")]
 
 
@@ -72,6 +73,24 @@ def test_a_narrow_way_takes_what_may_be_cut(name: str, data_plane: None, method:
     serve(lab)
     check_sizes(lab, NEVER, 1)
     assert transfer(lab, 10).intact
+
+
+@pytest.mark.parametrize("mode", ["tc", "xdp"])
+@pytest.mark.parametrize("tunnel", ["ipip", "gue", "gre"])
+def test_a_narrow_link_behind_the_director_is_learned(name: str, data_plane: None, tunnel: str, mode: str) -> None:
+    """A router in the middle of the tunnel tells the director what fits, which tells the client."""
+    lab, _ = build.up(
+        Options(name=name, mode=mode, method=METHODS["tun"], tunnel=TunnelType(tunnel)), lambda done: None
+    )
+    with netns.inside(lab.namespace("router")):
+        for machine in lab.servers:
+            narrow(str(machine.address))
+    assert transfer(lab, 5).intact
+    with netns.inside(lab.namespace("client")):
+        learned = subprocess.run(
+            ["ip", "route", "get", str(lab.vip)], check=True, capture_output=True, text=True
+        ).stdout
+    assert f"mtu {1300 - OVERHEAD[tunnel]}" in learned
 
 
 def narrow(address: str) -> None:
