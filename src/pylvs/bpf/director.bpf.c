@@ -234,16 +234,18 @@ inline_always enum outcome direct_request(struct packet *packet)
 
 	choice.number = error ? quoted_connection(packet, &found) : connection_find(flow, 0, &found);
 	connection = found.connection;
-	if (choice.number && connection && !error && unlikely(is_reused(connection, flow) || is_orphan(connection)))
-		replace(&choice, flow->now);
+	if (choice.number && connection && !error && unlikely(is_reused(connection, flow) || is_orphan(connection))) {
+		replace(choice.number - 1, flow->now);
+		choice.number = 0;
+	}
 	if (likely(choice.number && connection)) {
 		choice.destination = connection->destination;
 		choice.rport = connection->rport;
 		choice.method = connection->method;
 	} else if (!fragment_follow(flow, &choice)) {
 		outcome = error ? open_by_error(&choice) : open_connection(flow, &choice);
-		if (unlikely(choice.replaced))
-			replaced(&choice);
+		if (unlikely(connection))
+			replaced();
 		if (outcome != OUTCOMES)
 			return outcome;
 		connection = choice.number ? connection_get(choice.number - 1) : 0;

@@ -90,6 +90,8 @@ struct desk {
 	struct connection template;
 	struct cached cached;
 	struct cached_key cached_key;
+	__u32 replaced; /* the destination of the connection that was here before */
+	__u32 replaced_flags;
 	__u8 piece[PIECE + 8]; /* of a packet that has to be read; what is behind is zero */
 };
 

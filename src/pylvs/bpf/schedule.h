@@ -29,24 +29,22 @@ struct choice {
 	__u8 method;
 	__u8 stateless; /* there was no room for an entry */
 	__u32 outcome;  /* why there is no destination */
-	__u32 replaced; /* the destination of the connection that was here before */
-	__u32 replaced_flags;
 };
 
 /* The client begins anew: ends its old connection. IPVS leaves that to a timer, which runs when the new one has been
  * scheduled; so the old one counts until `replaced`. */
-__attribute__((noinline)) int replace(struct choice *choice, __u32 now)
+__attribute__((noinline)) int replace(__u32 number, __u32 now)
 {
-	struct connection *old = choice ? connection_get(choice->number - 1) : 0;
+	struct connection *old = connection_get(number);
+	struct desk *desk = desk_get();
 	struct destination *destination;
 
-	if (!old)
+	if (!old || !desk)
 		return 0;
-	choice->number = 0;
-	choice->replaced = old->destination;
-	choice->replaced_flags = old->flags & CONN_INACTIVE;
-	destination = destination_get(choice->replaced);
-	if (destination && choice->replaced_flags)
+	desk->replaced = old->destination;
+	desk->replaced_flags = old->flags & CONN_INACTIVE;
+	destination = destination_get(old->destination);
+	if (destination && desk->replaced_flags)
 		__sync_fetch_and_add(&destination->inactive, 1);
 	else if (destination)
 		__sync_fetch_and_add(&destination->active, 1);
@@ -54,12 +52,13 @@ __attribute__((noinline)) int replace(struct choice *choice, __u32 now)
 	return 0;
 }
 
-__attribute__((noinline)) int replaced(struct choice *choice)
+__attribute__((noinline)) int replaced(void)
 {
-	struct destination *destination = choice ? destination_get(choice->replaced) : 0;
+	struct desk *desk = desk_get();
+	struct destination *destination = desk ? destination_get(desk->replaced) : 0;
 
 	if (destination)
-		unbind_connection(destination, choice->replaced_flags);
+		unbind_connection(destination, desk->replaced_flags);
 	return 0;
 }
 

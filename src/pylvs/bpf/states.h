@@ -7,17 +7,18 @@
 #include "packet.h"
 
 enum direction { FROM_CLIENT, FROM_SERVER, CLIENT_ONLY };
+enum { ROWS = 4 }; /* one for each direction, and one for the verifier, to which a direction is two bits */
 
 /* TCP's letters: N none, E established, S syn sent, R syn received, F fin wait, T time wait, C close, W close wait,
  * L last ack, I listen, A synack. The columns of a row are in this order too. */
-static const char tcp_next[3][4][STATES] = {
+static const char tcp_next[ROWS][4][STATES] = {
 	[FROM_CLIENT] = {"REERRRRRRRR", "CWSTTTCWLIT", "EESEFTCWCIE", "CCCRCCCCLIR"},
 	[FROM_SERVER] = {"SESRSSSSSIR", "TFSTFTCTLIT", "EESEFTCWLEE", "CCSCCTCCCCC"},
 	[CLIENT_ONLY] = {"REERRRRRRRR", "CFSTFTCWLIT", "EESEFTCWCIE", "CCCRCCCCLIC"},
 };
 
 /* With secure_tcp a handshake must be seen from both sides before it counts as established. */
-static const char tcp_next_secure[3][4][STATES] = {
+static const char tcp_next_secure[ROWS][4][STATES] = {
 	[FROM_CLIENT] = {"REERRRRRRRA", "CWSTTTCWLIA", "EESRFTCWCIA", "CCCRCCCCLIC"},
 	[FROM_SERVER] = {"SESASSSSSIA", "TFSTFTCTLIT", "EESEFTCWLEE", "CCSCCTCCCCC"},
 	[CLIENT_ONLY] = {"AEERAAAAAAA", "CFSTFTCWLIT", "EESEFTCWCIE", "CCCRCCCCLIC"},
@@ -42,16 +43,16 @@ inline_always __u8 tcp_state_of_letter(char letter)
 
 inline_always __u8 tcp_transition(__u8 state, __u8 event, enum direction direction, int secure)
 {
-	__u32 row = bounded(direction, 3), column = bounded(state, STATES - 1);
+	__u32 row = bounded(direction, ROWS - 1), column = bounded(state, STATES - 1);
 
-	if (event >= EVENT_NONE || row > CLIENT_ONLY)
+	if (event >= EVENT_NONE)
 		return TCP_CLOSE;
 	return tcp_state_of_letter(secure ? tcp_next_secure[row][event][column] : tcp_next[row][event][column]);
 }
 
 /* SCTP's columns: none, init1, init, cookie sent, cookie replied, cookie wait, cookie, cookie echoed, established,
  * shutdown sent, shutdown received, shutdown ack sent, rejected, closed; a letter is the column's, from a. */
-static const char sctp_next[3][SCTP_EVENTS][STATES] = {
+static const char sctp_next[ROWS][SCTP_EVENTS][STATES] = {
 	[FROM_CLIENT] =
 		{
 			[SCTP_DATA] = "ibcdefghijklmn",
@@ -95,9 +96,9 @@ static const char sctp_next[3][SCTP_EVENTS][STATES] = {
 
 inline_always __u8 sctp_transition(__u8 state, __u8 event, enum direction direction)
 {
-	__u32 row = bounded(direction, 3), column = bounded(state, STATES - 1);
+	__u32 row = bounded(direction, ROWS - 1), column = bounded(state, STATES - 1);
 
-	if (event >= SCTP_EVENTS || row > CLIENT_ONLY)
+	if (event >= SCTP_EVENTS)
 		return state;
 	return sctp_next[row][event][column] - 'a';
 }
