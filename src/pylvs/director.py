@@ -409,7 +409,16 @@ class Director:
                 self._set_number(slot, record, name, value)
             if new != old:
                 self._drop_tables(slot)
+                if SCHEDULERS[old].startswith("lblc"):
+                    self._forget_localities(slot)
                 self._run(RESCHEDULE, slot)
+
+    def _forget_localities(self, slot: int) -> None:
+        """What lblc and lblcr remember of addresses ends with them, also if they come back."""
+        localities, service = self.instance.map("localities"), _SLOT.pack(slot)
+        for key in list(localities.keys()):
+            if key[16:20] == service:  # behind the address
+                localities.delete(key)
 
     def _drop_tables(self, slot: int) -> None:
         for name in ("buckets", "maglevs"):

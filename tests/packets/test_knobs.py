@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from pylvs import tuning
+from tests.packets import cast
 from tests.packets.cast import CLIENT, VIP, Host, names, sent_by
 from tests.packets.plane import HOOKS, Plane
 from tests.packets.rows import ip, tcp
@@ -51,6 +52,18 @@ def test_who_begins_anew_is_counted_still_when_it_is_scheduled(balanced: Plane, 
     assert balanced.connections() == [names("TCP SYN_RECV CLIENT:20000 VIP:80 REAL_1:80")]
     rows = [line.split()[-2:] for line in balanced.adm("-L -n").splitlines()[-2:]]
     assert rows == [["1", "0"], ["0", "0"]]
+
+
+def test_what_lblc_remembers_ends_with_it(plane: Plane) -> None:
+    """Another scheduler in between, and an address goes to the least loaded again (ip_vs_lblc_done_svc())."""
+    for line in ("-A -t VIP:80 -s lblc", "-a -t VIP:80 -r REAL_1 -g -w 9", "-a -t VIP:80 -r REAL_2 -g -w 9"):
+        plane.adm(line)
+    assert [met(plane, "tc", 20000 + number, "S") for number in range(3)] == ["FORWARD_DR"] * 3
+    assert {row.split()[-1] for row in plane.connections()} == {cast.REAL_2.ip + ":80"}
+    plane.adm("-E -t VIP:80 -s rr")
+    plane.adm("-E -t VIP:80 -s lblc")
+    assert met(plane, "tc", 21000, "S") == "FORWARD_DR"
+    assert f"{cast.REAL_1.ip}:80" in {row.split()[-1] for row in plane.connections()}
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def _interface(**fields: object) -> Interface:
     ("fields", "reason"),
     [
         ({}, ""),
-        ({"loopback": True}, "loopback"),
+        ({"loopback": True, "ethernet": False}, ""),
         ({"ethernet": False}, "not Ethernet"),
         ({"up": False}, "down"),
         ({"port_of": "bridge"}, "a port of a bridge: its packets are met there"),
@@ -47,7 +47,7 @@ def _interface(**fields: object) -> Interface:
     ],
 )
 def test_where_the_data_plane_belongs(fields: dict[str, object], reason: str) -> None:
-    """On every Ethernet interface that is up and hands its packets to the host's stack itself."""
+    """On every Ethernet interface, and lo, that is up and hands its packets to the host's stack itself."""
     assert refusal(_interface(**fields)) == reason
 
 
@@ -273,10 +273,13 @@ def test_the_commands(instance: Instance, capsys: pytest.CaptureFixture[str]) ->
     assert run(["status"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "mode tc",
-        "lo       -   -     loopback",
+        "lo       -   -     down",
         "eth0     tc  veth  mode tc",
         "client0  -   veth  detached by command",
     ]
+    ip("link set lo up")
+    assert run(["attach", "--mode", "xdp", "lo"]) == 0
+    assert capsys.readouterr().out == "lo  tc  -  clients on this host\n"
     ip("link set client0 down")
     with pytest.raises(UsageError, match="client0 cannot carry the data plane: down"):
         run(["attach", "client0"])

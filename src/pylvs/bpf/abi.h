@@ -124,7 +124,8 @@ enum outcome {
 	FORWARD_FULLNAT_REPLY,
 	FORWARD_ICMP,
 	FORWARD_STATELESS, /* the table is full here: by consistent hash, without an entry */
-	FORWARD_CUT,       /* too big for its way: its pieces come in anew, each counted as what becomes of it */
+	FORWARD_TO_HOST,   /* what a real server that has the VIP answers to a client on this host */
+	FORWARD_CUT, /* too big for its way: its pieces come in anew, each counted as what becomes of it; or itself does */
 	/* answered by the director */
 	REFUSE_NO_DESTINATION, /* ICMP port unreachable */
 	REFUSE_NO_ROUTE,       /* ICMP host unreachable: no route to the destination, or no answer to ARP for 3 s */

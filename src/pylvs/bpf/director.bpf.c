@@ -76,6 +76,21 @@ __attribute__((noinline)) int forward_tc(struct __sk_buff *ctx, struct flow *flo
 	return flow && choice && destination ? forward_by(&packet, choice, destination, hop) : DROP_ERROR;
 }
 
+/* A packet from lo still has the route that brought it there, and that is where the kernel would look for the neighbour once
+ * it has answered: so it comes in once more, without. */
+inline_always int must_leave_its_route(struct packet *packet, struct destination *destination, enum hop hop)
+{
+	return hop == HOP_ASK && is_zero_mac(destination->neighbour) && arrived_by(packet) == LOOPBACK &&
+	       !is_counted(packet);
+}
+
+inline_always enum outcome leave_its_route(struct packet *packet)
+{
+	((struct __sk_buff *)packet->ctx)->tc_index = PIECE_INSIDE;
+	packet->flow->verdict = bpf_redirect(LOOPBACK, BPF_F_INGRESS);
+	return FORWARD_CUT;
+}
+
 inline_always enum outcome forward(struct packet *packet, struct choice *choice, struct destination *destination,
 				   enum hop hop)
 {
@@ -90,6 +105,8 @@ inline_always enum outcome forward(struct packet *packet, struct choice *choice,
 		return PASS_LOCAL;
 	if (choice->method == METHOD_TUN && unlikely(!settings.pmtu_disc) && packet->flow->family == 4)
 		packet->flow->flags &= ~FLOW_DF; /* the outer header's, by which the packet may be cut */
+	if (packet->hook == HOOK_TC && unlikely(must_leave_its_route(packet, destination, hop)))
+		return leave_its_route(packet);
 	if (packet->hook == HOOK_TC && hop != HOP_LOCAL) {
 		outcome = admit(packet, destination, choice);
 		if (outcome != OUTCOMES)
@@ -287,6 +304,8 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, const stru
 		return PASS_TO_TC;
 	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
+	if (hop == HOP_LOCAL && packet->hook == HOOK_XDP)
+		return PASS_TO_TC;
 	if (unlikely(desk->route.mtu && flow->length > desk->route.mtu) && hop != HOP_LOCAL) {
 		if (packet->hook == HOOK_XDP)
 			return PASS_TO_TC;
@@ -312,8 +331,6 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, const stru
 		if (translate(packet, &change, age))
 			return DROP_ERROR;
 	}
-	if (hop == HOP_LOCAL)
-		return PASS_LOCAL;
 	return send_to_client(packet, desk, hop, full ? FORWARD_FULLNAT_REPLY : FORWARD_NAT_REPLY);
 }
 
@@ -356,27 +373,19 @@ __attribute__((noinline)) int reply_tc(struct __sk_buff *ctx, struct flow *flow)
 	return flow ? direct_reply(&packet) : DROP_ERROR;
 }
 
-__attribute__((noinline)) int answer_tc(struct __sk_buff *ctx, struct flow *flow, int outcome)
+__attribute__((noinline)) int refuse_tc(struct __sk_buff *ctx, struct flow *flow, int outcome)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
 
 	return flow ? answer(&packet, outcome) : DROP_ERROR;
 }
 
-/* clamp_mss: the answer to a SYN that went into a tunnel, where it passes here; it is the host's to send on. What it
- * announces, the client will send through the tunnel. */
-inline_always int clamp_answer(struct packet *packet)
+/* The connection of which a real server that has the VIP itself sends this answer. */
+inline_always struct connection *answered_connection(struct packet *packet, struct desk *desk)
 {
-	struct flow *flow = packet->flow, *request;
-	struct desk *desk = desk_get();
-	struct destination *destination;
-	struct connection *connection;
+	struct flow *flow = packet->flow, *request = &desk->quoted;
 	__u32 number;
 
-	if (!desk || flow->protocol != PROTO_TCP || flow->fragment != FRAGMENT_NONE || parse_tcp(packet) ||
-	    !(flow->flags & FLOW_SYN))
-		return 0;
-	request = &desk->quoted;
 	*request = *flow;
 	request->saddr = flow->daddr;
 	request->daddr = flow->saddr;
@@ -384,25 +393,53 @@ inline_always int clamp_answer(struct packet *packet)
 	request->dport = flow->sport;
 	request->now = now_ticks();
 	number = connection_lookup(request, 0);
-	connection = number ? connection_get(number - 1) : 0;
-	destination = connection && connection->method == METHOD_TUN ? destination_get(connection->destination) : 0;
-	if (destination && destination->mtu)
-		clamp_mss(packet, tunnel_mss(flow, destination));
-	return 0;
+	return number ? connection_get(number - 1) : 0;
 }
 
-__attribute__((noinline)) int clamp_xdp(struct xdp_md *ctx, struct flow *flow)
+/* clamp_mss: what the answer to a SYN that went into a tunnel announces, the client will send through the tunnel. */
+inline_always void clamp_answer(struct packet *packet, struct connection *connection)
+{
+	struct destination *destination = destination_get(connection->destination);
+
+	if (connection->method == METHOD_TUN && packet->flow->protocol == PROTO_TCP && packet->flow->flags & FLOW_SYN &&
+	    destination && destination->mtu)
+		clamp_mss(packet, tunnel_mss(packet->flow, destination));
+}
+
+/* From a virtual address, which the host takes for one of its own: for a client on this host it must come in by lo. For
+ * others it is the host's to send on, if it passes here at all. */
+inline_always enum outcome direct_answer(struct packet *packet)
+{
+	struct flow *flow = packet->flow;
+	struct desk *desk = desk_get();
+	struct connection *connection;
+
+	if (!desk || flow->fragment != FRAGMENT_NONE || parse_transport(packet))
+		return PASS_NOT_OURS;
+	connection = answered_connection(packet, desk);
+	if (!connection || connection->method == METHOD_NAT || connection->method == METHOD_FULLNAT)
+		return PASS_NOT_OURS;
+	if (unlikely(settings.clamp_mss))
+		clamp_answer(packet, connection);
+	if (packet->hook == HOOK_XDP || arrived_by(packet) == LOOPBACK)
+		return PASS_NOT_OURS;
+	flow->now = desk->quoted.now;
+	return client_hop(packet, &flow->daddr, desk) == HOP_LOCAL ? send_to_ourselves(packet, FORWARD_TO_HOST)
+								   : PASS_NOT_OURS;
+}
+
+__attribute__((noinline)) int answer_xdp(struct xdp_md *ctx, struct flow *flow)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .flow = flow};
 
-	return flow ? clamp_answer(&packet) : 0;
+	return flow ? direct_answer(&packet) : DROP_ERROR;
 }
 
-__attribute__((noinline)) int clamp_tc(struct __sk_buff *ctx, struct flow *flow)
+__attribute__((noinline)) int answer_tc(struct __sk_buff *ctx, struct flow *flow)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
 
-	return flow ? clamp_answer(&packet) : 0;
+	return flow ? direct_answer(&packet) : DROP_ERROR;
 }
 
 __attribute__((noinline)) int outside_tc(struct __sk_buff *ctx, struct flow *flow)
@@ -430,6 +467,12 @@ inline_always int may_be_reply(const struct flow *flow)
 	return flow->flags & FLOW_ICMP_ERROR || filter_has(&flow->saddr, FILTER_RIP);
 }
 
+inline_always int may_be_answer(const struct packet *packet)
+{
+	return is_balanced(packet->flow->protocol) && (packet->hook == HOOK_TC || settings.clamp_mss) &&
+	       filter_has(&packet->flow->saddr, FILTER_VIP);
+}
+
 inline_always enum outcome direct(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
@@ -443,11 +486,8 @@ inline_always enum outcome direct(struct packet *packet)
 		return outside_tc(packet->ctx, flow);
 	if (likely(is_balanced(flow->protocol))) {
 		may_be_request = settings.fwmark_services || filter_has(&flow->daddr, FILTER_VIP);
-		if (!may_be_request && !filter_has(&flow->saddr, FILTER_RIP)) {
-			if (unlikely(settings.clamp_mss) && filter_has(&flow->saddr, FILTER_VIP))
-				packet->hook == HOOK_XDP ? clamp_xdp(packet->ctx, flow) : clamp_tc(packet->ctx, flow);
+		if (!may_be_request && !filter_has(&flow->saddr, FILTER_RIP))
 			return PASS_NOT_OURS;
-		}
 		if (parse_transport(packet))
 			return PASS_MALFORMED;
 	} else {
@@ -485,8 +525,11 @@ inline_always int process(struct packet *packet)
 	if (unlikely(settings.trace))
 		trace_arrival(packet);
 	outcome = direct(packet);
+	if (outcome == PASS_NOT_OURS && unlikely(may_be_answer(packet)))
+		outcome = packet->hook == HOOK_XDP ? answer_xdp(packet->ctx, packet->flow)
+						   : answer_tc(packet->ctx, packet->flow);
 	if (unlikely(outcome >= REFUSE_NO_DESTINATION && outcome <= REFUSE_TOO_BIG))
-		outcome = packet->hook == HOOK_XDP ? PASS_TO_TC : answer_tc(packet->ctx, packet->flow, outcome);
+		outcome = packet->hook == HOOK_XDP ? PASS_TO_TC : refuse_tc(packet->ctx, packet->flow, outcome);
 	if (unlikely(settings.trace))
 		trace_departure(packet, outcome);
 	return leave(packet, outcome);

@@ -303,10 +303,23 @@ inline_always enum hop connection_hop(struct packet *packet, const struct addr *
 	return packet->hook == HOOK_TC ? HOP_ASK : HOP_READY;
 }
 
+/* In by lo, where one of the host's own addresses may be the source. */
+inline_always enum outcome send_to_ourselves(struct packet *packet, enum outcome outcome)
+{
+	static const __u8 macs[2 * ETH_ALEN] = {};
+
+	if (set_macs(packet, macs))
+		return DROP_ERROR;
+	packet->flow->verdict = bpf_redirect(LOOPBACK, BPF_F_INGRESS);
+	return outcome;
+}
+
 inline_always enum outcome send_to_client(struct packet *packet, struct desk *desk, enum hop hop, enum outcome outcome)
 {
 	const struct route *route = &desk->route;
 
+	if (hop == HOP_LOCAL)
+		return send_to_ourselves(packet, outcome);
 	if (!is_zero_mac(route->neighbour) && set_macs(packet, route->neighbour))
 		return DROP_ERROR;
 	if (hop == HOP_READY)

@@ -342,7 +342,7 @@ inline_always enum outcome return_error(struct packet *packet, struct connection
 	if (packet->hook == HOOK_XDP)
 		return PASS_TO_TC;
 	hop = client_hop(packet, full ? &connection->client : &flow->daddr, desk);
-	if (!destination || flow->ttl <= 1 || hop == HOP_LOCAL)
+	if (!destination || flow->ttl <= 1)
 		return PASS_NOT_OURS;
 	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
@@ -458,7 +458,7 @@ __attribute__((noinline)) int return_from_tunnel(struct __sk_buff *ctx, struct f
 	hop = client_hop(&inner, &desk->quoted.saddr, desk);
 	if (tunnelled.family != flow->family && hop == HOP_ASK) /* the kernel takes it for one of the tunnel's family */
 		hop = is_zero_mac(desk->route.neighbour) ? HOP_NONE : HOP_READY;
-	if (hop == HOP_NONE || hop == HOP_LOCAL)
+	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
 	if (!icmp_allowed(flow->now))
 		return DROP_ICMP_LIMIT;

@@ -484,11 +484,17 @@ inline_always enum outcome parse_network(struct packet *packet)
 	return bad || !is_whole(packet) ? PASS_MALFORMED : OUTCOMES;
 }
 
+/* The interface's number. */
+inline_always __u32 arrived_by(const struct packet *packet)
+{
+	return packet->hook == HOOK_XDP ? (__u32)(long)context_word(packet->ctx, struct xdp_md, ingress_ifindex)
+					: ((struct __sk_buff *)packet->ctx)->ifindex;
+}
+
 /* Leaves by an interface, as it is. */
 inline_always void packet_redirect(struct packet *packet, __u32 ifindex)
 {
-	if (packet->hook == HOOK_XDP && likely(!settings.redirect_back) &&
-	    (__u32)(long)context_word(packet->ctx, struct xdp_md, ingress_ifindex) == ifindex)
+	if (packet->hook == HOOK_XDP && likely(!settings.redirect_back) && arrived_by(packet) == ifindex)
 		packet->flow->verdict = XDP_TX;
 	else
 		packet->flow->verdict = bpf_redirect(ifindex, 0);

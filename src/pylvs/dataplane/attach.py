@@ -22,6 +22,7 @@ from pylvs.dataplane.kernel import (
 from pylvs.dataplane.mapped import MappedArray
 from pylvs.errors import DataPlaneError
 
+OURSELVES = "clients on this host"
 XDP_PROGRAM, TC_PROGRAM = "director_xdp", "director_tc"
 
 # Drivers whose native XDP sends and redirects whatever else is set up: `auto` takes XDP there.
@@ -69,9 +70,7 @@ class Attachment:
 
 def refusal(interface: Interface) -> str:
     """Why the data plane does not belong on an interface; empty if it does."""
-    if interface.loopback:
-        return "loopback"
-    if not interface.ethernet:
+    if not (interface.ethernet or interface.loopback):  # lo has the same header
         return "not Ethernet"
     if not interface.up:
         return "down"
@@ -118,7 +117,7 @@ class Attacher:
 
     def _attach(self, interface: Interface, mode: Mode) -> Attachment:
         name = driver(interface.name) or interface.kind
-        xdp, why = wants_xdp(mode, name)
+        xdp, why = (False, OURSELVES) if interface.loopback else wants_xdp(mode, name)
         self._attach_tc(interface)
         if xdp:
             if name == "veth":
@@ -230,7 +229,7 @@ class Attacher:
     def _describe(self, interface: Interface, hooks: tuple[str, ...], off: bool) -> Attachment:
         name = driver(interface.name) or interface.kind
         if hooks:
-            xdp, why = wants_xdp(mode_of(self.instance), name)
+            xdp, why = (False, OURSELVES) if interface.loopback else wants_xdp(mode_of(self.instance), name)
             if xdp and "xdp" not in hooks:
                 why = "native XDP was refused"
         else:
@@ -246,8 +245,9 @@ class Attacher:
             self.instance.remove()
 
 
-# `bpf_fib_lookup` for a route out of the host, asked as from lo, answers FWD_DISABLED otherwise.
-LOOPBACK_SETTINGS = ("ipv4/conf/lo/forwarding", "ipv6/conf/lo/forwarding")
+# `bpf_fib_lookup` for a route out of the host, asked as from lo, answers FWD_DISABLED without the first two; the answer
+# to a client on the director comes in by lo from a VIP, which is the director's own, as does every other.
+LOOPBACK_SETTINGS = ("ipv4/conf/lo/forwarding", "ipv6/conf/lo/forwarding", "ipv4/conf/lo/accept_local")
 
 
 def prepare_loopback() -> None:
