@@ -65,10 +65,15 @@ bench: check build/peers/ready  ## measure everything, write docs/benchmarks.md 
 
 build/kernel/ready: build/packages
 	@$(say) "a virtual machine, and Debian 12's kernel"
-	@DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(MACHINE) >/dev/null
-	@rm -rf build/kernel && mkdir -p build/kernel
-	@(cd build/kernel && apt-get download -q $$(apt-cache depends linux-image-amd64 | awk '$$1 == "Depends:" { print $$2 }') >/dev/null 2>&1)
-	@touch $@
+	@$(is_root) || { $(fail) "another kernel needs packages, so it needs root; type: sudo make kernel"; }
+	rm -rf build/kernel && mkdir -p build/kernel
+	fetch() {
+		DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends $(MACHINE) >/dev/null &&
+		(cd build/kernel && apt-get download -q $$(apt-cache depends linux-image-amd64 | awk '$$1 == "Depends:" { print $$2 }') >/dev/null)
+	}
+	fetch 2>/dev/null || { apt-get update -q >/dev/null && fetch; } || \
+		{ $(fail) "could not fetch $(MACHINE) and linux-image-amd64 from Debian's registry; mend the network or its proxy settings and type make kernel again"; }
+	touch $@
 
 wheel: $(VENV)/ready bpf  ## build dist/pylvs-*.whl, with the compiled BPF programs in it
 	@$(BIN)/pip wheel -q --no-deps -w dist .
