@@ -42,6 +42,11 @@ class Tunnel:
         return tun.request(transport) if self.is_inside_4 else tun.request6(transport)
 
     @property
+    def least(self) -> int:
+        """Bytes of it with the inner packet's ports in them."""
+        return self.overhead + (24 if self.is_inside_4 else 44)
+
+    @property
     def is_outside_4(self) -> bool:
         return "BACK_1_6" not in self.table[1]
 
@@ -114,7 +119,7 @@ def test_the_client_hears_of_it(plane: Plane, hook: str, name: str, what: str) -
     tunnel = TUNNELS[name]
     quoted = tunnelled(plane, tunnel)
     assert quoted[tunnel.overhead :] == bytes(aged(tunnel.request(LARGE)))
-    for length in (500, tunnel.overhead + (24 if tunnel.is_inside_4 else 44)):
+    for length in (500, tunnel.least):
         sends = sent_by(BACK_1, said(tunnel, what, quoted, length))
         if hook == "xdp":
             assert plane.run("xdp", bytes(sends)).verdict == "PASS"  # it has no room for the answer: TC's
@@ -147,7 +152,7 @@ def test_what_is_about_no_tunnel_of_ours_is_the_hosts(plane: Plane, name: str) -
         frame[byte] ^= 0x21
         done = plane.run("tc", bytes(frame))
         assert (done.outcome, bytes(done.frame)) == ("PASS_NOT_OURS", bytes(frame)), why
-    for length in range(at, at + tunnel.overhead + (24 if tunnel.is_inside_4 else 44)):
+    for length in range(at, at + tunnel.least):
         short = said(tunnel, TOO_BIG, quoted, length - at)
         assert plane.run("tc", bytes(sent_by(BACK_1, short))).outcome == "PASS_NOT_OURS"
 

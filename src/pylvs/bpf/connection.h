@@ -108,25 +108,25 @@ inline_always void overload_off(struct destination *destination)
 		__sync_fetch_and_and(&destination->flags, ~DEST_OVERLOAD);
 }
 
-inline_always void bind_connection(struct destination *destination, __u8 flags)
+inline_always void count_bound(struct destination *destination, __u8 flags, int step)
 {
 	if (flags & CONN_TEMPLATE)
-		__sync_fetch_and_add(&destination->persistent, 1);
+		__sync_fetch_and_add(&destination->persistent, step);
 	else if (flags & CONN_INACTIVE)
-		__sync_fetch_and_add(&destination->inactive, 1);
+		__sync_fetch_and_add(&destination->inactive, step);
 	else
-		__sync_fetch_and_add(&destination->active, 1);
+		__sync_fetch_and_add(&destination->active, step);
+}
+
+inline_always void bind_connection(struct destination *destination, __u8 flags)
+{
+	count_bound(destination, flags, 1);
 	overload_on(destination);
 }
 
 inline_always void unbind_connection(struct destination *destination, __u8 flags)
 {
-	if (flags & CONN_TEMPLATE)
-		__sync_fetch_and_add(&destination->persistent, -1);
-	else if (flags & CONN_INACTIVE)
-		__sync_fetch_and_add(&destination->inactive, -1);
-	else
-		__sync_fetch_and_add(&destination->active, -1);
+	count_bound(destination, flags, -1);
 	overload_off(destination);
 }
 

@@ -87,8 +87,7 @@ inline_always int must_leave_its_route(struct packet *packet, struct destination
 inline_always enum outcome leave_its_route(struct packet *packet)
 {
 	((struct __sk_buff *)packet->ctx)->tc_index = PIECE_INSIDE;
-	packet->flow->verdict = bpf_redirect(LOOPBACK, BPF_F_INGRESS);
-	return FORWARD_CUT;
+	return send_to_ourselves(packet, FORWARD_CUT);
 }
 
 inline_always enum outcome forward(struct packet *packet, struct choice *choice, struct destination *destination,
@@ -300,12 +299,10 @@ inline_always enum outcome reply(struct packet *packet, __u32 number, const stru
 		return PASS_TTL;
 	hop = full ? client_hop(packet, &connection->client, desk)
 		   : connection_hop(packet, &connection->client, desk, &connection->timeout);
-	if (hop == HOP_LATER)
+	if (hop == HOP_LATER || (hop == HOP_LOCAL && packet->hook == HOOK_XDP))
 		return PASS_TO_TC;
 	if (hop == HOP_NONE)
 		return DROP_NO_ROUTE;
-	if (hop == HOP_LOCAL && packet->hook == HOOK_XDP)
-		return PASS_TO_TC;
 	if (unlikely(desk->route.mtu && flow->length > desk->route.mtu) && hop != HOP_LOCAL) {
 		if (packet->hook == HOOK_XDP)
 			return PASS_TO_TC;
@@ -383,14 +380,11 @@ __attribute__((noinline)) int refuse_tc(struct __sk_buff *ctx, struct flow *flow
 /* The connection of which a real server that has the VIP itself sends this answer. */
 inline_always struct connection *answered_connection(struct packet *packet, struct desk *desk)
 {
-	struct flow *flow = packet->flow, *request = &desk->quoted;
+	struct flow *request = &desk->quoted;
 	__u32 number;
 
-	*request = *flow;
-	request->saddr = flow->daddr;
-	request->daddr = flow->saddr;
-	request->sport = flow->dport;
-	request->dport = flow->sport;
+	*request = *packet->flow;
+	turn_round(request);
 	request->now = now_ticks();
 	number = connection_lookup(request, 0);
 	return number ? connection_get(number - 1) : 0;
@@ -414,14 +408,16 @@ inline_always enum outcome direct_answer(struct packet *packet)
 	struct desk *desk = desk_get();
 	struct connection *connection;
 
-	if (!desk || flow->fragment != FRAGMENT_NONE || parse_transport(packet))
+	if (!desk || arrived_by(packet) == LOOPBACK || flow->fragment != FRAGMENT_NONE || parse_transport(packet))
 		return PASS_NOT_OURS;
+	if (packet->hook == HOOK_XDP && !(flow->flags & FLOW_SYN))
+		return PASS_NOT_OURS; /* there is nothing to clamp, and the rest is TC's */
 	connection = answered_connection(packet, desk);
 	if (!connection || connection->method == METHOD_NAT || connection->method == METHOD_FULLNAT)
 		return PASS_NOT_OURS;
 	if (unlikely(settings.clamp_mss))
 		clamp_answer(packet, connection);
-	if (packet->hook == HOOK_XDP || arrived_by(packet) == LOOPBACK)
+	if (packet->hook == HOOK_XDP)
 		return PASS_NOT_OURS;
 	flow->now = desk->quoted.now;
 	return client_hop(packet, &flow->daddr, desk) == HOP_LOCAL ? send_to_ourselves(packet, FORWARD_TO_HOST)

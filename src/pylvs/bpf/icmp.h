@@ -249,18 +249,10 @@ inline_always int quoted_transport(struct packet *packet, struct flow *quoted)
 /* The packet that an ICMP error quotes, turned round: its flow is that of the connection it is about. */
 inline_always int quoted_flow(struct packet *packet, struct flow *quoted)
 {
-	struct addr source;
-	__be16 port;
-
 	if (quoted_network(packet, quote_at(packet->flow), packet->flow->family, quoted) ||
 	    quoted_transport(packet, quoted))
 		return -1;
-	source = quoted->saddr;
-	quoted->saddr = quoted->daddr;
-	quoted->daddr = source;
-	port = quoted->sport;
-	quoted->sport = quoted->dport;
-	quoted->dport = port;
+	turn_round(quoted);
 	return 0;
 }
 

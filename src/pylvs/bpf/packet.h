@@ -484,6 +484,18 @@ inline_always enum outcome parse_network(struct packet *packet)
 	return bad || !is_whole(packet) ? PASS_MALFORMED : OUTCOMES;
 }
 
+/* The flow the other way. */
+inline_always void turn_round(struct flow *flow)
+{
+	struct addr source = flow->saddr;
+	__be16 port = flow->sport;
+
+	flow->saddr = flow->daddr;
+	flow->daddr = source;
+	flow->sport = flow->dport;
+	flow->dport = port;
+}
+
 /* The interface's number. */
 inline_always __u32 arrived_by(const struct packet *packet)
 {

@@ -44,10 +44,8 @@ __attribute__((noinline)) int replace(__u32 number, __u32 now)
 	desk->replaced = old->destination;
 	desk->replaced_flags = old->flags & CONN_INACTIVE;
 	destination = destination_get(old->destination);
-	if (destination && desk->replaced_flags)
-		__sync_fetch_and_add(&destination->inactive, 1);
-	else if (destination)
-		__sync_fetch_and_add(&destination->active, 1);
+	if (destination)
+		count_bound(destination, desk->replaced_flags, 1);
 	connection_end(old, now, settings.second);
 	return 0;
 }

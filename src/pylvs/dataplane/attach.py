@@ -22,7 +22,6 @@ from pylvs.dataplane.kernel import (
 from pylvs.dataplane.mapped import MappedArray
 from pylvs.errors import DataPlaneError
 
-OURSELVES = "clients on this host"
 XDP_PROGRAM, TC_PROGRAM = "director_xdp", "director_tc"
 
 # Drivers whose native XDP sends and redirects whatever else is set up: `auto` takes XDP there.
@@ -90,6 +89,10 @@ def wants_xdp(mode: Mode, driver_name: str) -> tuple[bool, str]:
     return False, XDP_CATCHES.get(driver_name, "not known to have a safe native XDP")
 
 
+def _chosen(interface: Interface, mode: Mode, driver_name: str) -> tuple[bool, str]:
+    return (False, "clients on this host") if interface.loopback else wants_xdp(mode, driver_name)
+
+
 def mode_of(instance: Instance) -> Mode:
     """The mode that was chosen for this network namespace, AUTO if none was."""
     return Mode(instance.note("mode") or "auto")
@@ -117,7 +120,7 @@ class Attacher:
 
     def _attach(self, interface: Interface, mode: Mode) -> Attachment:
         name = driver(interface.name) or interface.kind
-        xdp, why = (False, OURSELVES) if interface.loopback else wants_xdp(mode, name)
+        xdp, why = _chosen(interface, mode, name)
         self._attach_tc(interface)
         if xdp:
             if name == "veth":
@@ -229,7 +232,7 @@ class Attacher:
     def _describe(self, interface: Interface, hooks: tuple[str, ...], off: bool) -> Attachment:
         name = driver(interface.name) or interface.kind
         if hooks:
-            xdp, why = (False, OURSELVES) if interface.loopback else wants_xdp(mode_of(self.instance), name)
+            xdp, why = _chosen(interface, mode_of(self.instance), name)
             if xdp and "xdp" not in hooks:
                 why = "native XDP was refused"
         else:

@@ -12,6 +12,7 @@ from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import possible_cpus
 from pylvs.dataplane.records import Records, Settings, record_bytes
 from pylvs.errors import Unsupported
+from pylvs.knobs import KNOBS
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "director.bpf.o"
 SIZE = "PYLVS_CONN_TAB_SIZE"
@@ -76,9 +77,9 @@ def _fill(instance: Instance, time: Clock) -> None:
     settings["tcp_timeout"] = _timeouts(TCP, time.second)
     settings["udp_timeout"] = _timeouts(UDP, time.second)
     settings["sctp_timeout"] = _timeouts(SCTP, time.second)
-    settings["conn_reuse_mode"] = 1
-    settings["pmtu_disc"] = 1
-    settings["am_droprate"], settings["amemthresh"] = 10, 1024
+    for knob in KNOBS:
+        if knob.name in layouts["settings"].fields:
+            settings[knob.name] = knob.default[0]
     settings["icmp_rate"] = ICMP_RATE
     records = Records(instance, layouts, settings)
     records.make_chunks(0)
