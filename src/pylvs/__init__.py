@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pylvs.director import Director
     from pylvs.model import (
         Counters,
         Destination,
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
         TunnelType,
         VirtualService,
     )
+    from pylvs.table.director import Director
 
 __all__ = [
     "Counters", "Destination", "Director", "ForwardingMethod", "Protocol", "ServiceFlag", "ServiceKey", "SyncDaemon",
@@ -35,4 +35,4 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'pylvs' has no attribute '{name}'")
-    return getattr(import_module("pylvs.director" if name == "Director" else "pylvs.model"), name)
+    return getattr(import_module("pylvs.table.director" if name == "Director" else "pylvs.model"), name)

@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from pylvs.main import main
+from pylvs.commands.main import main
 
 raise SystemExit(main())

@@ -20,7 +20,8 @@ import pytest
 
 import pylvs
 from pylvs.errors import PylvsError
-from pylvs.lab import build, netns, preflight
+from pylvs.host import netns
+from pylvs.lab import build, preflight
 from pylvs.lab.topology import METHODS, Options, Topology
 
 PATIENCE = 40.0  # seconds until a mended lab is healthy; half-open connections that last have to grow old

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pylvs.doctor import legacy
-from pylvs.doctor.bedside.firewall import accept
+from pylvs.doctor import iptables_legacy as legacy
 from pylvs.doctor.firewall import Rule, parse
-from pylvs.doctor.passage import Packet, Ruleset
+from pylvs.doctor.real_server.firewall import accept
+from pylvs.doctor.ruleset import Packet, Ruleset
 
 VIP, VIP6 = ip_address("192.0.2.100"), ip_address("2001:db8::100")
 

@@ -10,8 +10,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from pylvs.doctor.bedside.firewall import accept
-from pylvs.doctor.passage import Packet, Ruleset
+from pylvs.doctor.real_server.firewall import accept
+from pylvs.doctor.ruleset import Packet, Ruleset
 
 VIP, VIP6 = ip_address("192.0.2.100"), ip_address("2001:db8::100")
 LISTED = "nft -f - && nft -j -a list ruleset"

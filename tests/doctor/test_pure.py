@@ -15,16 +15,19 @@ from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pylvs import outcomes
 from pylvs.dataplane.attach import Attachment
-from pylvs.doctor import cards, diagnoses, overhearing, packets
+from pylvs.doctor import diagnoses
+from pylvs.doctor import offloads as cards
 from pylvs.doctor.diagnoses import packets_dropped, xdp_offloads
 from pylvs.doctor.diagnosis import Diagnosis, Health, modules
 from pylvs.doctor.examination import Examination
 from pylvs.doctor.firewall import parse
 from pylvs.doctor.main import DIRECTOR, REAL_SERVER, judge
+from pylvs.host import capture as overhearing
+from pylvs.host import packets
 from pylvs.lab.faults import FAULTS
 from pylvs.model import Tunnel, TunnelChecksum, TunnelType
+from pylvs.table import outcomes
 
 A, B = ip_address("192.0.2.1"), ip_address("192.0.2.2")
 A6, B6 = ip_address("2001:db8::1"), ip_address("2001:db8::2")

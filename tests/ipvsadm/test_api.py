@@ -15,7 +15,7 @@ import pytest
 
 import pylvs
 from pylvs import Director, Protocol, ServiceKey, VirtualService
-from pylvs.dataplane.open import OBJECT
+from pylvs.table.load import OBJECT
 from tests.ipvsadm.memory import MemoryTable
 
 README = Path(__file__).parents[2] / "README.md"

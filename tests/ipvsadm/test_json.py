@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
 import pylvs.ipvsadm
-from pylvs.dataplane.entries import SCTP_STATES, TCP_STATES, TEMPLATE_STATES
-from pylvs.dataplane.open import OBJECT
 from pylvs.ipvsadm.run import Session
 from pylvs.model import Connection, Counters, Destination, Protocol, SyncDaemon, VirtualService
+from pylvs.table.connections import SCTP_STATES, TCP_STATES, TEMPLATE_STATES
+from pylvs.table.load import OBJECT
 from tests.ipvsadm.memory import MemoryTable
 from tests.ipvsadm.strategies import IPV4, IPV6, PORTS, keys, tables
 

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pylvs.dataplane import listing
 from pylvs.dataplane.btf import Layouts
-from pylvs.dataplane.entries import SCTP_STATES, STATES, TCP_STATES, TEMPLATE_STATES
 from pylvs.dataplane.kernel import F_MMAPABLE, Map, MapType
 from pylvs.dataplane.libbpf import ObjectFile
-from pylvs.dataplane.listing import connection_text
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.dataplane.open import OBJECT
-from pylvs.dataplane.records import Record, swap16
 from pylvs.ipvsadm.connections import list_connections, packed
 from pylvs.model import ConnectionRow
+from pylvs.table import listing
+from pylvs.table.connections import SCTP_STATES, STATES, TCP_STATES, TEMPLATE_STATES
+from pylvs.table.listing import connection_text
+from pylvs.table.load import OBJECT
+from pylvs.table.records import Record, swap16
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loads BPF, so it needs root")
 

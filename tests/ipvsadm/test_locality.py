@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pylvs.locality import Locality, lengths_of, look_up, parse_local_table
+from pylvs.host.locality import Locality, lengths_of, look_up, parse_local_table
 from pylvs.rules import AddressType
 
 # lo is up, with 10.0.0.1/24

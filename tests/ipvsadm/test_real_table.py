@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pylvs.dataplane.open import OBJECT
 from pylvs.ipvsadm.run import Session
 from pylvs.model import Table
+from pylvs.table.load import OBJECT
 from tests.ipvsadm.memory import MemoryTable
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not OBJECT.exists(), reason="loads BPF: needs root, and make bpf")

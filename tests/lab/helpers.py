@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from pylvs.lab import netns
+from pylvs.host import netns
 from pylvs.lab.steps import STATE
 from pylvs.lab.topology import prefix
 

@@ -12,9 +12,10 @@ import time
 
 import pytest
 
-from pylvs.lab import build, client, netns, proofs, steps, wire
+from pylvs.commands.main import main
+from pylvs.host import netns
+from pylvs.lab import build, client, proofs, steps, wire
 from pylvs.lab.topology import Options, Topology, topology
-from pylvs.main import main
 
 from .helpers import document, lab, leftovers
 

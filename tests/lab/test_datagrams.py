@@ -12,7 +12,8 @@ from select import select
 
 import pytest
 
-from pylvs.lab import build, netns
+from pylvs.host import netns
+from pylvs.lab import build
 from pylvs.lab.topology import METHODS, Options, Topology
 from pylvs.lab.transfer import transfer
 from pylvs.model import TunnelType

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from pylvs.dataplane.instance import Instance
-from pylvs.lab import build, client, netns, wire
+from pylvs.host import netns
+from pylvs.lab import build, client, wire
 from pylvs.lab.topology import METHODS, Options
 from pylvs.lab.transfer import transfer
-from pylvs.realserver import farend, journal
+from pylvs.realserver import decapsulator, journal
 
 from .helpers import document, failures, lab, leftovers
 
@@ -93,7 +94,7 @@ def test_after_the_experiment_nothing_is_left(name: str, data_plane: None) -> No
     """`down` takes namespaces, processes and files, and the pins and journals of director and real servers."""
     assert document("run", name, "--no-compare", "--method", "tun")["ok"]
     left = []
-    for machine, find in (("node01", Instance.here), ("node02", farend.instance)):
+    for machine, find in (("node01", Instance.here), ("node02", decapsulator.instance)):
         with netns.inside(f"pylvs-{name}-{machine}"):
             left += [Path(find().folder), journal.where()]
     assert [path.exists() for path in left] == [True, False, True, True]

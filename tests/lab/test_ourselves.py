@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pylvs.lab import build, netns
+from pylvs.host import netns
+from pylvs.lab import build
 from pylvs.lab.httpd import MEGABYTE
 from pylvs.lab.steps import folder
 from pylvs.lab.topology import METHODS, Options, Topology

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from pylvs.lab import build, netns
+from pylvs.host import netns
+from pylvs.lab import build
 from pylvs.lab.topology import METHODS, Options, Topology
 
 PATIENCE = 20.0

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from pylvs.dataplane.attach import Attacher
-from pylvs.dataplane.interfaces import interfaces
-from pylvs.dataplane.open import OBJECT
+from pylvs.host.interfaces import interfaces
+from pylvs.table.load import OBJECT
 
 pytest.register_assert_rewrite("tests.packets.plane", "tests.packets.rows")
 

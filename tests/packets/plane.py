@@ -25,15 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from pylvs.dataplane.attach import Attacher
-from pylvs.dataplane.entries import FIRST_TAG, Entries, Entry
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import F_MMAPABLE, OF_MAPS, Map, MapType, Program, skb_context, xdp_context
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.dataplane.open import OBJECT, create
-from pylvs.dataplane.records import Record, Settings
-from pylvs.director import Director
 from pylvs.ipvsadm.connections import list_connections
 from pylvs.ipvsadm.run import Session
+from pylvs.table.connections import FIRST_TAG, Entries, Entry
+from pylvs.table.director import Director
+from pylvs.table.load import OBJECT, create
+from pylvs.table.records import Record, Settings
 from tests.packets import cast
 
 CLONE_NEWNET = 0x40000000

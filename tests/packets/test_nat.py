@@ -17,8 +17,8 @@ from scapy.layers.inet6 import IPv6ExtHdrDestOpt
 from scapy.layers.sctp import SCTPChunkData, SCTPChunkInit, SCTPChunkInitAck
 from scapy.packet import Raw
 
-from pylvs.dataplane import addresses
-from pylvs.dataplane.open import kernel_has
+from pylvs import addresses
+from pylvs.table.load import kernel_has
 from tests.packets.cast import (
     BACK,
     BACK_1,
@@ -421,7 +421,7 @@ def test_another_route_is_taken_at_once(plane: Plane, hook: str) -> None:
 @pytest.fixture
 def older(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
     """A data plane as before Linux 6.2, which does not let its own structures be read."""
-    monkeypatch.setattr("pylvs.dataplane.open.kernel_has", lambda _: False)
+    monkeypatch.setattr("pylvs.table.load.kernel_has", lambda _: False)
     network = Network()
     with network.inside():
         plane = Plane()

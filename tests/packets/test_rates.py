@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pylvs.dataplane.records import Records
+from pylvs.table.records import Records
 from tests.packets.crowd import REALS, configure, picks
 from tests.packets.plane import Plane
 from tests.packets.quick import SYN

@@ -16,7 +16,7 @@ import pytest
 from pylvs.dataplane.attach import Attachment
 from pylvs.dataplane.kernel import possible_cpus
 from pylvs.errors import PylvsError
-from pylvs.outcomes import MEANINGS
+from pylvs.table.outcomes import MEANINGS
 from pylvs.trace import pcapng
 from pylvs.trace.explain import explain
 from pylvs.trace.sight import Sight, document, line

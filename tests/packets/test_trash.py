@@ -10,10 +10,10 @@ from random import Random
 
 import pytest
 
-from pylvs.dataplane import trash
-from pylvs.director import END
 from pylvs.errors import DestinationExists, NoSuchService, TableFull
 from pylvs.model import Destination, ForwardingMethod, Protocol, ServiceKey, VirtualService
+from pylvs.table import trash
+from pylvs.table.director import END
 from tests.packets.cast import CLIENT, REAL_1, REAL_2, VIP, sent_by
 from tests.packets.plane import Plane
 from tests.packets.rows import ip, tcp

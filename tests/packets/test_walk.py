@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pylvs import tuning
+from pylvs.commands import tuning
 from pylvs.ipvsadm import proc
 from tests.packets import cast, host
 from tests.packets.describe import describe

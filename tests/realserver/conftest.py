@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pylvs.realserver import neighbours
-from pylvs.realserver.farend import OBJECT, FarEnd
+from pylvs.host import neighbours
+from pylvs.realserver.decapsulator import OBJECT, FarEnd
 from pylvs.realserver.journal import where
 
 CLONE_NEWNET = 0x40000000

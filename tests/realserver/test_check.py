@@ -8,10 +8,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from pylvs.main import main
+from pylvs.commands.main import main
 from pylvs.realserver import joining
 from pylvs.realserver.check import Finding, Subject, check
-from pylvs.realserver.farend import FarEnd
+from pylvs.realserver.decapsulator import FarEnd
 from tests.realserver.conftest import DIP, VIP, VIP6, ip
 from tests.realserver.test_joining import METHODS, quiet
 

@@ -17,7 +17,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
 from pylvs.dataplane.kernel import skb_context, xdp_context
-from pylvs.realserver.farend import FarEnd
+from pylvs.realserver.decapsulator import FarEnd
 from tests.realserver.conftest import ip
 
 DIRECTOR, REAL, CLIENT, VIP = "192.168.248.134", "192.168.248.135", "192.168.247.1", "192.168.247.100"

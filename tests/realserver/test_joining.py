@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from pylvs import units
+from pylvs.commands.main import main
 from pylvs.errors import PylvsError
-from pylvs.main import main
-from pylvs.realserver import changes, joining, journal, neighbours
+from pylvs.host import neighbours
+from pylvs.host import systemd as units
+from pylvs.host.machine import Machine, command, set_sysctl, sysctl
+from pylvs.realserver import changes, joining, journal
 from pylvs.realserver.changes import LoAddress
-from pylvs.realserver.farend import FarEnd
-from pylvs.realserver.machine import Machine, command, set_sysctl, sysctl
+from pylvs.realserver.decapsulator import FarEnd
 from pylvs.realserver.plan import Request
 from tests.realserver.conftest import DIP, RIP, RIP6, VIP, VIP6, inside, ip
 

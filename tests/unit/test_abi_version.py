@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pylvs.director import ABI_VERSION, Director
 from pylvs.errors import DataPlaneError
+from pylvs.table.director import ABI_VERSION, Director
 
 ABI = Path(__file__).parents[2] / "src" / "pylvs" / "bpf" / "abi.h"
 DIGEST = "43d8907427a45d4d"  # of abi.h as it is in this version, without comments and spaces

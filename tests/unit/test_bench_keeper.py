@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pylvs.bench.keeper import PREFIX
-from pylvs.lab import netns
+from pylvs.host import netns
 
 # A bench in small: a stage, a named namespace with a program in it, a folder.
 BENCH = """

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pylvs.bench.parts import Places, Sampler
-from pylvs.dataplane import bpffs, namespaces
+from pylvs.dataplane import bpffs
 from pylvs.dataplane.instance import Instance, NotThere, sweep
 from pylvs.dataplane.kernel import (
     F_MMAPABLE,
@@ -31,8 +31,9 @@ from pylvs.dataplane.kernel import (
 )
 from pylvs.dataplane.libbpf import LoadError, ObjectFile
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.dataplane.records import Record
 from pylvs.errors import DataPlaneError, Unsupported
+from pylvs.host import namespaces
+from pylvs.table.records import Record
 
 HERE = Path(__file__).parent
 SOURCES = Path(__file__).parents[2] / "src"

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from pylvs.attach import UsageError, run
-from pylvs.dataplane import namespaces
+from pylvs.commands.attach import UsageError, run
 from pylvs.dataplane.attach import Attacher, Mode, mode_of, prepare_loopback, refusal, wants_xdp
 from pylvs.dataplane.instance import Instance
-from pylvs.dataplane.interfaces import Interface, driver, interfaces
 from pylvs.errors import DataPlaneError
+from pylvs.host import namespaces
+from pylvs.host.interfaces import Interface, driver, interfaces
 
 HERE = Path(__file__).parent
 CLANG = ["clang", "-O2", "-g", "-target", "bpf", "-I/usr/include/x86_64-linux-gnu", "-Wall", "-Werror", "-c"]
@@ -305,7 +305,7 @@ def test_a_mode_can_be_chosen_before_anything_is_loaded(network: None, capsys: p
 def test_attaching_imports_nothing_slow(instance: Instance) -> None:
     """Only old kernels, which need clsact, wait for pyroute2."""
     program = (
-        "import sys\nfrom pylvs.attach import run\nrun(['attach'])\nrun(['status'])\n"
+        "import sys\nfrom pylvs.commands.attach import run\nrun(['attach'])\nrun(['status'])\n"
         "assert not {'pyroute2', 'rich', 'asyncio', 'pylvs.dataplane.libbpf'} & set(sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}

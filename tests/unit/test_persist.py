@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from pylvs import persist, units
+from pylvs.commands import persist
+from pylvs.commands.main import main
 from pylvs.dataplane.instance import Instance
-from pylvs.director import Director
-from pylvs.main import main
+from pylvs.host import systemd as units
+from pylvs.table.director import Director
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace, so it needs root")
 

@@ -8,8 +8,8 @@ import io
 import pytest
 from rich.console import Console
 
+from pylvs.commands.top import Line, Snapshot, View, document, picture, rows, scaled, text
 from pylvs.model import Counters
-from pylvs.top import Line, Snapshot, View, document, picture, rows, scaled, text
 
 WEB = Line("-t 10.0.0.1:80", "", "", "rr", 3, 5, 7, Counters(10, 2000, 0, 3_000_000, 0))
 ONE = Line("-t 10.0.0.1:80", "10.0.0.5:80", "Route", "", 1, 5, 0, Counters(10, 500, 0, 1, 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from pylvs.main import main
+from pylvs.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["bench", *sys.argv[1:]]))

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pylvs.dataplane.instance import Instance, sweep
-from pylvs.lab import netns
+from pylvs.host import netns
 
 PREFIX = "pylvs-bench-"
 CLEAN = b"clean"  # said at an orderly end

@@ -18,7 +18,6 @@ from pylvs.bench.frames import ACK, SYN, frame
 from pylvs.bench.generator import Flows, Generator
 from pylvs.bench.stage import Stage, number
 from pylvs.bench.targets import BESIDE
-from pylvs.dataplane.open import OBJECT
 from pylvs.errors import PylvsError
 from pylvs.model import (
     ConfiguredService,
@@ -28,6 +27,7 @@ from pylvs.model import (
     ServiceKey,
     VirtualService,
 )
+from pylvs.table.load import OBJECT
 
 ENTRIES = 1 << 21  # twice a million flows, rounded up: for our table and for the reference maps
 BIG_ENTRIES = 1 << 24

@@ -25,8 +25,8 @@ from pylvs.bench.generator import Generator
 from pylvs.bench.packet import ENTRIES, SOME, WAYS, Row, build, established, one_cpu
 from pylvs.bench.stage import Stage
 from pylvs.dataplane.kernel import Line, Program
-from pylvs.dataplane.open import OBJECT
 from pylvs.errors import PylvsError
+from pylvs.table.load import OBJECT
 
 PERF_EVENT_OPEN = {"x86_64": 298, "ppc64le": 319, "s390x": 331}  # other machines: the number of all newer ones
 PERF_EVENT_OPEN_ELSEWHERE = 241

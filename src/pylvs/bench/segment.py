@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 from pylvs.bench import keeper, peers
 from pylvs.errors import PylvsError
-from pylvs.lab import netns
+from pylvs.host import netns
 
 RIPS = ["10.99.1.1", "10.99.1.2"]
 PATIENCE = 10.0  # seconds until a program answers

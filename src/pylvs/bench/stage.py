@@ -21,12 +21,12 @@ from pylvs.bench.keeper import mine
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import Link, possible_cpus
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.dataplane.open import OBJECT, create
-from pylvs.dataplane.records import Record, Records, Settings
-from pylvs.director import Director
 from pylvs.errors import PylvsError
-from pylvs.lab.netns import CLONE_NEWNET, run
+from pylvs.host.netns import CLONE_NEWNET, run
 from pylvs.model import ConfiguredService
+from pylvs.table.director import Director
+from pylvs.table.load import OBJECT, create
+from pylvs.table.records import Record, Records, Settings
 
 GATEWAY = bytes.fromhex("0200000000fe")
 CHUNK = 1 << 16  # flows that are set up at a time: far less than a handshake's timeout

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pylvs.bench import peers
 from pylvs.bench.segment import Segment, Way
 from pylvs.errors import PylvsError
-from pylvs.lab import netns
+from pylvs.host import netns
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 CPU, BEYOND = ", CPU a million requests", ", beyond direct"

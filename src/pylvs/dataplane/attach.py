@@ -11,7 +11,6 @@ from enum import Enum
 
 from pylvs.dataplane import clsact
 from pylvs.dataplane.instance import Instance
-from pylvs.dataplane.interfaces import Interface, driver, interfaces
 from pylvs.dataplane.kernel import (
     ATTACH_TCX_INGRESS,
     ATTACH_XDP,
@@ -21,6 +20,7 @@ from pylvs.dataplane.kernel import (
 )
 from pylvs.dataplane.mapped import MappedArray
 from pylvs.errors import DataPlaneError
+from pylvs.host.interfaces import Interface, driver, interfaces
 
 XDP_PROGRAM, TC_PROGRAM = "director_xdp", "director_tc"
 

@@ -19,10 +19,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from pylvs.dataplane import bpffs, namespaces
+from pylvs.dataplane import bpffs
 from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.kernel import Descriptor, Link, Map, Program, SyscallProgram
 from pylvs.errors import DataPlaneError, NotPermitted
+from pylvs.host import namespaces
 
 _Pinned = TypeVar("_Pinned", bound=Descriptor)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a diagnosis is, and how they are found: each is a module of `pylvs.doctor.diagnoses` (or `.bedside`).
+"""What a diagnosis is, and how they are found: each is a module of `pylvs.doctor.diagnoses` (or `.real_server`).
 
 Such a module has `LIKELIHOOD`, by which the answer is ordered (greater comes first), and
 `diagnose(examination)`, which gives a `Diagnosis` for each machine that has the fault.

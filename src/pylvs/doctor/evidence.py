@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pylvs.doctor.diagnosis import Diagnosis, Health
 from pylvs.doctor.examination import Patient, spelled
-from pylvs.doctor.probes import Outcome, Reply
+from pylvs.host.probes import Outcome, Reply
 from pylvs.model import ForwardingMethod
 
 WORDS = {

@@ -10,19 +10,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 
-from pylvs.dataplane.addresses import unpack
+from pylvs.addresses import unpack
 from pylvs.dataplane.attach import XDP_CATCHES, Attachment
-from pylvs.dataplane.entries import TCP_STATES
 from pylvs.dataplane.instance import Instance, NotThere
-from pylvs.doctor import cards, probes
+from pylvs.doctor import offloads as cards
 from pylvs.doctor.firewall import Rule, rules
-from pylvs.doctor.overhearing import Heard, overhear
-from pylvs.doctor.probes import Outcome, Path, Reply, Way
 from pylvs.errors import PylvsError
+from pylvs.host import neighbours, probes
+from pylvs.host.capture import Heard, overhear
+from pylvs.host.machine import Machine
+from pylvs.host.probes import Outcome, Path, Reply, Way
 from pylvs.model import Address, DestinationState, ForwardingMethod, Protocol, ServiceState, Tunnel, TunnelType
-from pylvs.realserver import neighbours
 from pylvs.realserver.injection import claims
-from pylvs.realserver.machine import Machine
+from pylvs.table.connections import TCP_STATES
 
 USUAL_PORTS = (80, 443, 8080, 8000, 8008, 8081, 8443, 8888, 3000, 5000)
 ROWS = 200_000  # of the connection table, at most
@@ -301,7 +301,7 @@ class Examination:
 
     @cached_property
     def services(self) -> list[ServiceState]:
-        from pylvs.director import Director
+        from pylvs.table.director import Director
 
         if self.instance is None:
             return []
@@ -328,7 +328,7 @@ class Examination:
 
     def _states(self) -> Counter[tuple[Address, Address | None, str]]:
         """Young connections by destination, VIP and state (SYN_RECV, or '' for all others)."""
-        from pylvs.director import Director
+        from pylvs.table.director import Director
 
         counts: Counter[tuple[Address, Address | None, str]] = Counter()
         if self.instance is None:
@@ -441,7 +441,7 @@ class Examination:
         return {name: count - self.outcomes_before[name] for name, count in self.outcomes.items()}
 
     def _outcomes(self) -> dict[str, int]:
-        from pylvs.outcomes import counts
+        from pylvs.table.outcomes import counts
 
         return counts(self.instance) if self.instance else {}
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pylvs.doctor import legacy
-from pylvs.realserver.machine import CommandFailed, command
+from pylvs.doctor import iptables_legacy as legacy
+from pylvs.host.machine import CommandFailed, command
 
 
 @dataclass(frozen=True, slots=True)

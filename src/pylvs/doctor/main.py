@@ -12,7 +12,7 @@ from typing import Any
 from pylvs.doctor.diagnosis import Diagnosis, Health, diagnose
 from pylvs.errors import NotPermitted, PylvsError
 
-DIRECTOR, REAL_SERVER = "pylvs.doctor.diagnoses", "pylvs.doctor.bedside"
+DIRECTOR, REAL_SERVER = "pylvs.doctor.diagnoses", "pylvs.doctor.real_server"
 
 
 def parser() -> argparse.ArgumentParser:

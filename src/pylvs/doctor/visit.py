@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pylvs.doctor.firewall import Rule, listed
-from pylvs.doctor.overhearing import overhear
-from pylvs.doctor.passage import Packet, Ruleset
+from pylvs.doctor.ruleset import Packet, Ruleset
+from pylvs.host.capture import overhear
+from pylvs.host.machine import Machine
 from pylvs.model import Address
 from pylvs.realserver import joining
 from pylvs.realserver.check import Subject
-from pylvs.realserver.machine import Machine
 
 LISTENING = 1.5  # seconds
 LISTEN = "0A"  # of /proc/net/tcp

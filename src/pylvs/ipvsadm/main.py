@@ -71,7 +71,7 @@ def _real_table(stack: ExitStack) -> TableFactory:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def open_table() -> Table:
-        from pylvs.director import Director
+        from pylvs.table.director import Director
 
         return stack.enter_context(Director())
 

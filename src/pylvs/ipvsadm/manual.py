@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pylvs.commands.main import COMMANDS as SUBCOMMANDS
 from pylvs.ipvsadm import completion
 from pylvs.ipvsadm.completion import options_of
 from pylvs.ipvsadm.grammar import COMMANDS, LEGALITY, NEEDS, OPTIONS, Argument, Option
-from pylvs.main import COMMANDS as SUBCOMMANDS
 
 _OPENING = r"""
 .SH NAME

@@ -49,7 +49,7 @@ def run(argv: Sequence[str]) -> int:
     if len(argv) != 1 or argv[0] not in FILES:
         print(f"usage: pylvs proc NAME, NAME one of: {', '.join(FILES)}", file=sys.stderr)
         return 2
-    from pylvs.director import Director
+    from pylvs.table.director import Director
 
     with Director() as director:
         sys.stdout.writelines(text(argv[0], director))

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pylvs.errors import PylvsError
-from pylvs.lab import httpd, netns
+from pylvs.host import netns
+from pylvs.lab import httpd
 from pylvs.lab.steps import STATE, SWITCH, Step, folder, steps
 from pylvs.lab.topology import METHODS, Options, Port, Topology, prefix, topology
 from pylvs.model import TunnelType
@@ -188,11 +189,11 @@ def remove(name: str) -> int:
 def _unload(namespace: str) -> None:
     """Take pins and journals away with their namespace; what cannot go now, the next command finds."""
     from pylvs.dataplane.instance import Instance
-    from pylvs.realserver import farend, journal
+    from pylvs.realserver import decapsulator, journal
 
     try:
         with netns.inside(namespace):
-            for instance in (Instance.here(), farend.instance()):
+            for instance in (Instance.here(), decapsulator.instance()):
                 instance.remove()
             for path in (journal.where(), journal.where().with_suffix(".lock")):
                 path.unlink(missing_ok=True)

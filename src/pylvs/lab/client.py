@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pylvs.lab import netns
+from pylvs.host import netns
 from pylvs.model import Address
 
 TIMEOUT = 3.0  # seconds for one request: far more than it takes here, so that a late answer is a failed one

@@ -7,7 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 
 from pylvs.errors import PylvsError
-from pylvs.lab import build, netns, table
+from pylvs.host import netns
+from pylvs.lab import build, table
 from pylvs.lab.steps import SWITCH
 from pylvs.lab.topology import Machine, Topology
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pylvs.errors import PylvsError
-from pylvs.lab import build, netns
+from pylvs.host import netns
+from pylvs.lab import build
 from pylvs.lab.httpd import binary
 from pylvs.lab.steps import SWITCH, add_destination, folder, service
 from pylvs.lab.topology import METHODS, Port, Topology, machine_address
@@ -87,7 +88,7 @@ def _invalid(machine: str, hook: str) -> Commands:
     return tuple((machine, line.replace("{hook}", hook)) for line in NFT_INVALID)
 
 
-NO_FAR_END = "from pylvs.realserver.farend import FarEnd; FarEnd.here().unload()"
+NO_FAR_END = "from pylvs.realserver.decapsulator import FarEnd; FarEnd.here().unload()"
 
 FAULTS: dict[str, Fault] = {
     "arp-ignore": Fault(

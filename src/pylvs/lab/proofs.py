@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pylvs.errors import PylvsError
-from pylvs.lab import build, client, netns, table, wire
+from pylvs.host import netns
+from pylvs.lab import build, client, table, wire
 from pylvs.lab.build import Done, Watcher
 from pylvs.lab.httpd import MEGABYTE
 from pylvs.lab.steps import SWITCH, Step, add_destination, command, delete_destination, quiesce_destination

@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from pylvs.lab import netns
+from pylvs.host import netns
 from pylvs.lab.httpd import MEGABYTE
 from pylvs.lab.steps import folder
 from pylvs.lab.topology import Topology

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
+from pylvs.host.machine import CommandFailed, Machine, command, set_sysctl, sysctl
 from pylvs.model import Address
-from pylvs.realserver.farend import FarEnd
-from pylvs.realserver.machine import CommandFailed, Machine, command, set_sysctl, sysctl
+from pylvs.realserver.decapsulator import FarEnd
 
 ABSENT = ""
 
@@ -139,7 +139,7 @@ class Decapsulator:
         return ABSENT
 
     def there(self) -> bool:
-        from pylvs.dataplane.addresses import pack
+        from pylvs.addresses import pack
 
         far = FarEnd.here()
         ours = far.loaded and pack(self.vip) in far.joined() and self.interface in far.attached()

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pylvs.dataplane.addresses import pack
+from pylvs.addresses import pack
 from pylvs.errors import PylvsError
+from pylvs.host import neighbours
+from pylvs.host.machine import Machine, sysctl
 from pylvs.model import Address
-from pylvs.realserver import neighbours
-from pylvs.realserver.farend import FarEnd
+from pylvs.realserver.decapsulator import FarEnd
 from pylvs.realserver.injection import claims
-from pylvs.realserver.machine import Machine, sysctl
 from pylvs.realserver.plan import HIDING, STRICT
 
 
@@ -139,7 +139,7 @@ def decapsulator(subject: Subject) -> Iterator[Finding]:
 
 def kernel_device() -> str:
     """The name of a tunnel device of the kernel's that is up, '' if there is none."""
-    from pylvs.dataplane.interfaces import interfaces
+    from pylvs.host.interfaces import interfaces
 
     kinds = ("ipip", "sit", "ip6tnl", "gre", "ip6gre")
     return next((i.name for i in interfaces() if i.up and i.kind in kinds), "")

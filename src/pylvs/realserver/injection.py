@@ -14,9 +14,9 @@ from contextlib import contextmanager
 
 from pylvs.dataplane.kernel import ATTACH_TCX_INGRESS, BpfError, Link, Program
 from pylvs.errors import Unsupported
+from pylvs.host.neighbours import SO_MARK, answers, listen, mac_of, question
 from pylvs.model import Address
-from pylvs.realserver.farend import INJECT_PROGRAM, OBJECT, TC_PROGRAM, XDP_PROGRAM
-from pylvs.realserver.neighbours import SO_MARK, answers, listen, mac_of, question
+from pylvs.realserver.decapsulator import INJECT_PROGRAM, OBJECT, TC_PROGRAM, XDP_PROGRAM
 
 
 @contextmanager

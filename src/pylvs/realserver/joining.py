@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 from pylvs.errors import PylvsError
+from pylvs.host import neighbours
+from pylvs.host.machine import CommandFailed, Machine, command
 from pylvs.model import Address
-from pylvs.realserver import journal, neighbours, plan
+from pylvs.realserver import journal, plan
 from pylvs.realserver.changes import Change
 from pylvs.realserver.journal import Entry, Journal
-from pylvs.realserver.machine import CommandFailed, Machine, command
 from pylvs.realserver.plan import Refused, Request
 
 Tell = Callable[[str, str], None]  # what a person would type, and why

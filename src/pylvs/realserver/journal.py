@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pylvs.dataplane import namespaces
 from pylvs.errors import NotPermitted
+from pylvs.host import namespaces
 from pylvs.realserver.changes import Change, from_words, to_words
 
 FOLDER = Path("/run/pylvs")

@@ -100,7 +100,7 @@ def tell(typed: str, why: str) -> None:
 
 def join(arguments: argparse.Namespace) -> int:
     """Join, or only show what would be done."""
-    from pylvs import units
+    from pylvs.host import systemd as units
     from pylvs.realserver import joining, persist
 
     wanted = request(arguments)
@@ -136,7 +136,7 @@ def status(arguments: argparse.Namespace) -> int:
     """List what is joined."""
     from pylvs.realserver import journal
     from pylvs.realserver.changes import to_words
-    from pylvs.realserver.farend import MEANINGS, FarEnd
+    from pylvs.realserver.decapsulator import MEANINGS, FarEnd
 
     book, outcomes = journal.read(), FarEnd.here().outcomes()
     if arguments.json:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from pylvs import units
+from pylvs.host import systemd as units
 from pylvs.model import Address
 from pylvs.realserver.plan import Request
 

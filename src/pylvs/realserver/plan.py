@@ -9,10 +9,10 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from pylvs.errors import PylvsError
+from pylvs.host.machine import Machine
 from pylvs.model import Address
 from pylvs.realserver.changes import Change, Decapsulator, DefaultRoute, Device, LoAddress, Sysctl
-from pylvs.realserver.farend import GUE_PORT
-from pylvs.realserver.machine import Machine
+from pylvs.realserver.decapsulator import GUE_PORT
 
 # Values of arp_ignore that leave an address on lo unanswered (Documentation/networking/ip-sysctl.rst).
 HIDING = (1, 2, 8)

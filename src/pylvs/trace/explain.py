@@ -11,17 +11,17 @@ from ipaddress import ip_address
 from itertools import islice
 from typing import Any
 
-from pylvs.dataplane.addresses import pack, unpack
+from pylvs.addresses import pack, unpack
 from pylvs.dataplane.attach import Attacher
-from pylvs.dataplane.entries import Entries
 from pylvs.dataplane.instance import Instance
-from pylvs.dataplane.records import Record, swap16
-from pylvs.director import Director
-from pylvs.doctor import probes
 from pylvs.doctor.examination import service_words
+from pylvs.host import probes
 from pylvs.model import Address, DestinationState, ForwardingMethod, Protocol, ServiceFlag, ServiceState
-from pylvs.outcomes import MEANINGS
 from pylvs.rules import AddressType
+from pylvs.table.connections import Entries
+from pylvs.table.director import Director
+from pylvs.table.outcomes import MEANINGS
+from pylvs.table.records import Record, swap16
 from pylvs.trace.sight import endpoint
 from pylvs.trace.tracing import interface
 from pylvs.trace.wanted import PROTOCOLS, BadFilter

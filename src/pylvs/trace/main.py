@@ -63,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
 def trace(options: argparse.Namespace) -> int:
     """The lines, and the file; what was left out is said at the end, on standard error."""
     from pylvs.dataplane.instance import Instance
-    from pylvs.director import Director
+    from pylvs.table.director import Director
     from pylvs.trace.tracing import Tracing
 
     Instance.open()  # NotThere says what to type

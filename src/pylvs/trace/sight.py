@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pylvs.dataplane.entries import STATES
-from pylvs.doctor.packets import ECHO, GRE, IPIP, IPV6, UDP, Seen, parse
-from pylvs.outcomes import MEANINGS
+from pylvs.host.packets import ECHO, GRE, IPIP, IPV6, UDP, Seen, parse
+from pylvs.table.connections import STATES
+from pylvs.table.outcomes import MEANINGS
 
 PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP", 0: ""}
 FLAGS = ((0x02, "SYN"), (0x01, "FIN"), (0x04, "RST"), (0x08, "PSH"), (0x10, "ACK"))

@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from pylvs.dataplane.addresses import unpack
+from pylvs.addresses import unpack
 from pylvs.dataplane.kernel import possible_cpus
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.dataplane.records import Record, swap16
-from pylvs.director import METHODS, Director
 from pylvs.doctor.examination import service_words
-from pylvs.doctor.packets import parse
 from pylvs.errors import PylvsError
+from pylvs.host.packets import parse
 from pylvs.model import ForwardingMethod, ServiceState
+from pylvs.table.director import METHODS, Director
+from pylvs.table.records import Record, swap16
 from pylvs.trace.ring import Ring
 from pylvs.trace.sight import PROTOCOLS, Sight, endpoint, ends, mac, rewritten, state_name, tcp_flags
 from pylvs.trace.wanted import Wanted, fields

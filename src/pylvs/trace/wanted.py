@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
-from pylvs.dataplane import addresses
-from pylvs.dataplane.records import swap16
+from pylvs import addresses
 from pylvs.errors import PylvsError
+from pylvs.table.records import swap16
 
 Network = IPv4Network | IPv6Network
 

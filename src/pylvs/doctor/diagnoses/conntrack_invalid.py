@@ -13,7 +13,7 @@ from pylvs.doctor.diagnosis import Diagnosis
 from pylvs.doctor.evidence import half_open, of, replied, tell
 from pylvs.doctor.examination import Examination, Patient
 from pylvs.doctor.firewall import Rule
-from pylvs.doctor.probes import Reply
+from pylvs.host.probes import Reply
 
 LIKELIHOOD = 72
 PASSING = ("ingress", "prerouting", "forward", "postrouting")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pylvs.doctor.diagnosis import Diagnosis
 from pylvs.doctor.evidence import of, replied, tell
 from pylvs.doctor.examination import Examination, Patient
-from pylvs.doctor.probes import Reply
+from pylvs.host.probes import Reply
 
 LIKELIHOOD = 70
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
-from pylvs.doctor import probes
 from pylvs.doctor.diagnosis import Diagnosis
 from pylvs.doctor.evidence import of
 from pylvs.doctor.examination import Examination, Patient
-from pylvs.doctor.probes import Reply
+from pylvs.host import probes
+from pylvs.host.probes import Reply
 from pylvs.model import Address, ForwardingMethod, TunnelType
 
 LIKELIHOOD = 82

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pylvs.dataplane.attach import Attachment
-from pylvs.doctor import cards
+from pylvs.doctor import offloads as cards
 from pylvs.doctor.diagnosis import Diagnosis, Health
 from pylvs.doctor.evidence import half_open
 from pylvs.doctor.examination import Examination, spelled
-from pylvs.doctor.overhearing import Heard
+from pylvs.host.capture import Heard
 
 LIKELIHOOD = 62
 

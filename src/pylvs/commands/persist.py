@@ -8,16 +8,17 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from pylvs import marks, units
+from pylvs.commands import mark as marks
+from pylvs.commands.tuning import value_of
 from pylvs.dataplane.attach import mode_of
-from pylvs.dataplane.interfaces import interfaces
-from pylvs.director import Director
 from pylvs.errors import PylvsError
+from pylvs.host import systemd as units
+from pylvs.host.interfaces import interfaces
 from pylvs.ipvsadm.ordering import sort_services
 from pylvs.ipvsadm.plan import table_rules
-from pylvs.knobs import KNOBS, OWN_KNOBS
 from pylvs.model import ConfiguredService, Timeouts
-from pylvs.tuning import value_of
+from pylvs.table.director import Director
+from pylvs.table.knobs import KNOBS, OWN_KNOBS
 
 SCRIPT = Path("/etc/pylvs/director")
 NAME = "pylvs-director.service"

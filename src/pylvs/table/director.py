@@ -24,14 +24,10 @@ from operator import itemgetter
 from random import getrandbits
 from typing import Any, Self
 
-from pylvs import rules
-from pylvs.dataplane import addresses
+from pylvs import addresses, rules
 from pylvs.dataplane.btf import Layouts
-from pylvs.dataplane.entries import STATES, Entries
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import Map, SyscallProgram, possible_cpus
-from pylvs.dataplane.records import Record, Records, Settings, swap16
-from pylvs.dataplane.trash import AVAILABLE, Trash
 from pylvs.errors import (
     DaemonError,
     DataPlaneError,
@@ -43,7 +39,7 @@ from pylvs.errors import (
     TableFull,
     Unsupported,
 )
-from pylvs.locality import Locality, beside
+from pylvs.host.locality import Locality, beside
 from pylvs.model import (
     Address,
     ConfiguredService,
@@ -64,6 +60,9 @@ from pylvs.model import (
     TunnelType,
     VirtualService,
 )
+from pylvs.table.connections import STATES, Entries
+from pylvs.table.records import Record, Records, Settings, swap16
+from pylvs.table.trash import AVAILABLE, Trash
 
 METHODS = (ForwardingMethod.NAT, ForwardingMethod.DR, ForwardingMethod.TUN, ForwardingMethod.FULLNAT)
 TUNNELS = (TunnelType.IPIP, TunnelType.GUE, TunnelType.GRE)
@@ -203,7 +202,7 @@ class Director:
         """The lock, and a data plane to change: loaded and attached if this is the first change."""
         with self.locked_once():
             if not self.instance.loaded:
-                from pylvs.dataplane.open import create
+                from pylvs.table.load import create
 
                 create(self.instance)
             yield
@@ -884,7 +883,7 @@ class Director:
         """All of `connections` as numeric rows of `-Lnc`, in blocks; None where the kernel cannot write them."""
         if not self.instance.loaded:
             return None
-        from pylvs.dataplane.listing import connection_text
+        from pylvs.table.listing import connection_text
 
         maps = self.instance.map("connections"), self.instance.map("records")
         try:
@@ -912,7 +911,7 @@ class Director:
             self.settings["tcp_timeout"], self.settings["udp_timeout"] = tuple(tcp), tuple(udp)
 
     def set_knob(self, name: str, value: int) -> None:
-        """Set one of the data plane's knobs, by the kernel's name (see pylvs.tuning)."""
+        """Set one of the data plane's knobs, by the kernel's name (see pylvs.commands.tuning)."""
         with self.changing():
             self.settings[name] = value
             if name == "sloppy_tcp":
@@ -935,7 +934,7 @@ class Director:
 
     def start_daemon(self, daemon: SyncDaemon) -> None:
         """Remember a sync daemon; DaemonError."""
-        from pylvs.dataplane.multicast import mtu_of, try_multicast
+        from pylvs.host.multicast import mtu_of, try_multicast
 
         with self.instance.locked():
             interfaces = [name for _, name in socket.if_nameindex()]

@@ -16,10 +16,10 @@ import struct
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from pylvs.dataplane import addresses
+from pylvs import addresses
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.director import Director
 from pylvs.errors import PylvsError
+from pylvs.table.director import Director
 
 RULES_MAX = 512
 PROTOCOLS = {"all": 0, "tcp": 6, "udp": 17, "sctp": 132}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor import legacy
+from pylvs.doctor import iptables_legacy as legacy
 from pylvs.doctor.diagnosis import Diagnosis, Health
 from pylvs.doctor.firewall import Rule
 from pylvs.doctor.visit import Visit

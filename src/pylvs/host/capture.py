@@ -12,9 +12,8 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from pylvs.doctor import packets
+from pylvs.host import neighbours, packets
 from pylvs.model import Address
-from pylvs.realserver import neighbours
 
 SOL_PACKET, PACKET_AUXDATA = 263, 8  # linux/if_packet.h
 TP_STATUS_CSUMNOTREADY = 1 << 3

@@ -6,9 +6,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from pylvs.director import Director
 from pylvs.errors import PylvsError
-from pylvs.knobs import BY_NAME, KERNEL, KNOBS, OWN, OWN_KNOBS, Knob
+from pylvs.table.director import Director
+from pylvs.table.knobs import BY_NAME, KERNEL, KNOBS, OWN, OWN_KNOBS, Knob
 
 # What the data plane has a setting for, by the same name.
 IMPLEMENTED = (

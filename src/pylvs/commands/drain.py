@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
-from pylvs.director import Director
 from pylvs.errors import NoSuchDestination, PylvsError
 from pylvs.model import Destination, DestinationState, Protocol, ServiceKey
+from pylvs.table.director import Director
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 PROTOCOLS = {"tcp": Protocol.TCP, "udp": Protocol.UDP, "sctp": Protocol.SCTP}

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.instance import Instance
-from pylvs.dataplane.records import Record, Records, Settings
+from pylvs.table.records import Record, Records, Settings
 
 PATIENCE = 1  # seconds: by then a packet that was on its way is through
 TRIES = 8

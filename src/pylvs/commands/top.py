@@ -116,7 +116,7 @@ class Watch:
             yield Line(name, "", "", state.service.scheduler, weight, active, inactive, state.rate), members
 
     def _outcomes(self) -> dict[str, float]:
-        from pylvs.outcomes import counts
+        from pylvs.table.outcomes import counts
 
         if not self.director.instance.loaded:
             return {}
@@ -290,7 +290,7 @@ def run(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     if not 0.1 <= options.delay <= 3600:
         raise PylvsError("a delay is from 0.1 to 3600 seconds")
-    from pylvs.director import Director
+    from pylvs.table.director import Director
 
     view = View(next(key for key, (name, _) in SORTS.items() if name == options.sort))
     with Director() as director:

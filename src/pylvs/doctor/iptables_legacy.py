@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pylvs.realserver.machine import CommandFailed, command
+from pylvs.host.machine import CommandFailed, command
 
 Row = dict[str, Any]
 TABLE = "iptables-legacy "  # in front of a table's name: nftables may have one of the same name

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from pylvs.dataplane.attach import Attacher, Attachment, Mode, mode_of, refusal
 from pylvs.dataplane.instance import Instance
-from pylvs.dataplane.interfaces import Interface, interfaces
 from pylvs.errors import PylvsError
+from pylvs.host.interfaces import Interface, interfaces
 
 NOTHING = "no data plane is loaded in this network namespace; it comes with the first: pylvsadm -A …"
 
@@ -71,7 +71,7 @@ def attach(instance: Instance, names: list[str], mode: str | None) -> int:
 
 def keep() -> None:
     """Have systemd make this director again at boot."""
-    from pylvs import persist
+    from pylvs.commands import persist
 
     script, unit = persist.write()
     print(f"{unit} runs {script} at boot; after a change of the table type it again: pylvs attach --persist")
@@ -80,7 +80,7 @@ def keep() -> None:
 def detach(instance: Instance, names: list[str], unload: bool, keep_persist: bool = False) -> int:
     """Detach from the interfaces named or from all; with `unload` take the data plane away, and what brings it back."""
     if unload:
-        from pylvs import persist
+        from pylvs.commands import persist
 
         if names:
             raise UsageError("--unload takes everything away; name no interface with it")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pylvs.doctor.diagnosis import Diagnosis, Health
 from pylvs.doctor.visit import Visit
-from pylvs.realserver.machine import ip_json
+from pylvs.host.machine import ip_json
 from pylvs.realserver.plan import STRICT
 
 LIKELIHOOD = 80

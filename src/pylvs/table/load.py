@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 from pylvs.dataplane.btf import Layouts
-from pylvs.dataplane.clock import Clock, clock
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import possible_cpus
-from pylvs.dataplane.records import Records, Settings, record_bytes
 from pylvs.errors import Unsupported
-from pylvs.knobs import KNOBS
+from pylvs.table.clock import Clock, clock
+from pylvs.table.knobs import KNOBS
+from pylvs.table.records import Records, Settings, record_bytes
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "director.bpf.o"
 SIZE = "PYLVS_CONN_TAB_SIZE"

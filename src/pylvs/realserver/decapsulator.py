@@ -7,12 +7,12 @@ import errno
 import os
 from pathlib import Path
 
+from pylvs.addresses import pack
 from pylvs.dataplane import bpffs, clsact
-from pylvs.dataplane.addresses import pack
 from pylvs.dataplane.instance import Instance
-from pylvs.dataplane.interfaces import Interface, interfaces
 from pylvs.dataplane.kernel import ATTACH_TCX_INGRESS, BpfError, Link, possible_cpus
 from pylvs.errors import PylvsError
+from pylvs.host.interfaces import Interface, interfaces
 from pylvs.model import Address
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "realserver.bpf.o"

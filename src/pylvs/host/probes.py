@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_address
 
-from pylvs.doctor import packets
-from pylvs.doctor.packets import Seen
+from pylvs.host import neighbours, packets
+from pylvs.host.machine import CommandFailed, ip_json
+from pylvs.host.packets import Seen
 from pylvs.model import Address, Tunnel
-from pylvs.realserver import neighbours
-from pylvs.realserver.machine import CommandFailed, ip_json
 
 PATIENCE = 0.7  # seconds for an answer, once; a lost packet is asked for again
 TRIES = 2
@@ -215,7 +214,7 @@ class Path:
 
 def own_address(interface: str, version: int, avoid: frozenset[Address]) -> Address | None:
     """An address of ours on a card, of this family, that is no VIP."""
-    from pylvs.realserver.machine import Machine
+    from pylvs.host.machine import Machine
 
     found = (h.address.ip for h in Machine().addresses if h.interface == interface and h.address.version == version)
     return next((one for one in found if one not in avoid and not one.is_link_local), None)
@@ -326,7 +325,7 @@ def speaks_ipv6(target: Address) -> bool:
 
 
 def _link_local(interface: str) -> Address | None:
-    from pylvs.realserver.machine import Machine
+    from pylvs.host.machine import Machine
 
     found = (h.address.ip for h in Machine().addresses if h.interface == interface and h.address.version == 6)
     return next((one for one in found if one.is_link_local), None)
@@ -360,7 +359,7 @@ def _asker(wire: Wire, path: Path, stranger: Address) -> Address | None:
 
 def free_address(way: Way, near: Address, avoid: frozenset[Address] = NOBODY) -> Address | None:
     """An address of the real server's segment that nobody has, for `announced` to use."""
-    from pylvs.realserver.machine import Machine
+    from pylvs.host.machine import Machine
 
     held = Machine().addresses
     network = next((h.address.network for h in held if h.interface == way.interface

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from pylvs.realserver.machine import CommandFailed, command
+from pylvs.host.machine import CommandFailed, command
 
 # With these a driver joins packets before XDP sees them, so that it refuses XDP, or has to give them up for it.
 JOINING = ("large-receive-offload", "rx-gro-hw")

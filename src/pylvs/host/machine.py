@@ -13,8 +13,8 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 from pathlib import Path
 from typing import Any
 
-from pylvs.dataplane.interfaces import interfaces
 from pylvs.errors import PylvsError
+from pylvs.host.interfaces import interfaces
 from pylvs.model import Address
 
 IpInterface = IPv4Interface | IPv6Interface

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.dataplane.records import Record
+from pylvs.table.records import Record
 
 BLOCK = 4096  # bytes of the index of due times that are looked at in one go
 EMPTY = bytes(BLOCK)
