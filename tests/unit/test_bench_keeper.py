@@ -24,7 +24,7 @@ from pylvs.bench.keeper import keeping, mine, take_away
 from pylvs.bench.main import _ending
 from pylvs.bench.packet import KINDS
 from pylvs.bench.stage import Stage
-from pylvs.lab import netns
+from pylvs.host import netns
 
 with _ending(), keeping():
     try:

@@ -168,7 +168,7 @@ def test_the_lock_is_kept_until_it_is_given_back(network: int) -> None:
 
 
 WATCHER = """
-from pylvs.dataplane import namespaces
+from pylvs.host import namespaces
 print("ready", flush=True)
 input()
 print(namespaces.live_cookies())
@@ -189,7 +189,7 @@ def test_a_name_younger_than_the_mount_namespace_is_alive() -> None:
     watcher, name = watched_from("unshare", "--mount"), f"pylvs-test-{os.getpid()}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
-        code = "from pylvs.dataplane import namespaces; print(namespaces.cookie())"
+        code = "from pylvs.host import namespaces; print(namespaces.cookie())"
         inside = ["ip", "netns", "exec", name, sys.executable, "-c", code]
         cookie = int(subprocess.run(inside, check=True, capture_output=True, text=True).stdout)
         assert cookie in ast.literal_eval(watcher.communicate("\n")[0])
