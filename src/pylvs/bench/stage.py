@@ -22,7 +22,7 @@ from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import Link, possible_cpus
 from pylvs.dataplane.mapped import MappedArray
 from pylvs.errors import PylvsError
-from pylvs.host.netns import CLONE_NEWNET, run
+from pylvs.host.testbed import CLONE_NEWNET, run
 from pylvs.model import ConfiguredService
 from pylvs.table.director import Director
 from pylvs.table.load import OBJECT, create

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pylvs.bench import peers
 from pylvs.bench.segment import Segment, Way
 from pylvs.errors import PylvsError
-from pylvs.host import netns
+from pylvs.host import testbed
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 CPU, BEYOND = ", CPU a million requests", ", beyond direct"
@@ -63,7 +63,7 @@ def run(segment: Segment, way: Way, load: Load) -> Result:
     argv = [peers.find("wrk"), "-t2", f"-c{load.connections}", f"-d{load.seconds}s", "-s", str(SCRIPT)]
     argv += ["-H", load.header] if load.header else []
     before = busy()
-    with netns.inside(segment.client(way)):
+    with testbed.inside(segment.client(way)):
         done = subprocess.run(
             [*argv, f"http://{targets[0]}{load.path}"], capture_output=True, text=True, timeout=load.seconds + 30,
             env=peers.environment() | {"TARGETS": " ".join(targets)},

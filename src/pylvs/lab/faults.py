@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pylvs.errors import PylvsError
-from pylvs.host import netns
+from pylvs.host import testbed
 from pylvs.lab import build
 from pylvs.lab.httpd import binary
 from pylvs.lab.steps import SWITCH, add_destination, folder, service
@@ -324,7 +324,7 @@ def mend(lab: Topology) -> Commands:
 
 def _plug(lab: Topology) -> None:
     port, switch = _second_card(lab), lab.namespace("switch")
-    netns.plug(netns.Cable(switch, port.segment, f"{VICTIM}-2nd", lab.namespace(VICTIM), port.interface, port.mac))
+    testbed.plug(testbed.Cable(switch, port.segment, f"{VICTIM}-2nd", lab.namespace(VICTIM), port.interface, port.mac))
     build.run(lab, VICTIM, ["ip", "link", "set", port.interface, "up"])
 
 
@@ -345,11 +345,11 @@ def _await(lab: Topology, port: int | None) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
         listening = build.run(lab, VICTIM, ["ss", "-Hltn"])
-        if (f":{port} " in listening) if port else not netns.processes([lab.namespace(VICTIM)]):
+        if (f":{port} " in listening) if port else not testbed.processes([lab.namespace(VICTIM)]):
             return
         if time.monotonic() > deadline:
             raise PylvsError(f"the httpd of {VICTIM} did not {'start' if port else 'stop'}; see its error.log")
-        time.sleep(netns.POLL)
+        time.sleep(testbed.POLL)
 
 
 def run(argv: Sequence[str]) -> int:
