@@ -32,7 +32,7 @@ from pylvs.dataplane.kernel import (
 from pylvs.dataplane.libbpf import LoadError, ObjectFile
 from pylvs.dataplane.mapped import MappedArray
 from pylvs.errors import DataPlaneError, Unsupported
-from pylvs.host import namespaces
+from pylvs.host import netns
 from pylvs.table.records import Record
 
 HERE = Path(__file__).parent
@@ -60,7 +60,7 @@ def network() -> Iterator[int]:
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     assert libc.unshare(CLONE_NEWNET) == 0
     try:
-        yield namespaces.cookie()
+        yield netns.cookie()
     finally:
         assert libc.setns(before, CLONE_NEWNET) == 0
         os.close(before)
@@ -168,10 +168,10 @@ def test_the_lock_is_kept_until_it_is_given_back(network: int) -> None:
 
 
 WATCHER = """
-from pylvs.host import namespaces
+from pylvs.host import netns
 print("ready", flush=True)
 input()
-print(namespaces.live_cookies())
+print(netns.live_cookies())
 """
 
 
@@ -189,7 +189,7 @@ def test_a_name_younger_than_the_mount_namespace_is_alive() -> None:
     watcher, name = watched_from("unshare", "--mount"), f"pylvs-test-{os.getpid()}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
-        code = "from pylvs.host import namespaces; print(namespaces.cookie())"
+        code = "from pylvs.host import netns; print(netns.cookie())"
         inside = ["ip", "netns", "exec", name, sys.executable, "-c", code]
         cookie = int(subprocess.run(inside, check=True, capture_output=True, text=True).stdout)
         assert cookie in ast.literal_eval(watcher.communicate("\n")[0])

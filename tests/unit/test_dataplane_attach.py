@@ -18,7 +18,7 @@ from pylvs.commands.attach import UsageError, run
 from pylvs.dataplane.attach import Attacher, Mode, mode_of, prepare_loopback, refusal, wants_xdp
 from pylvs.dataplane.instance import Instance
 from pylvs.errors import DataPlaneError
-from pylvs.host import namespaces
+from pylvs.host import netns
 from pylvs.host.interfaces import Interface, driver, interfaces
 
 HERE = Path(__file__).parent
@@ -311,4 +311,4 @@ def test_attaching_imports_nothing_slow(instance: Instance) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, env=environment)
     assert len(Attacher(instance).hooks()) == 2
-    assert namespaces.cookie() == instance.cookie
+    assert netns.cookie() == instance.cookie
