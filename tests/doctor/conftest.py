@@ -20,7 +20,7 @@ import pytest
 
 import pylvs
 from pylvs.errors import PylvsError
-from pylvs.host import testbed
+from pylvs.host import netns
 from pylvs.lab import build, preflight
 from pylvs.lab.topology import METHODS, Options, Topology
 
@@ -59,7 +59,7 @@ def labs(able: None) -> Iterator[Labs]:
 
 def doctor(lab: Topology, machine: str = "node01", *more: str) -> subprocess.CompletedProcess[str]:
     """`pylvs doctor` on a machine of the lab."""
-    with testbed.inside(lab.namespace(machine)):
+    with netns.inside(lab.namespace(machine)):
         argv = [sys.executable, "-m", "pylvs", "doctor", *more]
         return subprocess.run(argv, capture_output=True, text=True, timeout=60)
 
@@ -91,7 +91,7 @@ def await_fault(lab: Topology, machine: str = "node01") -> tuple[int, dict[str, 
 
 def requests(lab: Topology, number: int, patience: float = 1.0) -> list[str]:
     """What came of so many connections of the client to the VIP, each with one request: '' for an answer."""
-    with testbed.inside(lab.namespace("client")):
+    with netns.inside(lab.namespace("client")):
         return [_request(lab, patience) for _ in range(number)]
 
 

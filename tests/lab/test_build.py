@@ -13,7 +13,7 @@ import time
 import pytest
 
 from pylvs.commands.main import main
-from pylvs.host import testbed
+from pylvs.host import netns
 from pylvs.lab import build, client, proofs, steps, wire
 from pylvs.lab.topology import Options, Topology, topology
 
@@ -73,7 +73,7 @@ def test_frames_are_seen_with_their_mac_and_direction(name: str) -> None:
     made = machines(name)
     server = made.real_servers[0]
     with wire.Capture(made.namespace("client"), "eth0") as capture:
-        with testbed.inside(made.namespace("client")):
+        with netns.inside(made.namespace("client")):
             client.get(server.address, made.port)
         frames = list(capture.frames())
     replies = {frame.source for frame in frames if frame.packet.sport == made.port and not frame.sent}
@@ -107,7 +107,7 @@ def test_down_after_the_builder_was_killed(name: str, attempt: int) -> None:
 
 def test_a_half_made_namespace_is_taken_away(name: str) -> None:
     """`ip netns add` cut off between its file and its mount leaves a file that is no namespace."""
-    half = testbed.RUN / f"pylvs-{name}-node01"
+    half = netns.NAMED / f"pylvs-{name}-node01"
     half.touch()
     assert lab("down", name).returncode == 0
     assert not half.exists()

@@ -12,7 +12,7 @@ from select import select
 
 import pytest
 
-from pylvs.host import testbed
+from pylvs.host import netns
 from pylvs.lab import build
 from pylvs.lab.topology import METHODS, Options, Topology
 from pylvs.lab.transfer import transfer
@@ -33,7 +33,7 @@ def sockets(stack: ExitStack, lab: Topology) -> list[socket.socket]:
     """One on each real server, which answers as the VIP where it has that."""
     made, address = [], "" if lab.replies_pass_director else str(lab.vip)
     for machine in lab.servers:
-        with testbed.inside(lab.namespace(machine.name)):
+        with netns.inside(lab.namespace(machine.name)):
             made.append(stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)))
         made[-1].bind((address, PORT))
     return made
@@ -41,7 +41,7 @@ def sockets(stack: ExitStack, lab: Topology) -> list[socket.socket]:
 
 def serve(lab: Topology) -> None:
     """What the lab balances by TCP, by UDP at our port too."""
-    with testbed.inside(lab.namespace(lab.director.name)):
+    with netns.inside(lab.namespace(lab.director.name)):
         command = [sys.executable, "-m", "pylvs.ipvsadm"]
         table = subprocess.run([*command, "-S", "-n"], check=True, capture_output=True, text=True).stdout
         table = table.replace(" -t ", " -u ").replace(f":{lab.port} ", f":{PORT} ")
@@ -65,9 +65,9 @@ def test_a_narrow_way_takes_what_may_be_cut(name: str, data_plane: None, method:
     """From senders that never ask for the path's MTU and do not listen to what is said of it; whatever the firewall."""
     lab, _ = build.up(Options(name=name, mode=mode, method=METHODS[method]), lambda done: None)
     for machine in (lab.client, *lab.servers):
-        with testbed.inside(lab.namespace(machine.name)):
+        with netns.inside(lab.namespace(machine.name)):
             Path("/proc/sys/net/ipv4/ip_no_pmtu_disc").write_text("1")
-    with testbed.inside(lab.namespace(lab.director.name)):
+    with netns.inside(lab.namespace(lab.director.name)):
         for machine in (lab.client, *lab.servers):
             narrow(str(machine.address))
         subprocess.run(["nft", "-f", "-"], check=True, input=FORWARD_NOTHING, text=True)
@@ -83,11 +83,11 @@ def test_a_narrow_link_behind_the_director_is_learned(name: str, data_plane: Non
     lab, _ = build.up(
         Options(name=name, mode=mode, method=METHODS["tun"], tunnel=TunnelType(tunnel)), lambda done: None
     )
-    with testbed.inside(lab.namespace("router")):
+    with netns.inside(lab.namespace("router")):
         for machine in lab.servers:
             narrow(str(machine.address))
     assert transfer(lab, 5).intact
-    with testbed.inside(lab.namespace("client")):
+    with netns.inside(lab.namespace("client")):
         learned = subprocess.run(
             ["ip", "route", "get", str(lab.vip)], check=True, capture_output=True, text=True
         ).stdout
@@ -105,7 +105,7 @@ def check_sizes(lab: Topology, discover: int, tries: int) -> None:
     with ExitStack() as stack:
         servers = sockets(stack, lab)
         for size in SIZES:
-            with testbed.inside(lab.namespace("client")):
+            with netns.inside(lab.namespace("client")):
                 client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
             client.connect((str(lab.vip), PORT))

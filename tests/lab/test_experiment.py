@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pylvs.dataplane.instance import Instance
-from pylvs.host import testbed
+from pylvs.host import netns
 from pylvs.lab import build, client, wire
 from pylvs.lab.topology import METHODS, Options
 from pylvs.lab.transfer import transfer
@@ -95,7 +95,7 @@ def test_after_the_experiment_nothing_is_left(name: str, data_plane: None) -> No
     assert document("run", name, "--no-compare", "--method", "tun")["ok"]
     left = []
     for machine, find in (("node01", Instance.here), ("node02", decapsulator.instance)):
-        with testbed.inside(f"pylvs-{name}-{machine}"):
+        with netns.inside(f"pylvs-{name}-{machine}"):
             left += [Path(find().folder), journal.where()]
     assert [path.exists() for path in left] == [True, False, True, True]
     assert lab("down", name).returncode == 0
@@ -107,7 +107,7 @@ def test_after_the_experiment_nothing_is_left(name: str, data_plane: None) -> No
 def test_the_hook_that_was_asked_for_does_the_work(name: str, data_plane: None, mode: str) -> None:
     """XDP forwards before node01's stack sees a packet; TC comes after the taps of a capture."""
     made, _ = build.up(Options(name=name, mode=mode), lambda done: None)
-    with testbed.inside(made.namespace("client")):
+    with netns.inside(made.namespace("client")):
         for _ in range(4):  # neighbours are known afterwards
             client.get(made.vip, made.port)
         with wire.Capture(made.namespace("node01"), "eth0") as capture:

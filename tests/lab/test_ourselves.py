@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pylvs.host import testbed
+from pylvs.host import netns
 from pylvs.lab import build
 from pylvs.lab.httpd import MEGABYTE
 from pylvs.lab.steps import folder
@@ -48,7 +48,7 @@ def test_a_client_on_the_director(name: str, data_plane: None, method: str, mode
     large = bytes(range(256)) * (5 * MEGABYTE // 256)
     for machine in lab.servers:
         (folder(lab, machine.name) / "htdocs/large").write_bytes(large)
-    with testbed.inside(lab.namespace(lab.director.name)):
+    with netns.inside(lab.namespace(lab.director.name)):
         subprocess.run(["ip", "neigh", "flush", "all"], check=True)
         before = retransmitted()
         assert len({fetch(lab, "/") for _ in range(4)}) == 2

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pylvs.host import testbed
+from pylvs.host import netns
 from pylvs.lab import build
 from pylvs.lab.topology import METHODS, Options, Topology
 
@@ -37,7 +37,7 @@ def lab(data_plane: None, request: pytest.FixtureRequest) -> Iterator[Topology]:
 @contextmanager
 def director(lab: Topology, *argv: str) -> Iterator[subprocess.Popen[str]]:
     """A command on the director, ended by SIGINT at the latest when the block ends."""
-    with testbed.inside(lab.namespace("node01")):
+    with netns.inside(lab.namespace("node01")):
         running = subprocess.Popen([*PYLVS, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield running
@@ -47,7 +47,7 @@ def director(lab: Topology, *argv: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def typed(lab: Topology, *argv: str) -> subprocess.CompletedProcess[str]:
-    with testbed.inside(lab.namespace("node01")):
+    with netns.inside(lab.namespace("node01")):
         return subprocess.run([*PYLVS, *argv], capture_output=True, text=True, timeout=60)
 
 
@@ -131,7 +131,7 @@ def test_top(lab: Topology) -> None:
 
 def test_top_on_a_terminal(lab: Topology) -> None:
     """It is drawn, sorts by a key, ends with q, and the terminal is as before."""
-    with testbed.inside(lab.namespace("node01")):
+    with netns.inside(lab.namespace("node01")):
         pid, terminal = pty.fork()
         if not pid:
             os.environ |= {"TERM": "xterm", "COLUMNS": "120", "LINES": "30"}

@@ -24,14 +24,14 @@ from pylvs.bench.keeper import keeping, mine, take_away
 from pylvs.bench.main import _ending
 from pylvs.bench.packet import KINDS
 from pylvs.bench.stage import Stage
-from pylvs.host import testbed
+from pylvs.host import netns, testbed
 
 with _ending(), keeping():
     try:
         with Stage("kept", 1 << 10, [KINDS["dr"][0]]) as stage:
             testbed.create(mine() + "x")
             tempfile.mkdtemp(prefix=mine())
-            with testbed.inside(mine() + "x"):
+            with netns.inside(mine() + "x"):
                 program = subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True)
             print(stage.instance.folder, program.pid, flush=True)
             input()

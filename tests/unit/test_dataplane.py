@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ast
-import ctypes
 import errno
 import os
 import signal
@@ -38,7 +37,6 @@ from pylvs.table.records import Record
 HERE = Path(__file__).parent
 SOURCES = Path(__file__).parents[2] / "src"
 CLANG = ["clang", "-O2", "-g", "-target", "bpf", "-I/usr/include/x86_64-linux-gnu", "-Wall", "-Werror", "-c"]
-CLONE_NEWNET = 0x40000000
 FRAME = bytes(12) + b"\x08\x00" + bytes(50)
 DEADLINE = 20.0  # seconds, for what takes milliseconds
 
@@ -56,14 +54,8 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def network() -> Iterator[int]:
     """A fresh network namespace for this thread; answers its cookie."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    assert libc.unshare(CLONE_NEWNET) == 0
-    try:
+    with netns.fresh():
         yield netns.cookie()
-    finally:
-        assert libc.setns(before, CLONE_NEWNET) == 0
-        os.close(before)
 
 
 @pytest.fixture

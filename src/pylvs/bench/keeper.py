@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pylvs.dataplane.instance import Instance, sweep
-from pylvs.host import testbed
+from pylvs.host import netns, testbed
 
 PREFIX = "pylvs-bench-"
 CLEAN = b"clean"  # said at an orderly end
@@ -59,7 +59,7 @@ def take_away_dead() -> None:
 
 
 def _gone(process: Path) -> bool:
-    return testbed.identity(process / "ns/net") is None
+    return netns.identity(process / "ns/net") is None
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 from pylvs.bench import keeper, peers
 from pylvs.errors import PylvsError
-from pylvs.host import testbed
+from pylvs.host import command, netns, testbed
 
 RIPS = ["10.99.1.1", "10.99.1.2"]
 PATIENCE = 10.0  # seconds until a program answers
@@ -105,13 +105,14 @@ class Segment:
         testbed.plug(testbed.Cable(self.namespace("switch"), "lan", port, self.namespace(name), "eth0", mac))
         self._in(name, f"ip addr add {address}/16 dev eth0")
         self._in(name, "ip link set eth0 up")
-        with testbed.inside(self.namespace(name)):
-            testbed.run(["sysctl", "-qw", *SYSCTL])
+        with netns.inside(self.namespace(name)):
+            command.run(["sysctl", "-qw", *SYSCTL])
         return port
 
-    def _in(self, machine: str, command: str) -> str:
-        with testbed.inside(self.namespace(machine)):
-            return testbed.run(command.split())
+    def _in(self, machine: str, line: str) -> str:
+        """Run a command on a machine."""
+        with netns.inside(self.namespace(machine)):
+            return command.run(line.split())
 
     def _real_server(self, name: str, rip: str) -> None:
         self._machine(name, rip)
@@ -140,8 +141,8 @@ class Segment:
             self._in(f"real{number}", f"ip route add {cip}/32 via {dip}")
 
     def _pylvs(self, way: Way, name: str, vip: str, port: str) -> None:
-        with testbed.inside(self.namespace("switch")):  # veth takes redirected XDP frames only where its peer polls
-            testbed.run(["ethtool", "-K", port, "gro", "on"])
+        with netns.inside(self.namespace("switch")):  # veth takes redirected XDP frames only where its peer polls
+            command.run(["ethtool", "-K", port, "gro", "on"])
         python = f"{sys.executable} -m"
         self._in(name, f"{python} pylvs attach --mode {way.hook}")
         self._undo.callback(self._in, name, f"{python} pylvs detach --unload")
@@ -152,8 +153,8 @@ class Segment:
                 self._in(f"real{number}", f"ip addr add {vip}/32 dev lo")
 
     def _nftables(self, way: Way, name: str, vip: str, port: str) -> None:
-        with testbed.inside(self.namespace(name)):
-            testbed.run(["nft", "-f", "-"], peers.nftables(vip, RIPS))
+        with netns.inside(self.namespace(name)):
+            command.run(["nft", "-f", "-"], peers.nftables(vip, RIPS))
 
     def _haproxy(self, way: Way, name: str, vip: str, port: str) -> None:
         self._serve(name, "haproxy", "-db", "-f", peers.haproxy(vip, RIPS))
@@ -172,7 +173,7 @@ class Segment:
         configuration = home / f"{program}.conf"
         configuration.write_text(options[-1])
         path, environment = peers.find(program), peers.environment()
-        with testbed.inside(self.namespace(machine)), (home / "output").open("wb") as output:
+        with netns.inside(self.namespace(machine)), (home / "output").open("wb") as output:
             process = subprocess.Popen(
                 [path, *options[:-1], str(configuration)],
                 env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=home,
@@ -192,7 +193,7 @@ class Segment:
                 )
 
     def _ask(self, way: Way, target: str) -> str:
-        with testbed.inside(self.client(way)):
+        with netns.inside(self.client(way)):
             connection = http.client.HTTPConnection(target, 80, timeout=1)
             try:
                 connection.request("GET", "/")

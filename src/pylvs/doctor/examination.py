@@ -16,7 +16,7 @@ from pylvs.dataplane.instance import Instance, NotThere
 from pylvs.doctor import offloads as cards
 from pylvs.doctor.firewall import Rule, rules
 from pylvs.errors import PylvsError
-from pylvs.host import neighbours, probes
+from pylvs.host import neighbours, probes, sysctl
 from pylvs.host.capture import Heard, overhear
 from pylvs.host.machine import Machine
 from pylvs.host.probes import Outcome, Path, Reply, Way
@@ -365,7 +365,7 @@ class Examination:
 
     def _claims(self, asked: tuple[Address, str]) -> list[str]:
         vip, card = asked
-        own = {neighbours.mac_text(neighbours.mac_of(name)) for name in self.machine.cards}
+        own = {neighbours.mac_text(neighbours.mac_of(name)) for name in self.machine.interfaces}
         return [mac for mac in neighbours.ask(card, vip, None, probes.PATIENCE) if mac not in own]
 
     @cached_property
@@ -375,7 +375,7 @@ class Examination:
 
     def _silent(self, vip: Address) -> bool:
         card = self.card_of(vip)
-        if card not in self.machine.cards:
+        if card not in self.machine.interfaces:
             return False
         try:
             return not claims(card, [vip])[vip]
@@ -391,7 +391,7 @@ class Examination:
         """The sysctls without which the data plane finds no route, where they are off."""
         versions = sorted({patient.address.version for patient in self.patients})
         keys = (f"net.ipv{version}.conf.lo.forwarding" for version in versions)
-        return [key for key in keys if not self.machine.knob(key)]
+        return [key for key in keys if not sysctl.number(key)]
 
     @property
     def stuck(self) -> bool:

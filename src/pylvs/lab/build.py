@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pylvs.errors import PylvsError
-from pylvs.host import testbed
+from pylvs.host import command, iproute, netns, testbed
 from pylvs.lab import httpd
 from pylvs.lab.steps import STATE, SWITCH, Step, folder, steps
 from pylvs.lab.topology import METHODS, Options, Port, Topology, prefix, topology
@@ -132,11 +132,11 @@ def _plug(lab: Topology, machine: str, port: Port, keep: Sequence[int]) -> None:
     end = switch_port(machine, port)
     switch = lab.namespace(SWITCH)
     testbed.plug(testbed.Cable(switch, port.segment, end, lab.namespace(machine), port.interface, port.mac), keep)
-    with testbed.inside(lab.namespace(machine)):
-        testbed.run(["ip", "link", "set", port.interface, "up"])
+    with netns.inside(lab.namespace(machine)):
+        iproute.batch(f"link set {port.interface} up")
     if lab[machine] is lab.director:
-        with testbed.inside(switch):  # veth takes redirected XDP frames only where its peer polls
-            testbed.run(["ethtool", "-K", end, "gro", "on"])
+        with netns.inside(switch):  # veth takes redirected XDP frames only where its peer polls
+            command.run(["ethtool", "-K", end, "gro", "on"])
 
 
 def path() -> str:
@@ -153,9 +153,9 @@ def run(lab: Topology, machine: str, argv: list[str]) -> str:
     """Run a command on a machine and return its output."""
     where = shutil.which(argv[0], path=path())
     if not where:
-        raise testbed.CommandFailed(f"no command '{argv[0]}' on this machine; type: make setup")
-    with testbed.inside(lab.namespace(machine)):
-        return testbed.run([where, *argv[1:]])
+        raise command.missing(argv[0])
+    with netns.inside(lab.namespace(machine)):
+        return command.run([where, *argv[1:]])
 
 
 def await_servers(lab: Topology, patience: float = 10.0) -> None:
@@ -192,7 +192,7 @@ def _unload(namespace: str) -> None:
     from pylvs.realserver import decapsulator, journal
 
     try:
-        with testbed.inside(namespace):
+        with netns.inside(namespace):
             for instance in (Instance.here(), decapsulator.instance()):
                 instance.remove()
             for path in (journal.where(), journal.where().with_suffix(".lock")):
@@ -227,7 +227,7 @@ def _locked(path: Path) -> int:
     deadline = time.monotonic() + LOCK_PATIENCE
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if _try_lock(descriptor) and testbed.identity(path) == testbed.identity(Path(f"/proc/self/fd/{descriptor}")):
+        if _try_lock(descriptor) and netns.identity(path) == netns.identity(Path(f"/proc/self/fd/{descriptor}")):
             return descriptor
         os.close(descriptor)
         if time.monotonic() > deadline:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the client does: HTTP requests, connections held open, and traffic that goes on while things change.
 
-All of it happens in the thread's namespace; callers enter the client's with `testbed.inside`.
+All of it happens in the thread's namespace; callers enter the client's with `netns.inside`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pylvs.host import testbed
+from pylvs.host import netns, testbed
 from pylvs.model import Address
 
 TIMEOUT = 3.0  # seconds for one request: far more than it takes here, so that a late answer is a failed one
@@ -117,7 +117,7 @@ class Traffic:
 
     def _work(self) -> None:
         deadline = time.monotonic() + self.seconds
-        with testbed.inside(self.namespace):
+        with netns.inside(self.namespace):
             while not self._stop.is_set() and time.monotonic() < deadline and self.total < self.limit:
                 self._one_request()
                 self._stop.wait(self.pause)

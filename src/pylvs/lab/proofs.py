@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pylvs.errors import PylvsError
-from pylvs.host import testbed
+from pylvs.host import netns
 from pylvs.lab import build, client, table, wire
 from pylvs.lab.build import Done, Watcher
 from pylvs.lab.httpd import MEGABYTE
@@ -70,7 +70,7 @@ def by_address(lab: Topology) -> dict[str, Machine]:
 def direct(lab: Topology) -> Seen:
     """Every real server answers at its own address."""
     rows, wrong = [], ""
-    with testbed.inside(at_client(lab)):
+    with netns.inside(at_client(lab)):
         for machine in lab.servers:
             body = client.get(machine.address, lab.port).body.decode().strip()
             rows.append(f"{machine.name}: {body}")
@@ -81,7 +81,7 @@ def direct(lab: Topology) -> Seen:
 
 def alternates(lab: Topology) -> Seen:
     """The VIP answers, from each real server in turn."""
-    with testbed.inside(at_client(lab)):
+    with netns.inside(at_client(lab)):
         order = [client.get(lab.vip, lab.port).server for _ in range(REQUESTS)]
     counts = Counter(order)
     expected = {str(machine.address) for machine in lab.real_servers}
@@ -115,7 +115,7 @@ def bars(lab: Topology, counts: Counter[str]) -> tuple[str, ...]:
 def vip_owner(lab: Topology) -> Seen:
     """Only the director says that the VIP is his, asked on the client's segment."""
     card, director = lab.client.ports[0], lab.director.ports[0]
-    with testbed.inside(at_client(lab)):
+    with netns.inside(at_client(lab)):
         macs = wire.who_has(card.interface, card.mac, card.address.ip, lab.vip)
     cards = {port.mac: machine.name for machine in lab.machines for port in machine.ports}
     rows = tuple(f"{lab.vip} is at {mac} ({cards.get(mac, 'nobody of the lab')})" for mac in macs)
@@ -131,7 +131,7 @@ def vip_owner(lab: Topology) -> Seen:
 
 def sockets(lab: Topology) -> Seen:
     """The director has no socket of the connections that it forwards: the real servers have them all."""
-    with testbed.inside(at_client(lab)), client.held(lab.vip, lab.port, HELD) as answers:
+    with netns.inside(at_client(lab)), client.held(lab.vip, lab.port, HELD) as answers:
         listed = {m.name: _tcp_sockets(lab, m) for m in (lab.director, *lab.real_servers)}
     rows = tuple(f"{name}: {line}" for name, lines in listed.items() for line in lines[:3])
     rows += () if listed[lab.director.name] else (f"{lab.director.name}: no TCP socket at all",)
@@ -153,7 +153,7 @@ def _tcp_sockets(lab: Topology, machine: Machine) -> list[str]:
 
 def listed_connections(lab: Topology) -> Seen:
     """`pylvsadm -lnc` has each open connection, with the real server that answered it."""
-    with testbed.inside(at_client(lab)), client.held(lab.vip, lab.port, HELD) as answers:
+    with netns.inside(at_client(lab)), client.held(lab.vip, lab.port, HELD) as answers:
         rows = {row.client: row for row in table.connections(lab)}
     wrong, shown = [], []
     for answer in answers:
@@ -202,7 +202,7 @@ def measure(lab: Topology) -> Share:
     cards = {port.mac: machine.name for machine in lab.machines for port in machine.ports}
     before = _switch_bytes(lab)
     card = lab.client.ports[0].interface
-    with wire.Capture(at_client(lab), card) as capture, testbed.inside(at_client(lab)):
+    with wire.Capture(at_client(lab), card) as capture, netns.inside(at_client(lab)):
         served = sum(len(client.get(lab.vip, lab.port, "/megabyte").body) for _ in range(MEGABYTES))
         carriers = Counter(
             cards.get(frame.source, frame.source)
@@ -248,7 +248,7 @@ def way_back(lab: Topology) -> Seen:
 
 def outer_header(lab: Topology) -> Seen:
     """TUN: between director and router the client's packets travel inside another packet."""
-    with wire.Capture(lab.namespace("router"), "eth0") as capture, testbed.inside(at_client(lab)):
+    with wire.Capture(lab.namespace("router"), "eth0") as capture, netns.inside(at_client(lab)):
         for _ in lab.real_servers:
             client.get(lab.vip, lab.port)
         packets = [frame.packet for frame in capture.frames() if frame.packet.inner]

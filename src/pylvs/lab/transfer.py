@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from pylvs.host import testbed
+from pylvs.host import netns
 from pylvs.lab.httpd import MEGABYTE
 from pylvs.lab.steps import folder
 from pylvs.lab.topology import Topology
@@ -39,7 +39,7 @@ def transfer(lab: Topology, megabytes: int) -> Transfer:
         (folder(lab, machine.name) / "htdocs/large").unlink(missing_ok=True)
         (folder(lab, machine.name) / "htdocs/large").hardlink_to(original)
         (folder(lab, machine.name) / "htdocs/upload/large").unlink(missing_ok=True)
-    with testbed.inside(lab.namespace(lab.client.name)):
+    with netns.inside(lab.namespace(lab.client.name)):
         downloaded = _download(lab)
         _upload(lab, original)
     arrived = [folder(lab, machine.name) / "htdocs/upload/large" for machine in lab.servers]

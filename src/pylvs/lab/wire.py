@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 
-from pylvs.host import testbed
+from pylvs.host import netns
 from pylvs.model import Address
 
 ETH_P_ALL, ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0003, 0x0800, 0x0806, 0x86DD  # linux/if_ether.h
@@ -129,7 +129,7 @@ class Capture:
     """Everything that passes one card of one machine from now on."""
 
     def __init__(self, namespace: str, interface: str) -> None:
-        with testbed.inside(namespace):
+        with netns.inside(namespace):
             self._raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
             self._raw.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
             self._raw.bind((interface, ETH_P_ALL))

@@ -9,8 +9,8 @@ from typing import Any
 
 from pylvs.addresses import pack
 from pylvs.errors import PylvsError
-from pylvs.host import neighbours
-from pylvs.host.machine import Machine, sysctl
+from pylvs.host import neighbours, sysctl
+from pylvs.host.machine import Machine
 from pylvs.model import Address
 from pylvs.realserver.decapsulator import FarEnd
 from pylvs.realserver.injection import claims
@@ -63,9 +63,9 @@ def address(subject: Subject) -> Iterator[Finding]:
 
 def arp_knobs(subject: Subject) -> Iterator[Finding]:
     """The two sysctls on every card by which requests for the VIP can come."""
-    for card in subject.machine.cards:
-        ignore = subject.machine.effective("arp_ignore", card)
-        announce = subject.machine.effective("arp_announce", card)
+    for card in subject.machine.interfaces:
+        ignore = sysctl.effective("arp_ignore", card)
+        announce = sysctl.effective("arp_announce", card)
         mend = "" if ignore in HIDING else f"sysctl -w net.ipv4.conf.{_where(ignore, card)}.arp_ignore=1"
         yield Finding(f"arp_ignore hides the VIP on {card}", f"effective value {ignore}", not mend, mend)
         yield Finding(f"arp_announce keeps the VIP out of our requests on {card}", f"effective value {announce}",
@@ -74,20 +74,20 @@ def arp_knobs(subject: Subject) -> Iterator[Finding]:
 
 def _where(value: int, card: str) -> str:
     """Which of the two to set: the greater one counts, so that a wrong one that is great must be lowered itself."""
-    own = int(sysctl(f"net.ipv4.conf.{card}.arp_ignore") or 0)
+    own = sysctl.number(f"net.ipv4.conf.{card}.arp_ignore")
     return card if value > 2 and own == value else "all"
 
 
 def reverse_path(subject: Subject) -> Iterator[Finding]:
     """Requests may come by another card than the replies leave by."""
-    found = subject.machine.effective("rp_filter", subject.interface)
+    found = sysctl.effective("rp_filter", subject.interface)
     yield Finding(f"rp_filter lets requests in by {subject.interface}", f"effective value {found}", found != STRICT,
                   "" if found != STRICT else f"sysctl -w net.ipv4.conf.{subject.interface}.rp_filter=2")  # fmt: skip
 
 
 def silence(subject: Subject) -> Iterator[Finding]:
     """Ask ourselves who has the VIP, as a neighbour would; an address of the card's own shows that asking works."""
-    for card in subject.machine.cards:
+    for card in subject.machine.interfaces:
         what = f"this machine is silent about the VIP on {card}"
         own = next((h.address.ip for h in subject.machine.addresses
                     if h.interface == card and h.address.version == subject.vip.version), None)  # fmt: skip
@@ -110,7 +110,7 @@ def _silent(what: str, subject: Subject, card: str, said: dict[Address, bool], o
 
 def second_card(subject: Subject) -> Iterator[Finding]:
     """From each other card: if it is on the same segment, our own answers would come back to it."""
-    cards = subject.machine.cards
+    cards = subject.machine.interfaces
     ours = {neighbours.mac_text(neighbours.mac_of(card)) for card in cards}
     for card in cards if len(cards) > 1 else []:
         answered = ours & set(neighbours.ask(card, subject.vip, patience=0.3))

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 from pylvs.errors import PylvsError
-from pylvs.host import neighbours
-from pylvs.host.machine import CommandFailed, Machine, command
+from pylvs.host import command, neighbours
+from pylvs.host.machine import Machine
 from pylvs.model import Address
 from pylvs.realserver import journal, plan
 from pylvs.realserver.changes import Change
@@ -61,10 +61,10 @@ def wants_device(request: Request) -> bool:
 def _has_device(kind: str) -> bool:
     """Whether the kernel makes tunnel devices of this kind: found by making one that is down, and removing it."""
     try:
-        command(["ip", "link", "add", "pylvs-probe", "type", kind, "local", "127.0.0.1", "remote", "any"])
-    except CommandFailed:
+        command.run(["ip", "link", "add", "pylvs-probe", "type", kind, "local", "127.0.0.1", "remote", "any"])
+    except command.CommandFailed:
         return False
-    command(["ip", "link", "del", "pylvs-probe"])
+    command.run(["ip", "link", "del", "pylvs-probe"])
     return True
 
 

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from pylvs.errors import PylvsError
+from pylvs.host import sysctl
 from pylvs.host.machine import Machine
 from pylvs.model import Address
 from pylvs.realserver.changes import Change, Decapsulator, DefaultRoute, Device, LoAddress, Sysctl
@@ -46,20 +47,21 @@ class Request:
 
 def choose_interface(request: Request, machine: Machine) -> str:
     """The one named; else the one on the gateway's or VIP's segment; else the default route's; else the only one."""
+    there = machine.interfaces
     if request.interface:
-        if request.interface not in machine.cards:
+        if request.interface not in there:
             raise Refused(
-                f"no Ethernet interface {request.interface} that is up; there are: {', '.join(machine.cards) or 'none'}"
+                f"{request.interface} is no Ethernet interface that is up; there are: {', '.join(there) or 'none'}"
             )
         return request.interface
     near = machine.on_link(request.gateway or request.vip)
     route = machine.default_route(request.vip.version)
     for found in (near, route.interface if route else None):
-        if found in machine.cards:
+        if found in there:
             return str(found)
-    if len(machine.cards) == 1:
-        return machine.cards[0]
-    raise Refused(f"which interface do requests come in by? type one: --interface {'|'.join(machine.cards) or 'IF'}")
+    if len(there) == 1:
+        return there[0]
+    raise Refused(f"which interface do requests come in by? type one: --interface {'|'.join(there) or 'IF'}")
 
 
 def refusal(request: Request, machine: Machine) -> str:
@@ -141,8 +143,8 @@ def changes(request: Request, interface: str, machine: Machine, kernel_device: b
         yield DefaultRoute(request.gateway, interface, "replies pass the director, which changes them back")
         return
     if request.vip.version == 4:
-        yield from _hiding(interface, machine)
-        yield from _reverse_path(interface, machine)
+        yield from _hiding(interface)
+        yield from _reverse_path(interface)
     if request.method == "tun" and kernel_device:
         yield from _device(request, interface, machine)
     yield LoAddress(request.vip, _why_lo(request.vip))
@@ -157,22 +159,18 @@ def _why_lo(vip: Address) -> str:
     return hidden + "; IPv6 answers solicitations on a card only for that card's addresses, so lo hides it by itself"
 
 
-def _hiding(interface: str, machine: Machine) -> Iterator[Change]:
+def _hiding(interface: str) -> Iterator[Change]:
     for where in ("all", interface):
-        if _own(machine, "arp_ignore", where) not in HIDING:
+        if sysctl.number(f"net.ipv4.conf.{where}.arp_ignore") not in HIDING:
             yield Sysctl(f"net.ipv4.conf.{where}.arp_ignore", "1", "answer ARP only for what the asked card itself has")
     for where in ("all", interface):
-        if _own(machine, "arp_announce", where) != 2:
+        if sysctl.number(f"net.ipv4.conf.{where}.arp_announce") != 2:
             yield Sysctl(f"net.ipv4.conf.{where}.arp_announce", "2", "never name the VIP as sender in ARP")
 
 
-def _own(machine: Machine, knob: str, where: str) -> int:
-    return machine.knob(f"net.ipv4.conf.{where}.{knob}")
-
-
-def _reverse_path(interface: str, machine: Machine) -> Iterator[Change]:
+def _reverse_path(interface: str) -> Iterator[Change]:
     """Clients may be reached by another card than requests come by: loose is enough, and still stops martians."""
-    if machine.effective("rp_filter", interface) == STRICT:
+    if sysctl.effective("rp_filter", interface) == STRICT:
         why = "requests may come by another card than replies leave by"
         yield Sysctl(f"net.ipv4.conf.{interface}.rp_filter", str(LOOSE), why)
 
