@@ -20,7 +20,7 @@ from pylvs.host.machine import Machine
 from pylvs.realserver import changes, joining, journal
 from pylvs.realserver.changes import LoAddress
 from pylvs.realserver.decapsulator import FarEnd
-from pylvs.realserver.plan import Request
+from pylvs.realserver.preparation import Request
 from tests.realserver.conftest import DIP, RIP, RIP6, VIP, VIP6, ip
 
 ROUTER = "192.168.247.254"

@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import islice
 
 from pylvs.addresses import unpack
+from pylvs.dataplane.arp_self_test import claims
 from pylvs.dataplane.attach import XDP_CATCHES, Attachment
 from pylvs.dataplane.instance import Instance, NotThere
 from pylvs.doctor import offloads as cards
@@ -21,7 +22,6 @@ from pylvs.host.capture import Heard, overhear
 from pylvs.host.machine import Machine
 from pylvs.host.probes import Outcome, Path, Reply, Way
 from pylvs.model import Address, DestinationState, ForwardingMethod, Protocol, ServiceState, Tunnel, TunnelType
-from pylvs.realserver.injection import claims
 from pylvs.table.connections import TCP_STATES
 
 USUAL_PORTS = (80, 443, 8080, 8000, 8008, 8081, 8443, 8888, 3000, 5000)

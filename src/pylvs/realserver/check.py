@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pylvs.addresses import pack
+from pylvs.dataplane.arp_self_test import claims
 from pylvs.errors import PylvsError
 from pylvs.host import neighbours, sysctl
 from pylvs.host.machine import Machine
 from pylvs.model import Address
 from pylvs.realserver.decapsulator import FarEnd
-from pylvs.realserver.injection import claims
-from pylvs.realserver.plan import HIDING, STRICT
+from pylvs.realserver.preparation import HIDING, STRICT
 
 
 @dataclass(frozen=True, slots=True)

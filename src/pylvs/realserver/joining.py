@@ -10,10 +10,10 @@ from pylvs.errors import PylvsError
 from pylvs.host import command, neighbours
 from pylvs.host.machine import Machine
 from pylvs.model import Address
-from pylvs.realserver import journal, plan
+from pylvs.realserver import journal, preparation
 from pylvs.realserver.changes import Change
 from pylvs.realserver.journal import Entry, Journal
-from pylvs.realserver.plan import Refused, Request
+from pylvs.realserver.preparation import Refused, Request
 
 Tell = Callable[[str, str], None]  # what a person would type, and why
 
@@ -21,13 +21,13 @@ Tell = Callable[[str, str], None]  # what a person would type, and why
 def prepare(request: Request, tell: Tell) -> tuple[str, list[Change]]:
     """The interface and the changes; Refused where it must not be. Asks the network who has the VIP."""
     machine = Machine()
-    if why := plan.refusal(request, machine):
+    if why := preparation.refusal(request, machine):
         raise Refused(why)
-    interface = plan.choose_interface(request, machine)
+    interface = preparation.choose_interface(request, machine)
     if request.method != "nat":
         _ask_for_vip(request, interface, machine, tell)
     device = request.method == "tun" and wants_device(request)
-    return interface, list(plan.changes(request, interface, machine, device))
+    return interface, list(preparation.changes(request, interface, machine, device))
 
 
 def _ask_for_vip(request: Request, interface: str, machine: Machine, tell: Tell) -> None:
@@ -36,7 +36,7 @@ def _ask_for_vip(request: Request, interface: str, machine: Machine, tell: Tell)
         return  # on another segment: there it cannot be asked for
     macs = neighbours.ask(interface, request.vip)
     director = neighbours.ask(interface, request.director, enough=1) if request.director else []
-    if why := plan.refusal_by_answers(request, macs, director):
+    if why := preparation.refusal_by_answers(request, macs, director):
         raise Refused(f"{why}; --force joins all the same")
     who = "the director" if request.director else "who should be the director"
     said = f"{request.vip} is at {macs[0]}, {who}" if macs else f"nobody answers for {request.vip} yet"

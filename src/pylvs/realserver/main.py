@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pylvs.errors import PylvsError
 from pylvs.model import Address
-from pylvs.realserver.plan import Request
+from pylvs.realserver.preparation import Request
 
 if TYPE_CHECKING:
     from pylvs.realserver.check import Finding
