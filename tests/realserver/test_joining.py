@@ -17,7 +17,7 @@ from pylvs.errors import PylvsError
 from pylvs.host import command, neighbours, netns, sysctl
 from pylvs.host import systemd as units
 from pylvs.host.machine import Machine
-from pylvs.realserver import changes, joining, journal
+from pylvs.realserver import changes, joining, journal, plan
 from pylvs.realserver.changes import LoAddress
 from pylvs.realserver.decapsulator import FarEnd
 from pylvs.realserver.preparation import Request
@@ -193,7 +193,7 @@ def test_what_another_boot_left_is_not_believed(neighbour: int) -> None:
     joining.join(request(), quiet)
     said = journal.where().read_text().replace(journal.boot(), "another")
     journal.where().write_text(said)
-    assert joining.joined() == {}
+    assert plan.joined() == {}
     assert not joining.leave(ip_address(VIP), quiet)
 
 

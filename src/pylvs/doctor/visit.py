@@ -14,8 +14,8 @@ from pylvs.doctor.ruleset import Packet, Ruleset
 from pylvs.host.capture import overhear
 from pylvs.host.machine import Machine
 from pylvs.model import Address
-from pylvs.realserver import joining
-from pylvs.realserver.check import Subject
+from pylvs.realserver import plan
+from pylvs.realserver.plan import Subject
 
 LISTENING = 1.5  # seconds
 LISTEN = "0A"  # of /proc/net/tcp
@@ -30,7 +30,7 @@ class Visit:
 
     @cached_property
     def joins(self) -> dict[Address, dict[str, Any]]:
-        return joining.joined()
+        return plan.joined()
 
     @cached_property
     def vips(self) -> list[Address]:

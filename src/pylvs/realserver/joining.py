@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 
 from pylvs.errors import PylvsError
 from pylvs.host import command, neighbours
@@ -162,8 +161,3 @@ def _needed_by_none_but(book: Journal, vip: Address) -> Iterator[Entry]:
             yield entry
         else:
             entry.vips.remove(str(vip))
-
-
-def joined() -> dict[Address, dict[str, object]]:
-    """What is joined here, by VIP."""
-    return {ip_address(vip): dict(words) for vip, words in journal.read().joins.items()}

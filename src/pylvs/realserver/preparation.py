@@ -14,10 +14,8 @@ from pylvs.host.machine import Machine
 from pylvs.model import Address
 from pylvs.realserver.changes import Change, Decapsulator, DefaultRoute, Device, LoAddress, Sysctl
 from pylvs.realserver.decapsulator import GUE_PORT
+from pylvs.realserver.plan import HIDING, LOOSE, STRICT
 
-# Values of arp_ignore that leave an address on lo unanswered (Documentation/networking/ip-sysctl.rst).
-HIDING = (1, 2, 8)
-STRICT, LOOSE = 1, 2  # rp_filter
 DEVICE = "pylvs-tun"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pylvs.doctor.diagnosis import Diagnosis, Health
 from pylvs.doctor.visit import Visit
 from pylvs.host import iproute, sysctl
-from pylvs.realserver.preparation import STRICT
+from pylvs.realserver.plan import STRICT
 
 LIKELIHOOD = 80
 

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Proving that a real server is right: each finding says what was looked at, what was seen, and what mends it."""
+"""What a joined real server looks like, and whether this machine looks like it.
+
+Each finding says what was looked at, what was seen, and what to type where it is wrong.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 from pylvs.addresses import pack
@@ -13,8 +17,12 @@ from pylvs.errors import PylvsError
 from pylvs.host import neighbours, sysctl
 from pylvs.host.machine import Machine
 from pylvs.model import Address
+from pylvs.realserver import journal
 from pylvs.realserver.decapsulator import FarEnd
-from pylvs.realserver.preparation import HIDING, STRICT
+
+# Values of arp_ignore that leave an address on lo unanswered (Documentation/networking/ip-sysctl.rst).
+HIDING = (1, 2, 8)
+STRICT, LOOSE = 1, 2  # rp_filter (RFC 3704)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,11 @@ class Subject:
     interface: str
     gateway: Address | None = None
     machine: Machine = field(default_factory=Machine)
+
+
+def joined() -> dict[Address, dict[str, Any]]:
+    """What is joined in this network namespace: the options of each join, by VIP."""
+    return {ip_address(vip): dict(options) for vip, options in journal.read().joins.items()}
 
 
 def check(subject: Subject) -> list[Finding]:
