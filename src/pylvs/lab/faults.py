@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,8 +86,6 @@ def _invalid(machine: str, hook: str) -> Commands:
     """A firewall that follows connections, where replies pass it and requests do not."""
     return tuple((machine, line.replace("{hook}", hook)) for line in NFT_INVALID)
 
-
-NO_FAR_END = "from pylvs.realserver.decapsulator import FarEnd; FarEnd.here().unload()"
 
 FAULTS: dict[str, Fault] = {
     "arp-ignore": Fault(
@@ -179,9 +176,11 @@ FAULTS: dict[str, Fault] = {
         "tunnel_mtu", (TUN,),
     ),
     "decapsulator-missing": Fault(
-        "nothing on a real server unwraps the tunnel",
-        ((VICTIM, f"{shlex.quote(sys.executable)} -c '{NO_FAR_END}'"),),
-        ((VICTIM, "pylvs realserver join {vip} --method tun --interface eth0"),), "decapsulator_missing", (TUN,),
+        "a real server has the VIP on its lo, and nothing there unwraps the tunnel",
+        ((VICTIM, "pylvs realserver leave {vip}"), (VICTIM, "ip addr add {vip}/32 dev lo")),
+        ((VICTIM, "ip addr del {vip}/32 dev lo"),
+         (VICTIM, "pylvs realserver join {vip} --method tun --interface eth0")),
+        "decapsulator_missing", (TUN,),
     ),
     "conntrack": Fault(
         "a router that sees replies and no requests drops what conntrack calls INVALID",
