@@ -13,11 +13,11 @@ from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import ATTACH_TCX_INGRESS, BpfError, Link, possible_cpus
 from pylvs.errors import PylvsError
 from pylvs.host.interfaces import Interface, interfaces
+from pylvs.host.packets import GUE_PORT
 from pylvs.model import Address
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "realserver.bpf.o"
 TC_PROGRAM = "far_end_tc"
-GUE_PORT = 6080  # of the kernel's documentation (Documentation/networking) and of the lab; IPVS has no default
 FOLDER = "pylvs-realserver"  # on the bpffs, beside the director's
 
 # Name in bpf/realserver.bpf.c -> what it says to a person.

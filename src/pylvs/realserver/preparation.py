@@ -11,9 +11,9 @@ from typing import Any
 from pylvs.errors import PylvsError
 from pylvs.host import sysctl
 from pylvs.host.machine import Machine
+from pylvs.host.packets import GUE_PORT
 from pylvs.model import Address
 from pylvs.realserver.changes import Change, Decapsulator, DefaultRoute, Device, LoAddress, Sysctl
-from pylvs.realserver.decapsulator import GUE_PORT
 from pylvs.realserver.plan import HIDING, LOOSE, STRICT
 
 DEVICE = "pylvs-tun"
