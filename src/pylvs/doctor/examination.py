@@ -12,7 +12,8 @@ from itertools import islice
 
 from pylvs.addresses import unpack
 from pylvs.dataplane.attach import XDP_CATCHES, Attachment
-from pylvs.dataplane.instance import Instance, NotThere
+from pylvs.dataplane.instance import Instance
+from pylvs.dataplane.loaded import NotThere
 from pylvs.doctor import offloads as cards
 from pylvs.doctor.firewall import Rule, rules
 from pylvs.errors import PylvsError

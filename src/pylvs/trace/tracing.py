@@ -20,7 +20,7 @@ from pylvs.doctor.examination import service_words
 from pylvs.errors import PylvsError
 from pylvs.host.packets import parse
 from pylvs.model import ForwardingMethod, ServiceState
-from pylvs.table.director import METHODS, Director
+from pylvs.table.director import Director
 from pylvs.table.records import Record, swap16
 from pylvs.trace.ring import Ring
 from pylvs.trace.sight import PROTOCOLS, Sight, endpoint, ends, mac, rewritten, state_name, tcp_flags
@@ -152,7 +152,7 @@ class Tracing:
 
     def _departure(self, values: dict[str, Any], before: bytes, after: bytes) -> dict[str, Any]:
         """How it leaves."""
-        method = METHODS[values["method"]] if values["method"] < len(METHODS) else None
+        method = self.director.memory.codes.methods.get(values["method"])
         word = WORDS.get(method, "FULLNAT") if method and values["destination"] else ""
         hop = unpack(values["hop"])
         return {
