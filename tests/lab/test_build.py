@@ -107,7 +107,7 @@ def test_down_after_the_builder_was_killed(name: str, attempt: int) -> None:
 
 def test_a_half_made_namespace_is_taken_away(name: str) -> None:
     """`ip netns add` cut off between its file and its mount leaves a file that is no namespace."""
-    half = netns.RUN / f"pylvs-{name}-node01"
+    half = netns.NAMED / f"pylvs-{name}-node01"
     half.touch()
     assert lab("down", name).returncode == 0
     assert not half.exists()

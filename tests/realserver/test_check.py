@@ -10,8 +10,8 @@ import pytest
 
 from pylvs.commands.main import main
 from pylvs.realserver import joining
-from pylvs.realserver.check import Finding, Subject, check
 from pylvs.realserver.decapsulator import FarEnd
+from pylvs.realserver.plan import Finding, Subject, check
 from tests.realserver.conftest import DIP, VIP, VIP6, ip
 from tests.realserver.test_joining import METHODS, quiet
 

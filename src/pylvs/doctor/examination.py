@@ -11,18 +11,18 @@ from functools import cached_property
 from itertools import islice
 
 from pylvs.addresses import unpack
+from pylvs.dataplane.arp_self_test import claims
 from pylvs.dataplane.attach import XDP_CATCHES, Attachment
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.loaded import NotThere
 from pylvs.doctor import offloads as cards
 from pylvs.doctor.firewall import Rule, rules
 from pylvs.errors import PylvsError
-from pylvs.host import neighbours, probes
+from pylvs.host import neighbours, probes, sysctl
 from pylvs.host.capture import Heard, overhear
 from pylvs.host.machine import Machine
 from pylvs.host.probes import Outcome, Path, Reply, Way
 from pylvs.model import Address, DestinationState, ForwardingMethod, Protocol, ServiceState, Tunnel, TunnelType
-from pylvs.realserver.injection import claims
 from pylvs.table.connections import TCP_STATES
 
 USUAL_PORTS = (80, 443, 8080, 8000, 8008, 8081, 8443, 8888, 3000, 5000)
@@ -366,7 +366,7 @@ class Examination:
 
     def _claims(self, asked: tuple[Address, str]) -> list[str]:
         vip, card = asked
-        own = {neighbours.mac_text(neighbours.mac_of(name)) for name in self.machine.cards}
+        own = {neighbours.mac_text(neighbours.mac_of(name)) for name in self.machine.interfaces}
         return [mac for mac in neighbours.ask(card, vip, None, probes.PATIENCE) if mac not in own]
 
     @cached_property
@@ -376,7 +376,7 @@ class Examination:
 
     def _silent(self, vip: Address) -> bool:
         card = self.card_of(vip)
-        if card not in self.machine.cards:
+        if card not in self.machine.interfaces:
             return False
         try:
             return not claims(card, [vip])[vip]
@@ -392,7 +392,7 @@ class Examination:
         """The sysctls without which the data plane finds no route, where they are off."""
         versions = sorted({patient.address.version for patient in self.patients})
         keys = (f"net.ipv{version}.conf.lo.forwarding" for version in versions)
-        return [key for key in keys if not self.machine.knob(key)]
+        return [key for key in keys if not sysctl.number(key)]
 
     @property
     def stuck(self) -> bool:

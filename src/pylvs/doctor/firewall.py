@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pylvs.doctor import iptables_legacy as legacy
-from pylvs.host.machine import CommandFailed, command
+from pylvs.host.command import CommandFailed, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def _of_nftables() -> list[dict[str, Any]]:
     if not shutil.which("nft", path=legacy.PATH):
         return []
     try:
-        said: list[dict[str, Any]] = json.loads(command(["nft", "-j", "-a", "list", "ruleset"]))["nftables"]
+        said: list[dict[str, Any]] = json.loads(run(["nft", "-j", "-a", "list", "ruleset"]))["nftables"]
     except (CommandFailed, ValueError, KeyError):
         return []
     return said

@@ -14,8 +14,8 @@ from pylvs.doctor.ruleset import Packet, Ruleset
 from pylvs.host.capture import overhear
 from pylvs.host.machine import Machine
 from pylvs.model import Address
-from pylvs.realserver import joining
-from pylvs.realserver.check import Subject
+from pylvs.realserver import plan
+from pylvs.realserver.plan import Subject
 
 LISTENING = 1.5  # seconds
 LISTEN = "0A"  # of /proc/net/tcp
@@ -30,7 +30,7 @@ class Visit:
 
     @cached_property
     def joins(self) -> dict[Address, dict[str, Any]]:
-        return joining.joined()
+        return plan.joined()
 
     @cached_property
     def vips(self) -> list[Address]:
@@ -44,7 +44,7 @@ class Visit:
         gateway = said.get("gateway")
         route = self.machine.default_route(vip.version)
         card = said.get("interface") or self.machine.on_link(vip) or (route.interface if route else "")
-        card = card or (self.machine.cards or [""])[0]
+        card = card or (self.machine.interfaces or [""])[0]
         return Subject(vip, said.get("method", "dr"), card, ip_address(gateway) if gateway else None, self.machine)
 
     @cached_property
@@ -59,7 +59,7 @@ class Visit:
     @cached_property
     def wanted(self) -> set[tuple[Address, int]]:
         """Which services are asked for just now."""
-        heard = overhear(self.machine.cards, LISTENING)
+        heard = overhear(self.machine.interfaces, LISTENING)
         return {(one.target, one.dport) for one in heard if not one.answer}
 
     def served_at(self, vip: Address) -> Address | None:

@@ -17,7 +17,6 @@ ARP_REQUEST, ARP_REPLY = 1, 2
 ICMPV6, SOLICITATION, ADVERTISEMENT = 58, 135, 136
 BROADCAST = b"\xff" * 6
 SNAP = 128  # bytes kept of a frame: all of an answer
-SO_MARK = 36
 PATIENCE = 0.5  # seconds for an answer; on one segment it takes less than a millisecond
 
 

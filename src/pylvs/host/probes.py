@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_address
 
-from pylvs.host import neighbours, packets
-from pylvs.host.machine import CommandFailed, ip_json
+from pylvs.host import iproute, neighbours, packets
+from pylvs.host.command import CommandFailed
+from pylvs.host.machine import Machine
 from pylvs.host.packets import Seen
 from pylvs.model import Address, Tunnel
 
@@ -73,7 +74,7 @@ def way_to(target: Address, avoid: frozenset[Address] = NOBODY) -> Way | None:
     `avoid` are the VIPs: the kernel may choose one as our source, and a real server would answer that to itself.
     """
     try:
-        found = ip_json(f"-{target.version}", "route", "get", str(target))[0]
+        found = iproute.listed(f"-{target.version}", "route", "get", str(target))[0]
     except (CommandFailed, IndexError):
         return None
     source = found.get("prefsrc")
@@ -84,7 +85,7 @@ def way_to(target: Address, avoid: frozenset[Address] = NOBODY) -> Way | None:
     if not source:
         return None
     via = found.get("gateway")
-    mtu = int(ip_json("link", "show", found["dev"])[0].get("mtu", 1500))
+    mtu = int(iproute.listed("link", "show", found["dev"])[0].get("mtu", 1500))
     return Way(found["dev"], ip_address(str(source)), ip_address(via) if via else None, mtu)
 
 
@@ -98,7 +99,7 @@ class Neighbour:
 
 def neighbour(interface: str, address: Address) -> Neighbour | None:
     """What this machine's neighbour table says; None where it does not know."""
-    for row in ip_json("neigh", "show", "to", str(address), "dev", interface):
+    for row in iproute.listed("neigh", "show", "to", str(address), "dev", interface):
         if "lladdr" in row:
             return Neighbour(row["lladdr"], " ".join(row.get("state", [])))
     return None
@@ -214,8 +215,6 @@ class Path:
 
 def own_address(interface: str, version: int, avoid: frozenset[Address]) -> Address | None:
     """An address of ours on a card, of this family, that is no VIP."""
-    from pylvs.host.machine import Machine
-
     found = (h.address.ip for h in Machine().addresses if h.interface == interface and h.address.version == version)
     return next((one for one in found if one not in avoid and not one.is_link_local), None)
 
@@ -325,8 +324,6 @@ def speaks_ipv6(target: Address) -> bool:
 
 
 def _link_local(interface: str) -> Address | None:
-    from pylvs.host.machine import Machine
-
     found = (h.address.ip for h in Machine().addresses if h.interface == interface and h.address.version == 6)
     return next((one for one in found if one.is_link_local), None)
 
@@ -359,8 +356,6 @@ def _asker(wire: Wire, path: Path, stranger: Address) -> Address | None:
 
 def free_address(way: Way, near: Address, avoid: frozenset[Address] = NOBODY) -> Address | None:
     """An address of the real server's segment that nobody has, for `announced` to use."""
-    from pylvs.host.machine import Machine
-
     held = Machine().addresses
     network = next((h.address.network for h in held if h.interface == way.interface
                     and h.address.version == 4 and near in h.address.network), None)  # fmt: skip

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from pylvs.host.machine import CommandFailed, Machine, command, set_sysctl, sysctl
+from pylvs.host import command, sysctl
+from pylvs.host.machine import Machine
 from pylvs.model import Address
 from pylvs.realserver.decapsulator import FarEnd
 
@@ -31,13 +32,13 @@ class Sysctl:
         return f"sysctl -w {self.key}={self.value}"
 
     def before(self) -> str:
-        return sysctl(self.key) or ABSENT
+        return sysctl.read(self.key) or ABSENT
 
     def there(self) -> bool:
         return self.before() == self.value
 
     def do(self) -> None:
-        set_sysctl(self.key, self.value)
+        sysctl.write(self.key, self.value)
 
     def undo(self, before: str) -> str:
         """Put the old value back, unless somebody has set another one meanwhile; say what a person would type."""
@@ -46,7 +47,7 @@ class Sysctl:
             return ""
         if now != self.value:
             return f"# {self.key} is {now} now, set by somebody else: it stays"
-        set_sysctl(self.key, before)
+        sysctl.write(self.key, before)
         return f"sysctl -w {self.key}={before}"
 
 
@@ -72,13 +73,13 @@ class LoAddress:
         return any(h.interface == "lo" for h in Machine().holders(self.vip))
 
     def do(self) -> None:
-        command(self.typed.split())
+        command.run(self.typed.split())
 
     def undo(self, before: str) -> str:
         if before != ABSENT or not self.there():
             return ""
         typed = f"ip addr del {self._spelled} dev lo"
-        command(typed.split())
+        command.run(typed.split())
         return typed
 
 
@@ -107,7 +108,7 @@ class DefaultRoute:
         return route is not None and route.gateway == self.gateway
 
     def do(self) -> None:
-        command(self._words())
+        command.run(self._words())
 
     def undo(self, before: str) -> str:
         if not self.there():
@@ -115,10 +116,10 @@ class DefaultRoute:
         typed = []
         if before != ABSENT:  # the old one first: never a moment without a route
             typed.append(["ip", f"-{self.gateway.version}", "route", "replace", *before.split()])
-            command(typed[0])
+            command.run(typed[0])
         if self.there():  # a metric of its own let the old one stay beside ours
             typed.append(self._words("del"))
-            command(typed[-1])
+            command.run(typed[-1])
         return " && ".join(" ".join(words) for words in typed)
 
 
@@ -173,19 +174,19 @@ class Device:
 
     def there(self) -> bool:
         try:
-            command(["ip", "link", "show", self.name])
-        except CommandFailed:
+            command.run(["ip", "link", "show", self.name])
+        except command.CommandFailed:
             return False
         return True
 
     def do(self) -> None:
-        command(self.typed.split())
+        command.run(self.typed.split())
 
     def undo(self, before: str) -> str:
         if before != ABSENT or not self.there():
             return ""
         typed = f"ip link del {self.name}"
-        command(typed.split())
+        command.run(typed.split())
         return typed
 
 

@@ -16,7 +16,7 @@ from pylvs.host.interfaces import Interface, interfaces
 from pylvs.model import Address
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "realserver.bpf.o"
-TC_PROGRAM, XDP_PROGRAM, INJECT_PROGRAM = "far_end_tc", "far_end_xdp", "inject"
+TC_PROGRAM = "far_end_tc"
 GUE_PORT = 6080  # of the kernel's documentation (Documentation/networking) and of the lab; IPVS has no default
 FOLDER = "pylvs-realserver"  # on the bpffs, beside the director's
 

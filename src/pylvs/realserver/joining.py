@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 
 from pylvs.errors import PylvsError
-from pylvs.host import neighbours
-from pylvs.host.machine import CommandFailed, Machine, command
+from pylvs.host import command, neighbours
+from pylvs.host.machine import Machine
 from pylvs.model import Address
-from pylvs.realserver import journal, plan
+from pylvs.realserver import journal, preparation
 from pylvs.realserver.changes import Change
 from pylvs.realserver.journal import Entry, Journal
-from pylvs.realserver.plan import Refused, Request
+from pylvs.realserver.preparation import Refused, Request
 
 Tell = Callable[[str, str], None]  # what a person would type, and why
 
@@ -21,13 +20,13 @@ Tell = Callable[[str, str], None]  # what a person would type, and why
 def prepare(request: Request, tell: Tell) -> tuple[str, list[Change]]:
     """The interface and the changes; Refused where it must not be. Asks the network who has the VIP."""
     machine = Machine()
-    if why := plan.refusal(request, machine):
+    if why := preparation.refusal(request, machine):
         raise Refused(why)
-    interface = plan.choose_interface(request, machine)
+    interface = preparation.choose_interface(request, machine)
     if request.method != "nat":
         _ask_for_vip(request, interface, machine, tell)
     device = request.method == "tun" and wants_device(request)
-    return interface, list(plan.changes(request, interface, machine, device))
+    return interface, list(preparation.changes(request, interface, machine, device))
 
 
 def _ask_for_vip(request: Request, interface: str, machine: Machine, tell: Tell) -> None:
@@ -36,7 +35,7 @@ def _ask_for_vip(request: Request, interface: str, machine: Machine, tell: Tell)
         return  # on another segment: there it cannot be asked for
     macs = neighbours.ask(interface, request.vip)
     director = neighbours.ask(interface, request.director, enough=1) if request.director else []
-    if why := plan.refusal_by_answers(request, macs, director):
+    if why := preparation.refusal_by_answers(request, macs, director):
         raise Refused(f"{why}; --force joins all the same")
     who = "the director" if request.director else "who should be the director"
     said = f"{request.vip} is at {macs[0]}, {who}" if macs else f"nobody answers for {request.vip} yet"
@@ -61,10 +60,10 @@ def wants_device(request: Request) -> bool:
 def _has_device(kind: str) -> bool:
     """Whether the kernel makes tunnel devices of this kind: found by making one that is down, and removing it."""
     try:
-        command(["ip", "link", "add", "pylvs-probe", "type", kind, "local", "127.0.0.1", "remote", "any"])
-    except CommandFailed:
+        command.run(["ip", "link", "add", "pylvs-probe", "type", kind, "local", "127.0.0.1", "remote", "any"])
+    except command.CommandFailed:
         return False
-    command(["ip", "link", "del", "pylvs-probe"])
+    command.run(["ip", "link", "del", "pylvs-probe"])
     return True
 
 
@@ -162,8 +161,3 @@ def _needed_by_none_but(book: Journal, vip: Address) -> Iterator[Entry]:
             yield entry
         else:
             entry.vips.remove(str(vip))
-
-
-def joined() -> dict[Address, dict[str, object]]:
-    """What is joined here, by VIP."""
-    return {ip_address(vip): dict(words) for vip, words in journal.read().joins.items()}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pylvs.errors import NotPermitted
-from pylvs.host import namespaces
+from pylvs.host import netns
 from pylvs.realserver.changes import Change, from_words, to_words
 
 FOLDER = Path("/run/pylvs")
@@ -75,7 +75,7 @@ def boot() -> str:
 
 def where() -> Path:
     """The journal's file of the calling thread's network namespace."""
-    return FOLDER / f"realserver-{namespaces.cookie()}.json"
+    return FOLDER / f"realserver-{netns.cookie()}.json"
 
 
 def read() -> Journal:
@@ -114,7 +114,7 @@ def sweep() -> None:
     files = [path for path in FOLDER.glob("realserver-*") if path.stem.partition("-")[2].isdigit()]
     if not files:
         return
-    alive = namespaces.live_cookies()
+    alive = netns.live_cookies()
     for path in files:
         if alive is not None and int(path.stem.partition("-")[2]) not in alive:
             path.unlink(missing_ok=True)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from pylvs.errors import PylvsError
 from pylvs.model import Address
-from pylvs.realserver.plan import Request
+from pylvs.realserver.preparation import Request
 
 if TYPE_CHECKING:
-    from pylvs.realserver.check import Finding
+    from pylvs.realserver.plan import Finding
 
 
 def parser() -> argparse.ArgumentParser:
@@ -118,9 +118,9 @@ def join(arguments: argparse.Namespace) -> int:
 
 def leave(arguments: argparse.Namespace) -> int:
     """Undo; 1 if nothing was joined."""
-    from pylvs.realserver import joining, persist
+    from pylvs.realserver import joining, persist, plan
 
-    vips = [address(arguments.vip)] if arguments.vip else list(joining.joined())
+    vips = [address(arguments.vip)] if arguments.vip else list(plan.joined())
     left = [vip for vip in vips if joining.leave(vip, tell)]
     if not arguments.keep_persist:
         for vip in vips:
@@ -158,10 +158,10 @@ def status(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Prove what is joined; 1 if anything is wrong."""
-    from pylvs.realserver import joining
-    from pylvs.realserver.check import words
+    from pylvs.realserver import plan
+    from pylvs.realserver.plan import words
 
-    joins = joining.joined()
+    joins = plan.joined()
     if arguments.vip and address(arguments.vip) not in joins:
         raise PylvsError(f"{arguments.vip} is not joined here; type: pylvs realserver join {arguments.vip}")
     if not joins:
@@ -183,8 +183,8 @@ def check(arguments: argparse.Namespace) -> int:
 
 def findings_for(vip: Address, said: dict[str, object]) -> list[Finding]:
     """Check one join."""
-    from pylvs.realserver.check import Subject
-    from pylvs.realserver.check import check as look
+    from pylvs.realserver.plan import Subject
+    from pylvs.realserver.plan import check as look
 
     gateway = said.get("gateway")
     return look(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pylvs.host import systemd as units
 from pylvs.model import Address
-from pylvs.realserver.plan import Request
+from pylvs.realserver.preparation import Request
 
 UNIT = """\
 [Unit]

@@ -1,185 +1,177 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `join` is going to do, decided from the request and a look at the machine; and what it refuses, in one line."""
+"""What a joined real server looks like, and whether this machine looks like it.
+
+Each finding says what was looked at, what was seen, and what to type where it is wrong.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from ipaddress import IPv4Address
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
+from pylvs.addresses import pack
+from pylvs.dataplane.arp_self_test import claims
 from pylvs.errors import PylvsError
+from pylvs.host import neighbours, sysctl
 from pylvs.host.machine import Machine
 from pylvs.model import Address
-from pylvs.realserver.changes import Change, Decapsulator, DefaultRoute, Device, LoAddress, Sysctl
-from pylvs.realserver.decapsulator import GUE_PORT
+from pylvs.realserver import journal
+from pylvs.realserver.decapsulator import FarEnd
 
 # Values of arp_ignore that leave an address on lo unanswered (Documentation/networking/ip-sysctl.rst).
 HIDING = (1, 2, 8)
-STRICT, LOOSE = 1, 2  # rp_filter
-DEVICE = "pylvs-tun"
-
-
-class Refused(PylvsError):
-    """Joining would harm this machine or its network."""
+STRICT, LOOSE = 1, 2  # rp_filter (RFC 3704)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What was asked for. `length` of None is the right one; `tunnel` is '' for any type."""
+class Finding:
+    """One thing looked at. `mend` is what to type, '' when all is well; `ok` of None: it cannot be known here."""
+
+    what: str
+    saw: str
+    ok: bool | None = True
+    mend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A VIP that was joined, as it was joined."""
 
     vip: Address
-    length: int | None = None
-    method: str = "dr"
-    interface: str = ""
+    method: str
+    interface: str
     gateway: Address | None = None
-    director: Address | None = None
-    tunnel: str = ""
-    gue_port: int = GUE_PORT
-    decapsulator: str = "auto"
-    force: bool = False
-
-    def words(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return {k: v if isinstance(v, int | None) else str(v) for k, v in asdict(self).items()}
+    machine: Machine = field(default_factory=Machine)
 
 
-def choose_interface(request: Request, machine: Machine) -> str:
-    """The one named; else the one on the gateway's or VIP's segment; else the default route's; else the only one."""
-    if request.interface:
-        if request.interface not in machine.cards:
-            raise Refused(
-                f"no Ethernet interface {request.interface} that is up; there are: {', '.join(machine.cards) or 'none'}"
-            )
-        return request.interface
-    near = machine.on_link(request.gateway or request.vip)
-    route = machine.default_route(request.vip.version)
-    for found in (near, route.interface if route else None):
-        if found in machine.cards:
-            return str(found)
-    if len(machine.cards) == 1:
-        return machine.cards[0]
-    raise Refused(f"which interface do requests come in by? type one: --interface {'|'.join(machine.cards) or 'IF'}")
+def joined() -> dict[Address, dict[str, Any]]:
+    """What is joined in this network namespace: the options of each join, by VIP."""
+    return {ip_address(vip): dict(options) for vip, options in journal.read().joins.items()}
 
 
-def refusal(request: Request, machine: Machine) -> str:
-    """Why this must not be done, before anybody is asked on the network; '' if it may."""
-    vip, whole = request.vip, request.vip.max_prefixlen
-    if vip.is_multicast or vip.is_loopback or vip.is_unspecified or vip.is_link_local:
-        return f"{vip} cannot be a virtual address: it is not unicast, or never leaves this machine or its segment"
-    if request.length not in (None, whole):
-        return (
-            f"{vip}/{request.length} on lo would make the whole network local to this machine, and nothing could "
-            f"leave it any more; a hidden VIP is one address wide: {vip}/{whole}"
+def check(subject: Subject) -> list[Finding]:
+    """Look at everything that a real server of this method needs."""
+    looks: list[Callable[[Subject], Iterator[Finding]]] = [route_back] if subject.method == "nat" else [
+        address, *([arp_knobs, reverse_path] if subject.vip.version == 4 else []), silence, second_card]  # fmt: skip
+    if subject.method == "tun":
+        looks.append(decapsulator)
+    return [finding for look in looks for finding in look(subject)]
+
+
+def address(subject: Subject) -> Iterator[Finding]:
+    """The VIP on lo, one address wide, and nowhere else."""
+    vip, whole = subject.vip, subject.vip.max_prefixlen
+    held = subject.machine.holders(vip)
+    wrong = [h for h in held if h.interface != "lo" or h.address.network.prefixlen != whole]
+    for one in wrong:
+        yield Finding(f"the VIP is on lo as /{whole}, and only there", f"{one.interface} has {one.address}", False,
+                      f"ip addr del {one.address} dev {one.interface}")  # fmt: skip
+    if not any(h.interface == "lo" for h in held):
+        yield Finding("the VIP is on lo", "it is not there", False, f"ip addr add {vip}/{whole} dev lo")
+    elif not wrong:
+        yield Finding(f"the VIP is on lo as /{whole}, and only there", f"lo has {vip}/{whole}")
+
+
+def arp_knobs(subject: Subject) -> Iterator[Finding]:
+    """The two sysctls on every card by which requests for the VIP can come."""
+    for card in subject.machine.interfaces:
+        ignore = sysctl.effective("arp_ignore", card)
+        announce = sysctl.effective("arp_announce", card)
+        mend = "" if ignore in HIDING else f"sysctl -w net.ipv4.conf.{_where(ignore, card)}.arp_ignore=1"
+        yield Finding(f"arp_ignore hides the VIP on {card}", f"effective value {ignore}", not mend, mend)
+        yield Finding(f"arp_announce keeps the VIP out of our requests on {card}", f"effective value {announce}",
+                      announce == 2, "" if announce == 2 else "sysctl -w net.ipv4.conf.all.arp_announce=2")  # fmt: skip
+
+
+def _where(value: int, card: str) -> str:
+    """Which of the two to set: the greater one counts, so that a wrong one that is great must be lowered itself."""
+    own = sysctl.number(f"net.ipv4.conf.{card}.arp_ignore")
+    return card if value > 2 and own == value else "all"
+
+
+def reverse_path(subject: Subject) -> Iterator[Finding]:
+    """Requests may come by another card than the replies leave by."""
+    found = sysctl.effective("rp_filter", subject.interface)
+    yield Finding(f"rp_filter lets requests in by {subject.interface}", f"effective value {found}", found != STRICT,
+                  "" if found != STRICT else f"sysctl -w net.ipv4.conf.{subject.interface}.rp_filter=2")  # fmt: skip
+
+
+def silence(subject: Subject) -> Iterator[Finding]:
+    """Ask ourselves who has the VIP, as a neighbour would; an address of the card's own shows that asking works."""
+    for card in subject.machine.interfaces:
+        what = f"this machine is silent about the VIP on {card}"
+        own = next((h.address.ip for h in subject.machine.addresses
+                    if h.interface == card and h.address.version == subject.vip.version), None)  # fmt: skip
+        try:
+            said = claims(card, [subject.vip, *([own] if own else [])])
+        except PylvsError as error:
+            yield Finding(what, f"could not ask: {error}", None)
+            continue
+        yield _silent(what, subject, card, said, own)
+
+
+def _silent(what: str, subject: Subject, card: str, said: dict[Address, bool], own: Address | None) -> Finding:
+    if said[subject.vip]:
+        return Finding(what, f"asked by a probe on {card}, it answered for {subject.vip}", False,
+                       f"pylvs realserver join {subject.vip} --method {subject.method}")  # fmt: skip
+    if own and not said[own]:
+        return Finding(what, f"no answer, but none for its own {own} either", None)
+    return Finding(what, f"asked by a probe on {card}: no answer" + (f" (but one for its own {own})" if own else ""))
+
+
+def second_card(subject: Subject) -> Iterator[Finding]:
+    """From each other card: if it is on the same segment, our own answers would come back to it."""
+    cards = subject.machine.interfaces
+    ours = {neighbours.mac_text(neighbours.mac_of(card)) for card in cards}
+    for card in cards if len(cards) > 1 else []:
+        answered = ours & set(neighbours.ask(card, subject.vip, patience=0.3))
+        yield Finding(f"no card of this machine answers on the segment of {card}",
+                      f"{', '.join(answered)} answered" if answered else "asked there: none did", not answered,
+                      "sysctl -w net.ipv4.conf.all.arp_ignore=1" if answered else "")  # fmt: skip
+
+
+def decapsulator(subject: Subject) -> Iterator[Finding]:
+    """Our own end of the tunnel, or the kernel's device."""
+    again = f"pylvs realserver join {subject.vip} --method tun --interface {subject.interface}"
+    far = FarEnd.here()
+    counts = {name: n for name, n in far.outcomes().items() if n and name != "FAR_PASS_OTHER"}
+    unwraps = pack(subject.vip) in far.joined() and subject.interface in far.attached()
+    if unwraps:
+        saw = f"attached to {subject.interface}; " + (
+            ", ".join(f"{n} {name}" for name, n in counts.items()) or "no tunnel yet"
         )
-    for held in machine.holders(vip):
-        if held.interface != "lo":
-            return (
-                f"{vip} is this machine's own address on {held.interface}, where everybody is told of it; take it off "
-                f"there first (ip addr del {held.address} dev {held.interface}), or choose another VIP"
-            )
-        if held.address.network.prefixlen != whole:
-            return (
-                f"lo has {held.address}, which makes its whole network local; type: ip addr del {held.address} dev lo"
-            )
-    return (
-        _refused_as_broadcast(vip, machine) or _refused_as_needed(request, machine) or _refused_route(request, machine)
-    )
-
-
-def _refused_as_needed(request: Request, machine: Machine) -> str:
-    who = machine.needed.get(str(request.vip))
-    if who is None or request.method == "nat":
-        return ""
-    return f"{request.vip} is {who}, which this machine could not reach any more with it on lo; choose another VIP"
-
-
-def _refused_as_broadcast(vip: Address, machine: Machine) -> str:
-    for held in machine.addresses:
-        network = held.address.network
-        ends = (network.network_address, network.broadcast_address)
-        if isinstance(vip, IPv4Address) and network.prefixlen < 31 and vip in ends:
-            return f"{vip} is the network or broadcast address of {network} on {held.interface}"
-    return ""
-
-
-def _refused_route(request: Request, machine: Machine) -> str:
-    if request.method != "nat":
-        return ""
-    if request.gateway is None:
-        return "with NAT the replies go back through the director; say which: --gateway DIP"
-    if machine.on_link(request.gateway) is None:
-        return f"{request.gateway} is on no segment of this machine; --gateway is the director's address on this side"
-    if machine.holders(request.gateway):
-        return f"{request.gateway} is this machine's own address; --gateway is the director's"
-    route = machine.default_route(request.gateway.version)
-    if route and route.gateway != request.gateway and not request.force:
-        return (
-            f"the default route goes by {route.gateway or route.interface}: whoever reaches this machine by it may "
-            "be cut off; --force puts the director there (leave brings the old one back)"
-        )
-    return ""
-
-
-def refusal_by_answers(request: Request, macs: list[str], director: list[str]) -> str:
-    """Why the VIP is not free to be joined, by who answered for it on the network; '' if it is."""
-    if request.force or not macs:
-        return ""
-    if len(set(macs)) > 1:
-        who = f"{len(set(macs))} machines ({', '.join(macs)})"
-        return f"{request.vip} is answered for by {who}; one of them must let go of it"
-    if request.director and set(macs) - set(director):
-        at = f"is at {', '.join(director)}" if director else "does not answer"
-        return f"{request.vip} is in use by {macs[0]}, which is not the director: {request.director} {at}"
-    return ""
-
-
-def changes(request: Request, interface: str, machine: Machine, kernel_device: bool = False) -> Iterator[Change]:
-    """What has to be changed, in the order in which it is safe: never a moment in which ARP is answered for the VIP."""
-    if request.method == "nat":
-        assert request.gateway
-        yield DefaultRoute(request.gateway, interface, "replies pass the director, which changes them back")
+        yield Finding("tunnelled packets for the VIP are unwrapped", saw)
         return
-    if request.vip.version == 4:
-        yield from _hiding(interface, machine)
-        yield from _reverse_path(interface, machine)
-    if request.method == "tun" and kernel_device:
-        yield from _device(request, interface, machine)
-    yield LoAddress(request.vip, _why_lo(request.vip))
-    if request.method == "tun" and not kernel_device:
-        yield Decapsulator(request.vip, interface, request.gue_port, "the tunnel ends here")
+    device = kernel_device()
+    yield Finding("tunnelled packets for the VIP are unwrapped",
+                  f"by the kernel's device {device}" if device else f"nothing unwraps them on {subject.interface}",
+                  bool(device), "" if device else again)  # fmt: skip
 
 
-def _why_lo(vip: Address) -> str:
-    hidden = "the hidden VIP: visible inside, one address wide so that no route to the segment leads to lo"
-    if vip.version == 4:
-        return hidden
-    return hidden + "; IPv6 answers solicitations on a card only for that card's addresses, so lo hides it by itself"
+def kernel_device() -> str:
+    """The name of a tunnel device of the kernel's that is up, '' if there is none."""
+    from pylvs.host.interfaces import interfaces
+
+    kinds = ("ipip", "sit", "ip6tnl", "gre", "ip6gre")
+    return next((i.name for i in interfaces() if i.up and i.kind in kinds), "")
 
 
-def _hiding(interface: str, machine: Machine) -> Iterator[Change]:
-    for where in ("all", interface):
-        if _own(machine, "arp_ignore", where) not in HIDING:
-            yield Sysctl(f"net.ipv4.conf.{where}.arp_ignore", "1", "answer ARP only for what the asked card itself has")
-    for where in ("all", interface):
-        if _own(machine, "arp_announce", where) != 2:
-            yield Sysctl(f"net.ipv4.conf.{where}.arp_announce", "2", "never name the VIP as sender in ARP")
+def route_back(subject: Subject) -> Iterator[Finding]:
+    """NAT: replies leave by the director, and it is there."""
+    gateway = subject.gateway
+    route = subject.machine.default_route(subject.vip.version)
+    by = str(route.gateway or route.interface) if route else "nothing"
+    right = route is not None and route.gateway == gateway
+    yield Finding("replies go back through the director", f"the default route goes by {by}", right,
+                  "" if right else f"ip route replace default via {gateway} dev {subject.interface}")  # fmt: skip
+    if gateway:
+        macs = neighbours.ask(subject.interface, gateway, enough=1)
+        yield Finding("the director is there", f"it is at {macs[0]}" if macs else f"nobody answers for {gateway}",
+                      bool(macs), "" if macs else f"ping -c 1 {gateway}")  # fmt: skip
 
 
-def _own(machine: Machine, knob: str, where: str) -> int:
-    return machine.knob(f"net.ipv4.conf.{where}.{knob}")
-
-
-def _reverse_path(interface: str, machine: Machine) -> Iterator[Change]:
-    """Clients may be reached by another card than requests come by: loose is enough, and still stops martians."""
-    if machine.effective("rp_filter", interface) == STRICT:
-        why = "requests may come by another card than replies leave by"
-        yield Sysctl(f"net.ipv4.conf.{interface}.rp_filter", str(LOOSE), why)
-
-
-def _device(request: Request, interface: str, machine: Machine) -> Iterator[Change]:
-    """The kernel's device, for IPv4 in IPv4; what comes out of it comes 'from elsewhere'."""
-    own = next(str(h.address.ip) for h in machine.addresses if h.interface == interface and h.address.version == 4)
-    kind = "gre" if request.tunnel == "gre" else "ipip"
-    yield Device(DEVICE, f"type {kind} local {own} remote any", "the kernel's own end of the tunnel")
-    yield Sysctl(f"net.ipv4.conf.{DEVICE}.rp_filter", str(LOOSE), "packets out of the tunnel come from elsewhere")
+def words(finding: Finding) -> dict[str, Any]:
+    """As JSON has it."""
+    return {"what": finding.what, "saw": finding.saw, "ok": finding.ok, "mend": finding.mend}

@@ -9,6 +9,7 @@ from pylvs.doctor.diagnoses.conntrack_invalid import rules_in_the_way
 from pylvs.doctor.diagnosis import Diagnosis
 from pylvs.doctor.evidence import half_open, of
 from pylvs.doctor.examination import Examination
+from pylvs.host import sysctl
 
 LIKELIHOOD = 61
 
@@ -18,8 +19,8 @@ def diagnose(examination: Examination) -> Iterator[Diagnosis]:
         heard = examination.replies_here(patient)
         if heard is None or rules_in_the_way(examination, patient):
             continue
-        conf, machine = f"net.ipv4.conf.{heard.card}", examination.machine
-        local, forward = machine.knob(f"{conf}.accept_local"), machine.knob("net.ipv4.ip_forward")
+        conf = f"net.ipv4.conf.{heard.card}"
+        local, forward = sysctl.number(f"{conf}.accept_local"), sysctl.number("net.ipv4.ip_forward")
         yield of(
             patient,
             "replies_by_director",

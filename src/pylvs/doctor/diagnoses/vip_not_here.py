@@ -15,7 +15,7 @@ def diagnose(examination: Examination) -> Iterator[Diagnosis]:
     for vip in examination.vips:
         if examination.machine.holders(vip):
             continue
-        card = examination.machine.on_link(vip) or (examination.machine.cards or ["eth0"])[0]
+        card = examination.machine.on_link(vip) or (examination.machine.interfaces or ["eth0"])[0]
         near = (h.address.network.prefixlen for h in examination.machine.addresses if h.interface == card)
         length = next(near, vip.max_prefixlen) if examination.machine.on_link(vip) else vip.max_prefixlen
         yield Diagnosis(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pylvs.doctor.diagnoses.firewall_on_director import in_the_way
 from pylvs.doctor.diagnosis import Diagnosis, Health
 from pylvs.doctor.examination import Examination
+from pylvs.host import sysctl
 
 LIKELIHOOD = 95
 
@@ -18,7 +19,7 @@ def diagnose(examination: Examination) -> Iterator[Diagnosis]:
             continue
         card, held = examination.card_of(vip), examination.machine.holders(vip)
         on_lo = all(one.interface == "lo" for one in held)
-        ignores = examination.machine.effective("arp_ignore", card)
+        ignores = sysctl.effective("arp_ignore", card)
         yield Diagnosis(
             "vip_unanswered",
             f"the director does not answer for its VIP {vip} on {card}",

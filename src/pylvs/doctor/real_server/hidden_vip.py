@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 from pylvs.doctor.diagnosis import Diagnosis, Health
 from pylvs.doctor.visit import Visit
-from pylvs.realserver import check
-from pylvs.realserver.check import Finding, Subject
+from pylvs.realserver import plan as check
+from pylvs.realserver.plan import Finding, Subject
 
 LIKELIHOOD = 90
 # what is looked at, and the fault's name on a director

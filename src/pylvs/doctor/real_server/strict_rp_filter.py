@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 from pylvs.doctor.diagnosis import Diagnosis, Health
 from pylvs.doctor.visit import Visit
-from pylvs.host.machine import ip_json
+from pylvs.host import iproute, sysctl
 from pylvs.realserver.plan import STRICT
 
 LIKELIHOOD = 80
 
 
 def diagnose(visit: Visit) -> Iterator[Diagnosis]:
-    for card in visit.machine.cards if any(vip.version == 4 for vip in visit.vips) else []:
+    for card in visit.machine.interfaces if any(vip.version == 4 for vip in visit.vips) else []:
         others = [line for line in _routes() if f"dev {card}" not in line]
-        if visit.machine.effective("rp_filter", card) != STRICT or not others:
+        if sysctl.effective("rp_filter", card) != STRICT or not others:
             continue
         drops = visit.reverse_path_drops()
         yield Diagnosis(
@@ -33,6 +33,6 @@ def diagnose(visit: Visit) -> Iterator[Diagnosis]:
 
 def _routes() -> list[str]:
     """The routes out of this machine that lead further than a card's own network, or to one host of it."""
-    rows = ip_json("-4", "route", "show")
+    rows = iproute.listed("-4", "route", "show")
     return [f"{r['dst']} dev {r['dev']}" for r in rows if "dev" in r and r["dev"] != "lo" and
             (r.get("gateway") or "/" not in r["dst"])]  # fmt: skip
