@@ -100,13 +100,11 @@ class Watch:
         return Snapshot(totals, rate, services, self._outcomes())
 
     def _services(self) -> Iterator[tuple[Line, tuple[Line, ...]]]:
-        from pylvs.doctor.examination import service_words, spelled
-
         for state in self.director.services():
-            name = service_words(state)
+            name = state.service.key.option
             members = tuple(
                 Line(
-                    name, spelled(m.destination.address, m.destination.port), m.destination.method.value, "",
+                    name, str(m.destination), m.destination.method.value, "",
                     m.destination.weight, m.active, m.inactive, m.rate,
                 )
                 for m in state.destinations
