@@ -7,17 +7,15 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import ip_address
 from itertools import islice
 from typing import Any
 
 from pylvs.addresses import pack, unpack
 from pylvs.dataplane.attach import Attacher
 from pylvs.dataplane.instance import Instance
-from pylvs.doctor.examination import service_words
 from pylvs.host import probes
 from pylvs.host.locality import Locality
-from pylvs.model import Address, DestinationState, ForwardingMethod, Protocol, ServiceFlag, ServiceState
+from pylvs.model import Address, DestinationState, Endpoint, ForwardingMethod, Protocol, ServiceFlag, ServiceState
 from pylvs.rules import AddressType
 from pylvs.table.connections import Entries, Entry
 from pylvs.table.director import Director
@@ -37,19 +35,15 @@ FORWARDS = {
 }
 
 
-def address_and_port(text: str, need: bool) -> tuple[Address, int]:
-    """'10.0.0.1', '10.0.0.1:80' or '[fd00::1]:80'; BadFilter. `need`: a port must be there."""
-    host, colon, port = text.rpartition(":")
-    if not colon or (":" in host and not text.startswith("[")) or text.endswith("]"):
-        host, port = text, ""
-    try:
-        address = ip_address(host.strip("[]"))
-        number = int(port or 0)
-    except ValueError:
-        raise BadFilter(f"no address '{text}'; type 10.0.0.1:80 or [fd00::1]:80") from None
-    if (need and not port) or not 0 <= number < 1 << 16:
-        raise BadFilter(f"'{text}' needs a port, from 1 to 65535; type {endpoint(address, 80)}")
-    return address, number
+def ends(client: str, virtual: str) -> tuple[Endpoint, Endpoint]:
+    """Client and VIP, of one family, the VIP with a port; BadFilter, Unreadable."""
+    source = Endpoint.parse(client)
+    target = Endpoint.parse(virtual)
+    if target.port is None:
+        raise BadFilter(f"'{virtual}' needs a port, from 1 to 65535; run with: {Endpoint(target.address, 80)}")
+    if source.address.version != target.address.version:
+        raise BadFilter(f"{source.address} and {target.address} are of two families: no packet has both")
+    return source, target
 
 
 @dataclass
@@ -164,12 +158,11 @@ class Case:
 
 def explain(client: str, virtual: str, protocol: str, mark: int) -> dict[str, Any]:
     """What would happen, point by point: each a sentence or several. NotThere, BadFilter."""
-    (cip, cport), (vip, vport) = address_and_port(client, need=False), address_and_port(virtual, need=True)
-    if cip.version != vip.version:
-        raise BadFilter(f"{cip} and {vip} are of two families: no packet has both")
+    source, target = ends(client, virtual)
     Instance.open()
     with Director() as director:
-        case = Case(director, cip, cport, vip, vport, Protocol(PROTOCOLS[protocol]), mark)
+        transport = Protocol(PROTOCOLS[protocol])
+        case = Case(director, source.address, source.port or 0, target.address, target.port or 0, transport, mark)
         case.ask()
         return dict(_points(case)) | {"outcome": case.outcome, "meaning": MEANINGS[case.outcome]}
 
@@ -213,7 +206,7 @@ def _service(case: Case) -> str:
         return f"none: no service has this address, port and protocol{marks}"
     key = case.service.service.key
     why = "by its firewall mark" if key.fwmark else "by address and port" if key.port else "by address, for all ports"
-    return f"{service_words(case.service)}, scheduler {case.service.service.scheduler}, found {why}"
+    return f"{key.option}, scheduler {case.service.service.scheduler}, found {why}"
 
 
 def _connections(case: Case) -> str | list[str]:

@@ -16,10 +16,9 @@ from typing import Any
 from pylvs.addresses import unpack
 from pylvs.dataplane.kernel import possible_cpus
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.doctor.examination import service_words
 from pylvs.errors import PylvsError
 from pylvs.host.packets import parse
-from pylvs.model import ForwardingMethod, ServiceState
+from pylvs.model import ForwardingMethod
 from pylvs.table.director import Director
 from pylvs.table.records import Record, swap16
 from pylvs.trace.ring import Ring
@@ -142,7 +141,7 @@ class Tracing:
         flags, said = values["flags"], dict[str, Any]()
         if values["service"]:
             service = self.director.service_at(values["service"])
-            said |= {"service": service_words(ServiceState(service)), "scheduler": service.scheduler}
+            said |= {"service": service.key.option, "scheduler": service.scheduler}
         if values["destination"]:
             said["destination"] = _endpoint(values, "real", "rport")
             if flags & KNOWN or values["state"]:
