@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Self
@@ -585,11 +585,9 @@ class Program(Descriptor):
         sizes = self._table("jited_func_lens", "=I", "nr_jited_func_lens")
         return [(start, size) for (start,), (size,) in zip(starts, sizes, strict=True)]
 
-    def lines(self) -> list[Line]:
-        """The lines of C that the machine code came from, by address; as root. Empty without a line table."""
-        from pylvs.dataplane.btf import Layouts  # a command that only lists does not come here
-
-        text = Layouts.of_program(self).text
+    def lines(self, text: Callable[[int], str]) -> list[Line]:
+        """The lines of C that the machine code came from, by address; as root. Empty without a line table. `text` gives
+        the string at an offset of the program's BTF (`Layouts.text`)."""
         places = self._table("jited_line_info", "=Q", "nr_jited_line_info", "jited_line_info_rec_size")
         lines = self._table("line_info", "=4I", "nr_line_info", "line_info_rec_size")
 
