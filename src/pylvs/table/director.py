@@ -879,17 +879,14 @@ class Director:
                 reals[slot] = self._get(slot, self._destination)[address]
             yield [_row(entry, reals[entry[6]], entries, now, second) for entry in chunk]
 
-    def connection_text(self) -> Iterator[bytes] | None:
-        """All of `connections` as numeric rows of `-Lnc`, in blocks; None where the kernel cannot write them."""
+    def connection_text(self) -> Iterator[bytes]:
+        """All of `connections` as numeric rows of `-Lnc` in ASCII, in blocks of whole rows that the kernel writes."""
         if not self.instance.loaded:
-            return None
-        from pylvs.table.listing import connection_text
+            return iter(())
+        from pylvs.table.listing import MAPS, connection_text
 
-        maps = self.instance.map("connections"), self.instance.map("records")
-        try:
-            return connection_text(*maps, now=self._run(NOW), second=self.settings["second"])
-        except DataPlaneError:
-            return None
+        maps = {name: self.instance.map(name) for name in MAPS}
+        return connection_text(maps, now=self._run(NOW), second=self.settings["second"])
 
     # --- timeouts and daemons
 
