@@ -174,7 +174,7 @@ class Plane:
         return [" ".join(line.split()) for line in self.adm("-L -n").splitlines()[3:]]
 
     def rows(self) -> list[str]:
-        """The rows of `pylvsadm -L -n -c`, which has them otherwise: by a program in the kernel that it loads."""
+        """The rows of `pylvsadm -L -n -c`, formatted here: loading the program that writes them takes longer."""
         return "".join(list_connections(self.director.connection_rows(), numeric=True)).splitlines()
 
     def connections(self) -> list[str]:

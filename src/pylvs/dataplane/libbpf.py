@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pylvs.dataplane.btf import Layouts
-from pylvs.dataplane.kernel import Map, Program
+from pylvs.dataplane.kernel import Map, Program, SyscallProgram
 from pylvs.errors import PRIVILEGES, DataPlaneError, NotPermitted, Unsupported
 
 LOG_MAX = (16 << 20) + 4096  # libbpf's own limit for a verifier log is 16 MiB; untouched pages cost nothing
@@ -180,6 +180,10 @@ class ObjectFile:
     def program(self, name: str) -> Program:
         """A loaded program, as a descriptor of its own that outlives this object."""
         return Program(os.dup(self.lib.bpf_program__fd(self._program(name))))
+
+    def syscall_program(self, name: str, context_size: int) -> SyscallProgram:
+        """A loaded SEC("syscall") program with a context of `context_size` bytes, as a descriptor of its own."""
+        return SyscallProgram(os.dup(self.lib.bpf_program__fd(self._program(name))), context_size)
 
     def maps(self) -> dict[str, Map]:
         """Every loaded map by name."""
