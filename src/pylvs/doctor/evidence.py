@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.examination import Patient, spelled
+from pylvs.doctor.examination import Patient
 from pylvs.host.probes import Reply, Result
-from pylvs.model import ForwardingMethod
+from pylvs.model import Endpoint, ForwardingMethod
 
 WORDS = {
     ForwardingMethod.DR: "dr",
@@ -42,7 +42,7 @@ def seen(patient: Patient) -> Iterator[str]:
     if patient.direct:
         yield f"TCP to {patient.name}: {tell(patient.direct)}"
     if patient.through and patient.vip:
-        yield f"TCP to {spelled(patient.vip, patient.port)} through {patient.address} by {method(patient)}: " + tell(
+        yield f"TCP to {Endpoint(patient.vip, patient.port)} through {patient.address} by {method(patient)}: " + tell(
             patient.through
         )
 

@@ -13,7 +13,8 @@ from itertools import islice
 from pylvs.addresses import unpack
 from pylvs.dataplane.arp_self_test import claims
 from pylvs.dataplane.attach import XDP_CATCHES, Attachment
-from pylvs.dataplane.instance import Instance, NotThere
+from pylvs.dataplane.instance import Instance
+from pylvs.dataplane.loaded import NotThere
 from pylvs.doctor import offloads as cards
 from pylvs.doctor.firewall import Rule, rules
 from pylvs.errors import PylvsError
@@ -22,7 +23,16 @@ from pylvs.host.capture import Heard, overhear
 from pylvs.host.machine import Machine
 from pylvs.host.probes import ForwardingPath, Reply, Result
 from pylvs.host.routes import Route, route_to
-from pylvs.model import Address, DestinationState, ForwardingMethod, Protocol, ServiceState, Tunnel, TunnelType
+from pylvs.model import (
+    Address,
+    DestinationState,
+    Endpoint,
+    ForwardingMethod,
+    Protocol,
+    ServiceState,
+    Tunnel,
+    TunnelType,
+)
 from pylvs.table.connections import TCP_STATES
 
 USUAL_PORTS = (80, 443, 8080, 8000, 8008, 8081, 8443, 8888, 3000, 5000)
@@ -34,20 +44,6 @@ LISTENING = 2.5  # seconds: a SYN or SYN+ACK is sent again after 1, 3 and 7
 PROBERS = 16  # at the same time
 LIFE = (Reply.OPEN, Reply.REFUSED, Reply.PROHIBITED, Reply.UNKNOWN_TUNNEL)
 MOST = 64  # destinations probed in one examination
-
-
-def spelled(address: Address, port: int) -> str:
-    """As pylvsadm writes it."""
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
-
-
-def service_words(service: ServiceState) -> str:
-    """The service's part of a pylvsadm command line."""
-    key = service.service.key
-    if key.fwmark or key.address is None:
-        return f"-f {key.fwmark}" + (" -6" if key.family == 6 else "")
-    letter = {Protocol.TCP: "-t", Protocol.UDP: "-u"}.get(key.protocol, "--sctp-service")
-    return f"{letter} {spelled(key.address, key.port)}"
 
 
 @dataclass
@@ -84,12 +80,12 @@ class Patient:
 
     @property
     def name(self) -> str:
-        return spelled(self.address, self.port)
+        return str(Endpoint(self.address, self.port))
 
     @property
     def words(self) -> str:
         """The destination's part of a pylvsadm command line."""
-        return f"{service_words(self.service)} -r {self.name}"
+        return f"{self.service.service.key.option} -r {self.name}"
 
     @property
     def hidden_vip(self) -> bool:

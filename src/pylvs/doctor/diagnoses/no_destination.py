@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pylvs.doctor.diagnosis import Diagnosis, Health
 from pylvs.doctor.evidence import WORDS
-from pylvs.doctor.examination import Examination, service_words, spelled
+from pylvs.doctor.examination import Examination
 from pylvs.model import ForwardingMethod
 
 LIKELIHOOD = 92
@@ -16,7 +16,7 @@ LETTERS = {ForwardingMethod.NAT: "-m", ForwardingMethod.TUN: "-i"}
 
 def diagnose(examination: Examination) -> Iterator[Diagnosis]:
     for service in examination.services:
-        words = service_words(service)
+        words = service.service.key.option
         if not service.destinations:
             yield Diagnosis(
                 "no_destination",
@@ -36,7 +36,7 @@ def diagnose(examination: Examination) -> Iterator[Diagnosis]:
                 f"every destination of {words} has weight 0: no new connection is taken",
                 (f"weight 0: {listed}", f"forwarding method {WORDS.get(first.method, '?')}"),
                 "director",
-                f"pylvsadm -e {words} -r {spelled(first.address, first.port)} {method} -w 1",
+                f"pylvsadm -e {words} -r {first} {method} -w 1",
                 Health.BROKEN,
                 LIKELIHOOD,
             )

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from pylvs.doctor.diagnosis import Diagnosis
 from pylvs.doctor.evidence import method, of, replied
-from pylvs.doctor.examination import Examination, spelled
+from pylvs.doctor.examination import Examination
 from pylvs.host.probes import Reply
+from pylvs.model import Endpoint
 
 LIKELIHOOD = 69
 
@@ -25,6 +26,6 @@ def diagnose(examination: Examination) -> Iterator[Diagnosis]:
         if patient.hidden_vip:
             what += f", and {method(patient)} does not change ports"
         else:
-            other = spelled(patient.address, patient.other_ports[0])
+            other = Endpoint(patient.address, patient.other_ports[0])
             mend = f"pylvsadm -a {patient.words.rpartition(' ')[0]} {other} -m && pylvsadm -d {patient.words}"
         yield of(patient, "port_mismatch", what, mend, LIKELIHOOD, f"TCP to {patient.address} at {ports}: answers")

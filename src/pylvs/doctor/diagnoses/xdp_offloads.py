@@ -14,8 +14,9 @@ from pylvs.dataplane.attach import Attachment
 from pylvs.doctor import offloads as cards
 from pylvs.doctor.diagnosis import Diagnosis, Health
 from pylvs.doctor.evidence import half_open
-from pylvs.doctor.examination import Examination, spelled
+from pylvs.doctor.examination import Examination
 from pylvs.host.capture import Heard
+from pylvs.model import Endpoint
 
 LIKELIHOOD = 62
 
@@ -53,11 +54,12 @@ def _balanced(examination: Examination, one: Heard) -> bool:
 
 
 def _unsummed(one: Heard) -> Diagnosis:
+    source, target = Endpoint(one.source, one.sport), Endpoint(one.target, one.dport)
     return Diagnosis(
         "xdp_offloads",
         f"{one.source} leaves checksums to a card that does not fill them in, and XDP passes them on as they are",
-        (f"TCP from {spelled(one.source, one.sport)} to {spelled(one.target, one.dport)} came by {one.interface}"
-         " without its checksum (TP_STATUS_CSUMNOTREADY)", f"the data plane is at XDP on {one.interface}"),
+        (f"TCP from {source} to {target} came by {one.interface} without its"
+         " checksum (TP_STATUS_CSUMNOTREADY)", f"the data plane is at XDP on {one.interface}"),
         str(one.source),
         f"ethtool -K IF tx off   (on {one.source}; or on the director: pylvs attach --mode tc {one.interface})",
         Health.BROKEN,
