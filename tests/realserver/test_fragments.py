@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scapy.layers.inet import GRE, IP, UDP
 from scapy.packet import Packet, Raw
 
+from pylvs.host.packets import checksum
 from tests.realserver.test_decapsulator import CLIENT, DIRECTOR, GUE4, PASS, REAL, VIP, Host, frame, host, one
 
 __all__ = ["host"]
@@ -126,9 +127,17 @@ def test_xdp_leaves_pieces_to_tc(host: Host) -> None:
 
 
 def test_memory_for_pieces_is_bounded(host: Host) -> None:
-    """Firsts whose others never come push out one another."""
+    """First fragments whose others never come push out one another."""
     pieces = host.decapsulator.instance.map("pieces")
-    for _ in range(pieces.info.max_entries + 1000):
-        one_frame = tunnelled("IPIP", inner(100), [10])[0]
-        host.run("tc", one_frame)
+    first = tunnelled("IPIP", inner(100), [10])[0]
+    for number in range(pieces.info.max_entries + 1000):
+        host.run("tc", with_id(first, number))
     assert 0 < len(list(pieces.keys())) <= pieces.info.max_entries
+
+
+def with_id(whole: bytes, number: int) -> bytes:
+    """The frame of an IPv4 packet with another identification, and the checksum that belongs to it."""
+    header = whole[ETHERNET : ETHERNET + HEADER]
+    header = header[:4] + number.to_bytes(2) + header[6:10] + bytes(2) + header[12:]
+    header = header[:10] + checksum(header).to_bytes(2) + header[12:]
+    return whole[:ETHERNET] + header + whole[ETHERNET + HEADER :]
