@@ -79,7 +79,7 @@ OVERLOAD = 2
 NOW, LINK, UNLINK, CHANGED, RESCHEDULE, END, FOLD, SWEEP = range(8)
 DESTINATIONS_MAX = 1024
 LOCALS_MAX = 4096
-ABI_VERSION = 6  # of bpf/abi.h
+ABI_VERSION = 7  # of bpf/abi.h
 ROLES = ("master", "backup")
 
 ROWS = 1024

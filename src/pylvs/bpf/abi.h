@@ -5,7 +5,7 @@
 #define PYLVS_ABI_H
 
 /* One more whenever anything below changes: a command of another version must not write into a loaded data plane. */
-enum abi_version { ABI_VERSION = 6 };
+enum abi_version { ABI_VERSION = 7 };
 
 /* An address as it is on the wire; IPv4 is mapped (::ffff:a.b.c.d), so that one code serves both. */
 struct addr {
@@ -100,7 +100,8 @@ enum connection_flag {
 	CONN_NO_OUTPUT = 4, /* replies do not pass the director */
 	CONN_INVALID = 8,   /* a template whose destination went: listed with port 65535, never found */
 	CONN_HASHED = 16,   /* chosen by consistent hash: losing the entry does not move the flow */
-	CONN_AWAY = 32,     /* this and the next bit: how many full sets it passed, its home first; each counts it */
+	CONN_AWAY =
+		32, /* this and the next bit: how many full table_buckets it passed, its home first; each counts it */
 };
 
 /* What became of a packet. The names are what `pylvs status` prints; the groups say whether it is normal. */
@@ -280,8 +281,8 @@ struct connection {
 	__u32 timeout; /* of a template, ticks; FULLNAT: index of the local address; NAT: next hop of replies (forward.h) */
 };
 
-enum set_size { WAYS = 8 };
-struct connection_set {
+enum bucket_size { WAYS = 8 };
+struct connection_bucket {
 	struct connection way[WAYS];
 };
 
@@ -426,7 +427,7 @@ struct abi {
 	enum record_size record_size;
 	enum slot slot;
 	enum mark_size mark_size;
-	enum set_size set_size;
+	enum bucket_size bucket_size;
 	enum states states;
 	enum trace_flag trace_flag;
 	enum trace_size trace_size;

@@ -23,7 +23,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct connection_set);
+	__type(value, struct connection_bucket);
 } connections SEC(".maps");
 
 struct records_chunk {
@@ -110,7 +110,7 @@ static __u32 protocol_index(__u8 protocol)
 enum { LINE = 256, MORE = 64 };
 char line[LINE + MORE];
 
-inline_always __u32 put(__u32 at, char letter)
+static __always_inline __u32 put(__u32 at, char letter)
 {
 	line[at % LINE] = letter;
 	return at + 1;
@@ -130,14 +130,14 @@ __noinline __u32 put_number(__u32 at, __u32 number)
 }
 
 /* A name and blanks after it up to its column's width; at least one. */
-inline_always __u32 put_name(__u32 at, const struct name *name, __u32 width)
+static __always_inline __u32 put_name(__u32 at, const struct name *name, __u32 width)
 {
 	__builtin_memcpy(line + at % LINE, name->text, NAME - 1);
 	__builtin_memset(line + (at + name->length) % LINE, ' ', NAME);
 	return at + (name->length < width ? width : name->length) + 1;
 }
 
-inline_always __u32 put_ipv4(__u32 at, __u32 address)
+static __always_inline __u32 put_ipv4(__u32 at, __u32 address)
 {
 	at = put(put_number(at, address >> 24), '.');
 	at = put(put_number(at, address >> 16 & 255), '.');
@@ -145,7 +145,7 @@ inline_always __u32 put_ipv4(__u32 at, __u32 address)
 	return put_number(at, address & 255);
 }
 
-inline_always char hexadecimal(__u32 digit)
+static __always_inline char hexadecimal(__u32 digit)
 {
 	return digit < 10 ? '0' + digit : 'a' + digit - 10;
 }
@@ -175,7 +175,7 @@ __noinline __u32 longest_run(__u32 zeros)
 	return GROUPS | GROUPS << 16;
 }
 
-inline_always __u32 group_of(__u64 high, __u64 low, __u32 i)
+static __always_inline __u32 group_of(__u64 high, __u64 low, __u32 i)
 {
 	return (i < 4 ? high : low) >> (48 - i % 4 * 16) & 0xffff;
 }
@@ -240,7 +240,7 @@ __noinline __u32 put_expiry(__u32 at, __u32 left)
 	return (end > at + 6 ? end : at + 6) + 1;
 }
 
-inline_always int real_address(struct addr *address, __u32 slot)
+static __always_inline int real_address(struct addr *address, __u32 slot)
 {
 	__u32 chunk = slot / CHUNK, index = slot % CHUNK;
 	void *inner = bpf_map_lookup_elem(&records, &chunk);
@@ -290,7 +290,7 @@ static int is_listed(struct connection *entry)
 SEC("iter/bpf_map_elem")
 int list_connections(struct bpf_iter__bpf_map_elem *context)
 {
-	struct connection_set *set = context->value;
+	struct connection_bucket *set = context->value;
 	struct seq_file *seq = context->meta->seq;
 	struct connection entry;
 

@@ -136,7 +136,7 @@ struct gre_header {
 };
 
 /* `size` bytes at `offset`, or nothing: the only place that checks bounds. */
-inline_always void *packet_at(struct packet *packet, __u32 offset, __u32 size)
+static __always_inline void *packet_at(struct packet *packet, __u32 offset, __u32 size)
 {
 	void *data, *end;
 
@@ -152,7 +152,7 @@ inline_always void *packet_at(struct packet *packet, __u32 offset, __u32 size)
 	return data + size <= end ? data : 0;
 }
 
-inline_always __u32 packet_length(struct packet *packet)
+static __always_inline __u32 packet_length(struct packet *packet)
 {
 	if (packet->hook == HOOK_TC)
 		return ((struct __sk_buff *)packet->ctx)->len;
@@ -160,14 +160,14 @@ inline_always __u32 packet_length(struct packet *packet)
 	       (long)context_word(packet->ctx, struct xdp_md, data);
 }
 
-inline_always void addr_from_v4(struct addr *addr, __be32 v4)
+static __always_inline void addr_from_v4(struct addr *addr, __be32 v4)
 {
 	addr->high = 0;
 	addr->low = (__u64)v4 << 32 | 0xffff0000ULL;
 }
 
 /* The outer addresses, and where its header ends. FAR_OUTCOMES: go on. */
-inline_always enum far_outcome outer_v4(struct packet *packet, struct bpf_fib_lookup *route)
+static __always_inline enum far_outcome outer_v4(struct packet *packet, struct bpf_fib_lookup *route)
 {
 	struct iphdr *ip = packet_at(packet, sizeof(struct ethhdr), sizeof(*ip));
 
@@ -186,7 +186,7 @@ inline_always enum far_outcome outer_v4(struct packet *packet, struct bpf_fib_lo
 	return packet->cut & IP_OFFSET ? FAR_PIECE : FAR_OUTCOMES;
 }
 
-inline_always enum far_outcome outer_v6(struct packet *packet, struct bpf_fib_lookup *route)
+static __always_inline enum far_outcome outer_v6(struct packet *packet, struct bpf_fib_lookup *route)
 {
 	struct ipv6hdr *ip = packet_at(packet, sizeof(struct ethhdr), sizeof(*ip));
 	__u8 *options;
@@ -211,7 +211,7 @@ inline_always enum far_outcome outer_v6(struct packet *packet, struct bpf_fib_lo
 }
 
 /* GUE, variant 0 without options, or variant 1, which is the IP packet itself. */
-inline_always enum far_outcome gue(struct packet *packet, const struct far_settings *settings)
+static __always_inline enum far_outcome gue(struct packet *packet, const struct far_settings *settings)
 {
 	struct udphdr *udp = packet_at(packet, packet->inner, sizeof(*udp) + sizeof(struct gue_header));
 	struct gue_header *gue = (void *)(udp + 1);
@@ -233,7 +233,7 @@ inline_always enum far_outcome gue(struct packet *packet, const struct far_setti
 	return FAR_OUTCOMES;
 }
 
-inline_always enum far_outcome gre(struct packet *packet)
+static __always_inline enum far_outcome gre(struct packet *packet)
 {
 	struct gre_header *gre = packet_at(packet, packet->inner, sizeof(*gre));
 
@@ -250,7 +250,7 @@ inline_always enum far_outcome gre(struct packet *packet)
 }
 
 /* The header between the two IP headers, if there is one. */
-inline_always enum far_outcome carried(struct packet *packet, const struct far_settings *settings)
+static __always_inline enum far_outcome carried(struct packet *packet, const struct far_settings *settings)
 {
 	packet->kind = FAR_IPIP;
 	if (packet->protocol == IPPROTO_UDP)
@@ -264,27 +264,27 @@ inline_always enum far_outcome carried(struct packet *packet, const struct far_s
 
 /* Congestion marked on the outer header (RFC 6040, section 4.2): `ecn` is the inner packet's, 0 cannot carry
  * it. */
-inline_always enum far_outcome congestion(struct packet *packet, __u8 ecn)
+static __always_inline enum far_outcome congestion(struct packet *packet, __u8 ecn)
 {
 	return packet->outer_ecn == 3 && !ecn ? FAR_DROP_ECN : packet->kind;
 }
 
 /* Whether both packets are all there, one within the other. */
-inline_always int is_whole(struct packet *packet, __u32 length)
+static __always_inline int is_whole(struct packet *packet, __u32 length)
 {
 	return packet->inner + length <= packet->end && packet->end <= packet_length(packet);
 }
 
 /* Whether this piece has the inner packet's header and a part of what is behind it. One with options is not taken: not all
  * of them would belong into the other pieces. */
-inline_always int is_first(struct packet *packet, const struct iphdr *ip)
+static __always_inline int is_first(struct packet *packet, const struct iphdr *ip)
 {
 	return packet->hook == HOOK_TC && ip->ihl == 5 && packet->inner + sizeof(*ip) + OFFSET_UNIT <= packet->end &&
 	       packet->inner + bpf_ntohs(ip->tot_len) > packet->end && packet->end <= packet_length(packet) &&
 	       !((packet->end - packet->payload) % OFFSET_UNIT);
 }
 
-inline_always enum far_outcome inner_v4(struct packet *packet)
+static __always_inline enum far_outcome inner_v4(struct packet *packet)
 {
 	struct iphdr *ip = packet_at(packet, packet->inner, sizeof(*ip));
 	struct addr vip;
@@ -312,7 +312,7 @@ inline_always enum far_outcome inner_v4(struct packet *packet)
 	return congestion(packet, ip->tos & 3);
 }
 
-inline_always enum far_outcome inner_v6(struct packet *packet)
+static __always_inline enum far_outcome inner_v6(struct packet *packet)
 {
 	struct ipv6hdr *ip = packet_at(packet, packet->inner, sizeof(*ip));
 	struct addr vip;
@@ -338,7 +338,7 @@ inline_always enum far_outcome inner_v6(struct packet *packet)
 }
 
 /* Whether the outer packet would be sent on: only a host that forwards has such an answer. */
-inline_always int goes_on(struct packet *packet, struct bpf_fib_lookup *route)
+static __always_inline int goes_on(struct packet *packet, struct bpf_fib_lookup *route)
 {
 	long found;
 
@@ -360,7 +360,7 @@ inline_always int goes_on(struct packet *packet, struct bpf_fib_lookup *route)
 enum { DECAP_L3_IPV4 = 1 << 7, DECAP_L3_IPV6 = 1 << 8 };
 
 /* FIXED_GSO: the segments' size is that of the inner packet's data, which does not change. */
-inline_always long take_off_tc(struct packet *packet, __s32 room)
+static __always_inline long take_off_tc(struct packet *packet, __s32 room)
 {
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
 
@@ -369,7 +369,7 @@ inline_always long take_off_tc(struct packet *packet, __s32 room)
 	return bpf_skb_adjust_room(packet->ctx, -room, BPF_ADJ_ROOM_MAC, flags);
 }
 
-inline_always long take_off_xdp(struct packet *packet, __s32 room)
+static __always_inline long take_off_xdp(struct packet *packet, __s32 room)
 {
 	struct ethhdr *old = packet_at(packet, 0, sizeof(*old)), *eth, copy;
 
@@ -385,7 +385,7 @@ inline_always long take_off_xdp(struct packet *packet, __s32 room)
 	return 0;
 }
 
-inline_always enum far_outcome take_off(struct packet *packet)
+static __always_inline enum far_outcome take_off(struct packet *packet)
 {
 	__s32 room = packet->inner - sizeof(struct ethhdr);
 	struct ethhdr *eth;
@@ -400,7 +400,7 @@ inline_always enum far_outcome take_off(struct packet *packet)
 
 /* Gives a piece of the inner packet its header, which is a copy of the whole one's: `length` bytes follow on it, and `more`
  * other pieces. */
-inline_always void cut_header(struct iphdr *ip, const struct piece *piece, __u32 length, int more)
+static __always_inline void cut_header(struct iphdr *ip, const struct piece *piece, __u32 length, int more)
 {
 	const __u16 *word = (const __u16 *)ip;
 	__u32 sum = 0;
@@ -415,15 +415,15 @@ inline_always void cut_header(struct iphdr *ip, const struct piece *piece, __u32
 }
 
 /* Keeps for the next piece what is left over of this one: the last bytes in front of `end`. */
-inline_always int keep_over(struct packet *packet, struct piece *piece, __u32 left)
+static __always_inline int keep_over(struct packet *packet, struct piece *piece, __u32 left)
 {
 	piece->left = left;
-	return left &&
-	       bpf_skb_load_bytes(packet->ctx, packet->end - left, piece->over, one_to(sizeof(piece->over), left));
+	return left && bpf_skb_load_bytes(packet->ctx, packet->end - left, piece->over,
+					  bounded_nonzero(sizeof(piece->over), left));
 }
 
 /* The first piece loses its outer headers like any packet, and becomes the first piece of the inner one. */
-inline_always enum far_outcome first_piece(struct packet *packet)
+static __always_inline enum far_outcome first_piece(struct packet *packet)
 {
 	__u32 length = packet->end - packet->inner - sizeof(struct iphdr);
 	struct iphdr *ip = packet_at(packet, packet->inner, sizeof(*ip));
@@ -446,7 +446,7 @@ inline_always enum far_outcome first_piece(struct packet *packet)
 }
 
 /* Puts the inner header, and what was left over of the piece before, in the place of the outer header. */
-inline_always long put_in_front(struct packet *packet, const struct iphdr *ip, const struct piece *piece)
+static __always_inline long put_in_front(struct packet *packet, const struct iphdr *ip, const struct piece *piece)
 {
 	__u32 left = piece->left;
 
@@ -454,13 +454,13 @@ inline_always long put_in_front(struct packet *packet, const struct iphdr *ip, c
 		return -1;
 	if (left && bpf_skb_adjust_room(packet->ctx, left, BPF_ADJ_ROOM_MAC, 0))
 		return -1;
-	if (left && bpf_skb_store_bytes(packet->ctx, L3 + sizeof(*ip), piece->over, one_to(sizeof(piece->over), left),
-					BPF_F_RECOMPUTE_CSUM))
+	if (left && bpf_skb_store_bytes(packet->ctx, L3 + sizeof(*ip), piece->over,
+					bounded_nonzero(sizeof(piece->over), left), BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	return bpf_skb_store_bytes(packet->ctx, L3, ip, sizeof(*ip), BPF_F_RECOMPUTE_CSUM);
 }
 
-inline_always enum far_outcome later_piece(struct packet *packet)
+static __always_inline enum far_outcome later_piece(struct packet *packet)
 {
 	struct piece_key whole = packet->whole;
 	struct piece *piece = packet->hook == HOOK_TC ? bpf_map_lookup_elem(&pieces, &whole) : 0;
@@ -496,7 +496,7 @@ inline_always enum far_outcome later_piece(struct packet *packet)
 	return FAR_PIECE;
 }
 
-inline_always enum far_outcome outer(struct packet *packet, struct bpf_fib_lookup *route)
+static __always_inline enum far_outcome outer(struct packet *packet, struct bpf_fib_lookup *route)
 {
 	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth));
 
@@ -514,7 +514,7 @@ inline_always enum far_outcome outer(struct packet *packet, struct bpf_fib_looku
 }
 
 /* A fragment is worth a name of its own only if it is a tunnel's. */
-inline_always enum far_outcome only_tunnels(struct packet *packet, enum far_outcome outcome)
+static __always_inline enum far_outcome only_tunnels(struct packet *packet, enum far_outcome outcome)
 {
 	if (outcome != FAR_PASS_FRAGMENT || packet->protocol == IPPROTO_IPIP || packet->protocol == IPPROTO_IPV6 ||
 	    packet->protocol == IPPROTO_GRE)
@@ -522,7 +522,7 @@ inline_always enum far_outcome only_tunnels(struct packet *packet, enum far_outc
 	return FAR_PASS_OTHER;
 }
 
-inline_always enum far_outcome unwrap(struct packet *packet)
+static __always_inline enum far_outcome unwrap(struct packet *packet)
 {
 	struct far_settings *settings;
 	struct bpf_fib_lookup route;
@@ -552,7 +552,7 @@ inline_always enum far_outcome unwrap(struct packet *packet)
 }
 
 /* The one way out. */
-inline_always int leave(struct packet *packet, enum far_outcome outcome)
+static __always_inline int leave(struct packet *packet, enum far_outcome outcome)
 {
 	__u32 index = outcome;
 	__u64 *count = bpf_map_lookup_elem(&far_outcomes, &index);

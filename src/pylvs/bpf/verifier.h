@@ -3,8 +3,6 @@
 #ifndef PYLVS_VERIFIER_H
 #define PYLVS_VERIFIER_H
 
-#define inline_always static __attribute__((always_inline)) inline
-
 /* A word of the context, read in one instruction: the verifier lets nobody read through `ctx + 76`, which clang
  * likes to keep in a register. */
 #define context_word(ctx, type, member)                                                                                \
@@ -15,7 +13,7 @@
 	})
 
 /* value & mask, where clang knows that the mask changes nothing but the verifier does not. */
-inline_always __u32 bounded(__u32 value, __u32 mask)
+static __always_inline __u32 bounded(__u32 value, __u32 mask)
 {
 	asm volatile("" : "+r"(value));
 	return value & mask;
@@ -23,7 +21,7 @@ inline_always __u32 bounded(__u32 value, __u32 mask)
 
 /* The same for a number of bytes, from 1 to `most`, a power of two: the verifier must see that it is not 0 (and before Linux 6.8
  * it does not see that from a comparison). */
-inline_always __u32 one_to(__u32 most, __u32 value)
+static __always_inline __u32 bounded_nonzero(__u32 most, __u32 value)
 {
 	return bounded(value - 1, most - 1) + 1;
 }

@@ -55,7 +55,7 @@ class Entries:
         assert self.record.names == list(Entry._fields)
         flags = layouts.enum("connection_flag")
         self.template, self.invalid = flags["CONN_TEMPLATE"], flags["CONN_INVALID"]
-        self.ways = layouts.enum("set_size")["WAYS"]
+        self.ways = layouts.enum("bucket_size")["WAYS"]
         self.table = MappedArray(instance.map("connections"), writable=False)
         self.due = MappedArray(instance.map("due"), writable=False)
 
