@@ -11,7 +11,7 @@ import pytest
 
 from pylvs.host import neighbours, netns, sysctl
 from pylvs.host.iproute import batch as ip
-from pylvs.realserver.decapsulator import OBJECT, FarEnd
+from pylvs.realserver.decapsulator import OBJECT, Decapsulator
 from pylvs.realserver.journal import where
 
 RIP, VIP, DIP = "192.168.247.135", "192.168.247.100", "192.168.247.134"
@@ -77,5 +77,5 @@ def neighbour(able: None) -> Iterator[int]:
         yield director
         where().unlink(missing_ok=True)
         where().with_suffix(".lock").unlink(missing_ok=True)
-        if FarEnd.here().loaded:
-            FarEnd.here().instance.remove()
+        if Decapsulator.here().loaded:
+            Decapsulator.here().instance.remove()

@@ -19,7 +19,7 @@ from pylvs.host import systemd as units
 from pylvs.host.machine import Machine
 from pylvs.realserver import changes, joining, journal, plan
 from pylvs.realserver.changes import LoAddress
-from pylvs.realserver.decapsulator import FarEnd
+from pylvs.realserver.decapsulator import Decapsulator
 from pylvs.realserver.preparation import Request
 from tests.realserver.conftest import DIP, RIP, RIP6, VIP, VIP6, ip
 
@@ -35,12 +35,13 @@ def quiet(typed: str, why: str) -> None:
 
 def state() -> dict[str, Any]:
     """Everything that a join may change."""
-    far = FarEnd.here()
+    present = Decapsulator.here()
+    routes = command.run(["ip", "route", "show"]) + command.run(["ip", "-6", "route", "show", "default"])
     return {
         "knobs": {knob: sysctl.read(knob) for knob in KNOBS},
         "addresses": [str(h) for h in Machine().addresses if not h.address.is_link_local],  # these come when they like
-        "routes": command.run(["ip", "route", "show"]) + command.run(["ip", "-6", "route", "show", "default"]),
-        "far end": (far.loaded, far.attached()),
+        "routes": routes.replace("linkdown ", ""),  # the wire's carrier is noticed a moment after it came
+        "decapsulator": (present.loaded, present.attached()),
     }
 
 
@@ -245,7 +246,7 @@ def test_refuses_what_would_do_harm(odd: int, wanted: Request, why: str, monkeyp
 
 
 def test_refuses_a_vip_on_lo_with_its_network(neighbour: int) -> None:
-    """The document's dead cycle, made by somebody else before."""
+    """A VIP with a network mask on lo, made by somebody else before."""
     ip("addr add 192.168.249.100/24 dev lo")
     with pytest.raises(PylvsError, match=r"type: ip addr del 192.168.249.100/24 dev lo"):
         joining.join(request("192.168.249.100"), quiet)

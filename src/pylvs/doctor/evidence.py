@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pylvs.doctor.diagnosis import Diagnosis, Health
 from pylvs.doctor.examination import Patient
-from pylvs.host.probes import Outcome, Reply
+from pylvs.host.probes import Reply, Result
 from pylvs.model import Endpoint, ForwardingMethod
 
 WORDS = {
@@ -52,7 +52,7 @@ def half_open(patient: Patient) -> str:
     return f"{patient.half_open} young connections are in SYN_RECV, {patient.others} in any other state"
 
 
-def tell(outcome: Outcome) -> str:
+def tell(outcome: Result) -> str:
     """One outcome."""
     by = f", says {outcome.by}" if outcome.by and outcome.reply not in (Reply.OPEN, Reply.REFUSED) else ""
     return outcome.reply.value + by
@@ -66,6 +66,6 @@ def of(patient: Patient, fault: str, what: str, mend: str, likelihood: int, *mor
     )
 
 
-def replied(outcome: Outcome | None, *replies: Reply) -> bool:
+def replied(outcome: Result | None, *replies: Reply) -> bool:
     """Whether a probe was made and met one of these."""
     return outcome is not None and outcome.reply in replies

@@ -21,7 +21,8 @@ from pylvs.errors import PylvsError
 from pylvs.host import neighbours, probes, sysctl
 from pylvs.host.capture import Heard, overhear
 from pylvs.host.machine import Machine
-from pylvs.host.probes import Outcome, Path, Reply, Way
+from pylvs.host.probes import ForwardingPath, Reply, Result
+from pylvs.host.routes import Route, route_to
 from pylvs.model import (
     Address,
     DestinationState,
@@ -97,8 +98,8 @@ class Patient:
         return bool(Machine().holders(self.address))
 
     @cached_property
-    def way(self) -> Way | None:
-        return probes.way_to(self.address, self.vips)
+    def way(self) -> Route | None:
+        return route_to(self.address, self.vips)
 
     @property
     def on_link(self) -> bool:
@@ -119,9 +120,9 @@ class Patient:
         return neighbours.ask(self.way.interface, self.address, None, probes.PATIENCE, 1)
 
     @cached_property
-    def neighbour(self) -> probes.Neighbour | None:
+    def neighbour(self) -> neighbours.Neighbour | None:
         """What the director's own neighbour table says of it."""
-        return probes.neighbour(self.way.interface, self.address) if self.way and self.on_link else None
+        return neighbours.known(self.way.interface, self.address) if self.way and self.on_link else None
 
     @property
     def misdirected(self) -> bool:
@@ -129,14 +130,14 @@ class Patient:
         return self.neighbour is not None and bool(self.macs) and self.neighbour.mac not in self.macs
 
     @cached_property
-    def direct(self) -> Outcome | None:
+    def direct(self) -> Result | None:
         """A handshake with RIP:port."""
         if self.here or not self.tcp_service:
             return None
         return probes.connect(self.address, self.port, self.way.source if self.way else None)
 
     @cached_property
-    def ping(self) -> Outcome | None:
+    def ping(self) -> Result | None:
         """A ping of the RIP; asked only when TCP is silent."""
         return None if self.here or self.way is None else probes.ping_directly(self.address, self.vips)
 
@@ -147,22 +148,22 @@ class Patient:
         return bool(self.macs) or any(reply in LIFE for reply in said)
 
     @property
-    def path(self) -> Path | None:
+    def path(self) -> ForwardingPath | None:
         """The forwarding path to it."""
         if self.here or self.vip is None or not self.hidden_vip:
             return None
         if self.method is ForwardingMethod.DR and not self.on_link:
             return None
         tunnel = self.state.destination.tunnel if self.method is ForwardingMethod.TUN else None
-        return Path(self.vip, self.address, tunnel, self.vips)
+        return ForwardingPath(self.vip, self.address, tunnel, self.vips)
 
     @cached_property
-    def through(self) -> Outcome | None:
+    def through(self) -> Result | None:
         """A handshake with the VIP by the real forwarding path."""
         return probes.handshake(self.path, self.port) if self.path and self.tcp_service else None
 
     @cached_property
-    def echo(self) -> Outcome | None:
+    def echo(self) -> Result | None:
         """A small ping of the VIP by the forwarding path."""
         return probes.ping(self.path) if self.path else None
 
@@ -182,7 +183,7 @@ class Patient:
         return silent and probes.speaks_ipv6(self.address)
 
     @cached_property
-    def bare_ack(self) -> Outcome | None:
+    def bare_ack(self) -> Result | None:
         """An ACK by the forwarding path; asked only where the SYN+ACK does not come, nor a ping's reply."""
         lost = self.through is not None and self.through.reply is Reply.SILENT
         lost = lost and self.echo is not None and self.echo.reply is Reply.SILENT
@@ -207,7 +208,7 @@ class Patient:
         return (self.way.mtu if self.way else 1500) - overhead(tunnel, self.address)
 
     @cached_property
-    def big_echo(self) -> Outcome | None:
+    def big_echo(self) -> Result | None:
         """A ping of the VIP that fills the tunnel."""
         if not self.path or not self.path.tunnel:
             return None
@@ -226,7 +227,7 @@ class Patient:
         return None
 
     @cached_property
-    def back(self) -> Outcome | None:
+    def back(self) -> Result | None:
         """NAT: a handshake with RIP:port from an address of ours that is not on its segment, as clients are not."""
         stranger = self._stranger()
         if self.method is not ForwardingMethod.NAT or not self.tcp_service or stranger is None:

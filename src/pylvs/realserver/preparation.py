@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `join` is going to do, decided from the request and a look at the machine; and what it refuses, in one line."""
+"""What `join` does, decided from the request and a look at the machine; and what it refuses, each in one line."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from pylvs.errors import PylvsError
 from pylvs.host import sysctl
 from pylvs.host.machine import Machine
+from pylvs.host.packets import GUE_PORT
 from pylvs.model import Address
 from pylvs.realserver.changes import Change, Decapsulator, DefaultRoute, Device, LoAddress, Sysctl
-from pylvs.realserver.decapsulator import GUE_PORT
 from pylvs.realserver.plan import HIDING, LOOSE, STRICT
 
 DEVICE = "pylvs-tun"
@@ -25,7 +25,7 @@ class Refused(PylvsError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for. `length` of None is the right one; `tunnel` is '' for any type."""
+    """What was asked for. `length` is the VIP's prefix length (None: the right one); `tunnel` is '' for any type."""
 
     vip: Address
     length: int | None = None
@@ -39,12 +39,15 @@ class Request:
     force: bool = False
 
     def words(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The request as a JSON-serialisable dict."""
         return {k: v if isinstance(v, int | None) else str(v) for k, v in asdict(self).items()}
 
 
 def choose_interface(request: Request, machine: Machine) -> str:
-    """The one named; else the one on the gateway's or VIP's segment; else the default route's; else the only one."""
+    """The interface that was named; else that of the gateway's or VIP's network, of the default route, or the only one.
+
+    Refused where there is no such one, or where none of these tells.
+    """
     there = machine.interfaces
     if request.interface:
         if request.interface not in there:
@@ -70,7 +73,7 @@ def refusal(request: Request, machine: Machine) -> str:
     if request.length not in (None, whole):
         return (
             f"{vip}/{request.length} on lo would make the whole network local to this machine, and nothing could "
-            f"leave it any more; a hidden VIP is one address wide: {vip}/{whole}"
+            f"leave it; a hidden VIP is one address wide: {vip}/{whole}"
         )
     for held in machine.holders(vip):
         if held.interface != "lo":
@@ -122,12 +125,12 @@ def _refused_route(request: Request, machine: Machine) -> str:
 
 
 def refusal_by_answers(request: Request, macs: list[str], director: list[str]) -> str:
-    """Why the VIP is not free to be joined, by who answered for it on the network; '' if it is."""
+    """Why the VIP is not free to be joined, by which MAC addresses answered for it; '' if it is."""
     if request.force or not macs:
         return ""
     if len(set(macs)) > 1:
         who = f"{len(set(macs))} machines ({', '.join(macs)})"
-        return f"{request.vip} is answered for by {who}; one of them must let go of it"
+        return f"{request.vip} is answered for by {who}; one of them must give it up"
     if request.director and set(macs) - set(director):
         at = f"is at {', '.join(director)}" if director else "does not answer"
         return f"{request.vip} is in use by {macs[0]}, which is not the director: {request.director} {at}"
@@ -135,7 +138,7 @@ def refusal_by_answers(request: Request, macs: list[str], director: list[str]) -
 
 
 def changes(request: Request, interface: str, machine: Machine, kernel_device: bool = False) -> Iterator[Change]:
-    """What has to be changed, in the order in which it is safe: never a moment in which ARP is answered for the VIP."""
+    """What has to be changed, in an order in which there is never a moment in which ARP is answered for the VIP."""
     if request.method == "nat":
         assert request.gateway
         yield DefaultRoute(request.gateway, interface, "replies pass the director, which changes them back")
@@ -147,35 +150,40 @@ def changes(request: Request, interface: str, machine: Machine, kernel_device: b
         yield from _device(request, interface, machine)
     yield LoAddress(request.vip, _why_lo(request.vip))
     if request.method == "tun" and not kernel_device:
-        yield Decapsulator(request.vip, interface, request.gue_port, "the tunnel ends here")
+        yield Decapsulator(request.vip, interface, request.gue_port, "tunnelled packets are unwrapped here")
 
 
 def _why_lo(vip: Address) -> str:
     hidden = "the hidden VIP: visible inside, one address wide so that no route to the segment leads to lo"
     if vip.version == 4:
         return hidden
-    return hidden + "; IPv6 answers solicitations on a card only for that card's addresses, so lo hides it by itself"
+    return (
+        hidden
+        + "; IPv6 answers solicitations only for addresses of the interface that is asked, so lo hides it by itself"
+    )
 
 
 def _hiding(interface: str) -> Iterator[Change]:
     for where in ("all", interface):
         if sysctl.number(f"net.ipv4.conf.{where}.arp_ignore") not in HIDING:
-            yield Sysctl(f"net.ipv4.conf.{where}.arp_ignore", "1", "answer ARP only for what the asked card itself has")
+            yield Sysctl(
+                f"net.ipv4.conf.{where}.arp_ignore", "1", "answer ARP only for addresses of the interface that is asked"
+            )
     for where in ("all", interface):
         if sysctl.number(f"net.ipv4.conf.{where}.arp_announce") != 2:
             yield Sysctl(f"net.ipv4.conf.{where}.arp_announce", "2", "never name the VIP as sender in ARP")
 
 
 def _reverse_path(interface: str) -> Iterator[Change]:
-    """Clients may be reached by another card than requests come by: loose is enough, and still stops martians."""
+    """A loose rp_filter is enough where replies leave by another interface, and still stops martians."""
     if sysctl.effective("rp_filter", interface) == STRICT:
-        why = "requests may come by another card than replies leave by"
+        why = "requests may come in by another interface than replies leave by"
         yield Sysctl(f"net.ipv4.conf.{interface}.rp_filter", str(LOOSE), why)
 
 
 def _device(request: Request, interface: str, machine: Machine) -> Iterator[Change]:
-    """The kernel's device, for IPv4 in IPv4; what comes out of it comes 'from elsewhere'."""
+    """The kernel's tunnel device, for IPv4 in IPv4. To rp_filter the packets out of it come from elsewhere."""
     own = next(str(h.address.ip) for h in machine.addresses if h.interface == interface and h.address.version == 4)
     kind = "gre" if request.tunnel == "gre" else "ipip"
-    yield Device(DEVICE, f"type {kind} local {own} remote any", "the kernel's own end of the tunnel")
+    yield Device(DEVICE, f"type {kind} local {own} remote any", "the kernel's tunnel device")
     yield Sysctl(f"net.ipv4.conf.{DEVICE}.rp_filter", str(LOOSE), "packets out of the tunnel come from elsewhere")

@@ -19,7 +19,7 @@ def diagnose(examination: Examination) -> Iterator[Diagnosis]:
         heard = examination.replies_here(patient)
         if heard is None or rules_in_the_way(examination, patient):
             continue
-        conf = f"net.ipv4.conf.{heard.card}"
+        conf = f"net.ipv4.conf.{heard.interface}"
         local, forward = sysctl.number(f"{conf}.accept_local"), sysctl.number("net.ipv4.ip_forward")
         yield of(
             patient,
@@ -28,7 +28,7 @@ def diagnose(examination: Examination) -> Iterator[Diagnosis]:
             f"sysctl -w net.ipv4.ip_forward=1 {conf}.accept_local=1   (on the director; better: give {patient.address}"
             " another way out)",
             LIKELIHOOD,
-            f"a SYN+ACK from the VIP to {heard.target} came in by the director's {heard.card}",
+            f"a SYN+ACK from the VIP to {heard.target} came in by the director's {heard.interface}",
             f"there accept_local is {local} and ip_forward {forward}",
             half_open(patient),
         )

@@ -44,7 +44,7 @@ def lost(examination: Examination) -> Iterator[Diagnosis]:
 
 def _balanced(examination: Examination, one: Heard) -> bool:
     """Whether XDP passes such packets on: to a service, or from a real server behind NAT."""
-    if one.card not in examination.virtual_xdp:
+    if one.interface not in examination.virtual_xdp:
         return False
     return any(
         (one.target, one.dport) == (patient.vip, patient.service.service.key.port)
@@ -58,10 +58,10 @@ def _unsummed(one: Heard) -> Diagnosis:
     return Diagnosis(
         "xdp_offloads",
         f"{one.source} leaves checksums to a card that does not fill them in, and XDP passes them on as they are",
-        (f"TCP from {source} to {target} came by {one.card} without its"
-         " checksum (TP_STATUS_CSUMNOTREADY)", f"the data plane is at XDP on {one.card}"),
+        (f"TCP from {source} to {target} came by {one.interface} without its"
+         " checksum (TP_STATUS_CSUMNOTREADY)", f"the data plane is at XDP on {one.interface}"),
         str(one.source),
-        f"ethtool -K IF tx off   (on {one.source}; or on the director: pylvs attach --mode tc {one.card})",
+        f"ethtool -K IF tx off   (on {one.source}; or on the director: pylvs attach --mode tc {one.interface})",
         Health.BROKEN,
         LIKELIHOOD,
     )  # fmt: skip
