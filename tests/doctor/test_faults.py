@@ -53,7 +53,7 @@ def test_the_fault_is_named_first(labs: Labs, method: str, name: str) -> None:
         assert first["evidence"]
         assert first["mend"]
     finally:
-        faults.mend(lab)
+        faults.fix(lab)
     assert await_health(lab, fault.asked)["diagnoses"] == []
     assert requests(lab, 2, 3.0) == ["", ""]
 
@@ -112,7 +112,7 @@ def test_syn_recv_is_the_sign_of_a_way_back(labs: Labs) -> None:
                 break
         assert named == ["way_back"]
     finally:
-        faults.mend(lab)
+        faults.fix(lab)
     assert await_health(lab)["diagnoses"] == []  # once those connections are no longer young
 
 
@@ -142,7 +142,7 @@ def test_two_faults_at_once(labs: Labs) -> None:
         assert [one["fault"] for one in said["diagnoses"]] == ["real_server_down", "service_stopped"]
     finally:
         build.run(lab, "node02", ["ip", "link", "set", "eth0", "up"])
-        faults.mend(lab)
+        faults.fix(lab)
 
 
 @group("tun")
@@ -171,7 +171,7 @@ def test_what_it_prints(labs: Labs) -> None:
     try:
         done = doctor(lab)
     finally:
-        faults.mend(lab)
+        faults.fix(lab)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert lines[0] == "1. 192.168.247.136 does not have the VIP 192.168.247.100 on its lo  [vip_missing]"
