@@ -20,6 +20,10 @@ class Unsupported(PylvsError):
     """This kernel or machine lacks something that pylvs needs."""
 
 
+class Unreadable(PylvsError):
+    """Text that is no address, port, service or whatever was asked for; the message says what is accepted."""
+
+
 class DataPlaneError(PylvsError):
     """The kernel refused a program, a map or an attachment."""
 

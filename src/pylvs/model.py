@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, IntFlag
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol as Interface
 
-from pylvs.errors import PylvsError
+from pylvs.errors import PylvsError, Unreadable
 
 Address = IPv4Address | IPv6Address
 
@@ -26,6 +26,58 @@ class Protocol(IntEnum):
     TCP = 6
     UDP = 17
     SCTP = 132
+
+
+# The option of ipvsadm(8) that names a service of each protocol.
+SERVICE_OPTIONS = {Protocol.TCP: "-t", Protocol.UDP: "-u", Protocol.SCTP: "--sctp-service"}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address and a port in host order; None: no port, which is another thing than port 0 (any port, in IPVS)."""
+
+    address: Address
+    port: int | None = None
+
+    def __str__(self) -> str:
+        """`192.0.2.1:80`, `[2001:db8::1]:80`; without a port the address alone."""
+        if self.port is None:
+            return str(self.address)
+        if self.address.version == 6:
+            return f"[{self.address}]:{self.port}"
+        return f"{self.address}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """What `str` writes, and an IPv6 address in brackets without a port. Numbers only; Unreadable."""
+        host, port = _host_and_port(text)
+        try:
+            address = ip_address(host)
+        except ValueError:
+            raise Unreadable(f"no address in '{text}'; accepted: {_ENDPOINTS}") from None
+        return cls(address, None if port is None else _port_number(port, text))
+
+
+_ENDPOINTS = "192.0.2.1, 192.0.2.1:80, 2001:db8::1, [2001:db8::1]:80"
+
+
+def _host_and_port(text: str) -> tuple[str, str | None]:
+    """The two parts as text; None: there is no port."""
+    if text.startswith("[") and text.endswith("]"):
+        return text[1:-1], None
+    if text.startswith("[") and "]:" in text:
+        host, _, port = text[1:].partition("]:")
+        return host, port
+    if text.count(":") == 1:
+        host, _, port = text.partition(":")
+        return host, port
+    return text, None
+
+
+def _port_number(port: str, text: str) -> int:
+    if not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise Unreadable(f"no port in '{text}'; accepted: 0 to 65535, as in 192.0.2.1:80")
+    return int(port)
 
 
 class ForwardingMethod(Enum):
@@ -69,8 +121,8 @@ class ServiceFlag(IntFlag):
 class ServiceKey:
     """What names a virtual service: protocol + VIP + port, or a firewall mark with an address family.
 
-    `fwmark` is 0 for an address service; then `address` is set. For a mark, `protocol` is `NONE`,
-    `address` is None and `family` (4 or 6) tells the two services of one mark apart.
+    `fwmark` is 0 for an address service; then `address` is set, and `family` follows it. For a mark, `protocol` is
+    `NONE`, `address` is None and `family` (4 or 6) tells the two services of one mark apart.
     """
 
     protocol: Protocol = Protocol.NONE
@@ -78,6 +130,47 @@ class ServiceKey:
     port: int = 0
     fwmark: int = 0
     family: int = 4
+
+    def __post_init__(self) -> None:
+        if self.address is not None and self.family != self.address.version:
+            object.__setattr__(self, "family", self.address.version)
+
+    def __str__(self) -> str:
+        """`TCP 192.0.2.1:80`, `fwmark 3`, `fwmark 3 IPv6`."""
+        if self.address is None:
+            return f"fwmark {self.fwmark}" + (" IPv6" if self.family == 6 else "")
+        return f"{self.protocol.name} {Endpoint(self.address, self.port)}"
+
+    @property
+    def option(self) -> str:
+        """The words that name it to pylvsadm: `-t 192.0.2.1:80`, `-f 3 -6`."""
+        if self.address is None:
+            return f"-f {self.fwmark}" + (" -6" if self.family == 6 else "")
+        return f"{SERVICE_OPTIONS[self.protocol]} {Endpoint(self.address, self.port)}"
+
+    @classmethod
+    def parse(cls, text: str) -> ServiceKey:
+        """What `str` and `option` write, and `tcp://192.0.2.1:80`; without a port it is 0. Unreadable."""
+        match text.replace("://", " ", 1).split():
+            case [("fwmark" | "-f"), mark]:
+                return cls(fwmark=_mark_number(mark))
+            case [("fwmark" | "-f"), mark, ("IPv6" | "-6")]:
+                return cls(fwmark=_mark_number(mark), family=6)
+            case [name, endpoint] if name.lower() in _PROTOCOL_WORDS:
+                end = Endpoint.parse(endpoint)
+                return cls(_PROTOCOL_WORDS[name.lower()], end.address, end.port or 0)
+        raise Unreadable(f"no virtual service in '{text}'; accepted: {_SERVICES}")
+
+
+_PROTOCOL_WORDS = {protocol.name.lower(): protocol for protocol in SERVICE_OPTIONS}
+_PROTOCOL_WORDS |= {option: protocol for protocol, option in SERVICE_OPTIONS.items()}
+_SERVICES = "TCP 192.0.2.1:80, tcp://192.0.2.1:80, -t 192.0.2.1:80 (also UDP, SCTP), fwmark 3, fwmark 3 IPv6"
+
+
+def _mark_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 1 << 32:
+        raise Unreadable(f"no firewall mark in '{text}'; accepted: 1 to 4294967295")
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +189,7 @@ class VirtualService:
     persistence_engine: str = ""
 
     def __post_init__(self) -> None:
-        if self.netmask == 0xFFFFFFFF and (self.key.address.version if self.key.address else self.key.family) == 6:
+        if self.netmask == 0xFFFFFFFF and self.key.family == 6:
             object.__setattr__(self, "netmask", 128)
 
 
@@ -124,6 +217,20 @@ class Destination:
     lower_threshold: int = 0
     tunnel: Tunnel = field(default_factory=Tunnel)
     local_addresses: tuple[Address, ...] = ()
+
+    def __str__(self) -> str:
+        """`192.0.2.11:80`."""
+        return str(self.endpoint)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(self.address, self.port)
+
+    @classmethod
+    def parse(cls, text: str) -> Destination:
+        """A destination by address and port, all else as by default; without a port it is 0. Unreadable."""
+        end = Endpoint.parse(text)
+        return cls(end.address, end.port or 0)
 
 
 @dataclass(frozen=True, slots=True)

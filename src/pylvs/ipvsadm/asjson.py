@@ -25,13 +25,6 @@ from pylvs.model import (
     VirtualService,
 )
 
-_METHODS = {
-    ForwardingMethod.NAT: "nat",
-    ForwardingMethod.DR: "dr",
-    ForwardingMethod.TUN: "tun",
-    ForwardingMethod.LOCAL: "local",
-    ForwardingMethod.FULLNAT: "fullnat",
-}
 Object = dict[str, Any]
 
 
@@ -73,8 +66,7 @@ def _key(key: ServiceKey) -> Object:
 
 
 def _netmask(service: VirtualService) -> str | int:
-    sixth = service.key.family == 6 if service.key.address is None else service.key.address.version == 6
-    return service.netmask if sixth else str(IPv4Address(service.netmask))
+    return service.netmask if service.key.family == 6 else str(IPv4Address(service.netmask))
 
 
 def _service(state: ServiceState, sort: bool) -> Object:
@@ -116,7 +108,7 @@ def _destination(state: DestinationState) -> Object:
     return {
         "address": str(there.address),
         "port": there.port,
-        "method": _METHODS[there.method],
+        "method": there.method.name.lower(),
         "weight": there.weight,
         "upper_threshold": there.upper_threshold,
         "lower_threshold": there.lower_threshold,

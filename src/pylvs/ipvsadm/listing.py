@@ -114,10 +114,10 @@ def _service_line(state: ServiceState, kind: str, layout: Format) -> str:
 
 def mask_text(service: VirtualService) -> str:
     """The persistence mask as it is written after `-M`, "" if it is the default."""
-    version = service.key.address.version if service.key.address is not None else service.key.family
-    if service.netmask == _FULL_MASK[version]:
+    family = service.key.family
+    if service.netmask == _FULL_MASK[family]:
         return ""
-    return str(IPv4Address(service.netmask)) if version == 4 else str(service.netmask)
+    return str(IPv4Address(service.netmask)) if family == 4 else str(service.netmask)
 
 
 _SCHED = (ServiceFlag.SCHED1, ServiceFlag.SCHED2, ServiceFlag.SCHED3)

@@ -97,7 +97,7 @@ def _service_words(state: ServiceState) -> Words:
     key = state.service.key
     if key.address is None:
         return (key.fwmark, _FAMILY[key.family], 0, 0, 0, 0, 0, 0)
-    return (0, _FAMILY[key.address.version], key.protocol, *_address_words(key.address), key.port)
+    return (0, _FAMILY[key.family], key.protocol, *_address_words(key.address), key.port)
 
 
 def _destination_words(state: DestinationState) -> Words:

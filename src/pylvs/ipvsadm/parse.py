@@ -550,7 +550,7 @@ def _key(draft: Draft) -> ServiceKey:
 
 @lru_cache(maxsize=65536)
 def _address_key(protocol: int, address: Address, port: int) -> ServiceKey:
-    return ServiceKey(Protocol(protocol), address, port, family=address.version)
+    return ServiceKey(Protocol(protocol), address, port)
 
 
 @lru_cache(maxsize=1024)

@@ -40,7 +40,7 @@ class Plan:
 
     def add_service(self, service: VirtualService) -> None:
         if service.key in self.services_by_key:
-            raise ServiceExists(f"{service_option(service.key, numeric=True)} is there already")
+            raise ServiceExists(f"{service.key.option} is there already")
         rules.check_service(service)
         self.services_by_key[service.key] = PlannedService(rules.normalize_service(service))
 
@@ -62,7 +62,7 @@ class Plan:
         self._check(key, destination, new=True)
         place = destination.address, destination.port
         if place in planned.destinations:
-            raise DestinationExists(f"{destination.address} port {destination.port} is there already")
+            raise DestinationExists(f"{destination} is there already")
         planned.destinations[place] = destination
 
     def edit_destination(self, key: ServiceKey, destination: Destination) -> None:
@@ -80,12 +80,12 @@ class Plan:
         try:
             return self.services_by_key[key]
         except KeyError:
-            raise NoSuchService(f"no service {service_option(key, numeric=True)}: add it first, with -A") from None
+            raise NoSuchService(f"no service {key.option}: add it first, with -A") from None
 
     def _place(self, planned: PlannedService, destination: Destination) -> DestinationKey:
         place = destination.address, destination.port
         if place not in planned.destinations:
-            raise NoSuchDestination(f"no destination {destination.address} port {destination.port}")
+            raise NoSuchDestination(f"no destination {destination}")
         return place
 
     def _check(self, key: ServiceKey, destination: Destination, *, new: bool) -> None:
@@ -107,11 +107,16 @@ def table_rules(configured: Iterable[ConfiguredService]) -> dict[str, None]:
     """All rules of a table, in order, thresholds included."""
     lines: dict[str, None] = {}
     for service, destinations in configured:
-        name = service_option(service.key, numeric=True)
+        name = _service_name(service.key)
         lines[f"-A {name}{service_options(service)}"] = None
         for there in destinations:
             lines[_destination_rule(name, there)] = None
     return lines
+
+
+def _service_name(key: ServiceKey) -> str:
+    """As in `-S -n`, but for marks above 2147483647: `-S` writes them negative, and `-R` would not read that."""
+    return key.option if key.fwmark else service_option(key, numeric=True)
 
 
 def _destination_rule(name: str, there: Destination) -> str:

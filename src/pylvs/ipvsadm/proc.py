@@ -88,8 +88,7 @@ def _service_line(state: ServiceState) -> str:
 
 def _mask_word(service: VirtualService) -> int:
     """The mask as a word of network order; the length of an IPv6 prefix is kept as the host's integer."""
-    sixth = service.key.family == 6 if service.key.address is None else service.key.address.version == 6
-    if not sixth:
+    if service.key.family == 4:
         return service.netmask
     return int.from_bytes(service.netmask.to_bytes(4, "little"))
 

@@ -72,4 +72,4 @@ def _key(option: bytes, service: bytes) -> ServiceKey | None:
     address, port = endpoint or (None, None)
     if address is None or port is None:
         return None
-    return ServiceKey(protocol, address, port, family=address.version)
+    return ServiceKey(protocol, address, port)

@@ -10,9 +10,9 @@ from pylvs.ipvsadm.names import endpoint
 from pylvs.ipvsadm.numbers import signed32
 from pylvs.ipvsadm.ordering import sort_destinations, sort_services
 from pylvs.model import (
+    SERVICE_OPTIONS,
     Destination,
     ForwardingMethod,
-    Protocol,
     ServiceFlag,
     ServiceKey,
     ServiceState,
@@ -20,7 +20,6 @@ from pylvs.model import (
     VirtualService,
 )
 
-_SERVICE_OPTION = {Protocol.TCP: "-t", Protocol.UDP: "-u", Protocol.SCTP: "--sctp-service"}
 _METHOD_OPTION = {
     ForwardingMethod.NAT: "-m",
     ForwardingMethod.DR: "-g",
@@ -44,10 +43,10 @@ def save_table(states: Iterable[ServiceState], numeric: bool) -> Iterator[str]:
 
 
 def service_option(key: ServiceKey, numeric: bool) -> str:
-    """`-t 10.0.0.1:80`, `-f 7 -6`."""
+    """`-t 10.0.0.1:80`, `-f 7 -6`; ports and addresses by name unless `numeric`, large marks negative as in ipvsadm."""
     if key.address is None:
         return f"-f {signed32(key.fwmark)}" + (" -6" if key.family == 6 else "")
-    return f"{_SERVICE_OPTION[key.protocol]} {endpoint(key.address, key.port, int(key.protocol), numeric)}"
+    return f"{SERVICE_OPTIONS[key.protocol]} {endpoint(key.address, key.port, int(key.protocol), numeric)}"
 
 
 def service_options(service: VirtualService) -> str:
