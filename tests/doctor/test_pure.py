@@ -19,8 +19,8 @@ from pylvs.dataplane.attach import Attachment
 from pylvs.doctor import diagnoses
 from pylvs.doctor import offloads as cards
 from pylvs.doctor.diagnoses import packets_dropped, xdp_offloads
-from pylvs.doctor.diagnosis import Diagnosis, Health, modules
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import Examination
+from pylvs.doctor.finding import Diagnosis, Health, modules
 from pylvs.doctor.firewall import parse
 from pylvs.doctor.main import DIRECTOR, REAL_SERVER, judge
 from pylvs.host import capture as overhearing

@@ -100,7 +100,7 @@ class Watch:
         return Snapshot(totals, rate, services, self._outcomes())
 
     def _services(self) -> Iterator[tuple[Line, tuple[Line, ...]]]:
-        from pylvs.doctor.examination import service_words, spelled
+        from pylvs.doctor.evidence import service_words, spelled
 
         for state in self.director.services():
             name = service_words(state)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from pylvs.doctor.diagnosis import Diagnosis, Health, diagnose
+from pylvs.doctor.finding import Diagnosis, Health, diagnose
 from pylvs.errors import NotPermitted, PylvsError
 
 DIRECTOR, REAL_SERVER = "pylvs.doctor.diagnoses", "pylvs.doctor.real_server"
@@ -45,8 +45,8 @@ def run(argv: Sequence[str]) -> int:
 
 def examine(role: str | None = None) -> tuple[list[str], list[Diagnosis], str]:
     """The roles this machine has, everything that is wrong with it, and what was looked at, in words."""
-    from pylvs.doctor.examination import Examination
-    from pylvs.doctor.visit import Visit
+    from pylvs.doctor.evidence import Examination
+    from pylvs.doctor.server_state import Visit
 
     examination, visit = Examination(), Visit()
     roles = [role] if role else _roles(examination, visit)

@@ -14,7 +14,7 @@ from typing import Any
 from pylvs.addresses import pack, unpack
 from pylvs.dataplane.attach import Attacher
 from pylvs.dataplane.instance import Instance
-from pylvs.doctor.examination import service_words
+from pylvs.doctor.evidence import service_words
 from pylvs.host import probes
 from pylvs.model import Address, DestinationState, ForwardingMethod, Protocol, ServiceFlag, ServiceState
 from pylvs.rules import AddressType

@@ -16,7 +16,7 @@ from typing import Any
 from pylvs.addresses import unpack
 from pylvs.dataplane.kernel import possible_cpus
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.doctor.examination import service_words
+from pylvs.doctor.evidence import service_words
 from pylvs.errors import PylvsError
 from pylvs.host.packets import parse
 from pylvs.model import ForwardingMethod, ServiceState

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import half_open, of, replied, tell
-from pylvs.doctor.examination import Examination, Patient
+from pylvs.doctor.evidence import Examination, Patient
+from pylvs.doctor.finding import Diagnosis
 from pylvs.doctor.firewall import Rule
+from pylvs.doctor.wording import half_open, of, replied, tell
 from pylvs.host.probes import Reply
 
 LIKELIHOOD = 72

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.evidence import WORDS
-from pylvs.doctor.examination import Examination, service_words, spelled
+from pylvs.doctor.evidence import Examination, service_words, spelled
+from pylvs.doctor.finding import Diagnosis, Health
+from pylvs.doctor.wording import WORDS
 from pylvs.model import ForwardingMethod
 
 LIKELIHOOD = 92

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import Examination
+from pylvs.doctor.finding import Diagnosis, Health
 
 LIKELIHOOD = 57
 _BIGGER = "pylvsadm -Sn >/tmp/table && pylvs detach --unload && PYLVS_CONN_TAB_SIZE=… pylvsadm -R </tmp/table"

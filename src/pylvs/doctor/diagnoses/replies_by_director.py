@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pylvs.doctor.diagnoses.conntrack_invalid import rules_in_the_way
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import half_open, of
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import Examination
+from pylvs.doctor.finding import Diagnosis
+from pylvs.doctor.wording import half_open, of
 
 LIKELIHOOD = 61
 

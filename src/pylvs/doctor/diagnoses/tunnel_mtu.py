@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import method, of, replied, tell
-from pylvs.doctor.examination import Examination, overhead
+from pylvs.doctor.evidence import Examination, overhead
+from pylvs.doctor.finding import Diagnosis
+from pylvs.doctor.wording import method, of, replied, tell
 from pylvs.host.probes import Reply
 
 LIKELIHOOD = 60

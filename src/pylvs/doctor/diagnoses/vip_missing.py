@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import WORDS, of, replied, tell
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import Examination
+from pylvs.doctor.finding import Diagnosis
+from pylvs.doctor.wording import WORDS, of, replied, tell
 from pylvs.host.probes import Reply
 
 LIKELIHOOD = 66

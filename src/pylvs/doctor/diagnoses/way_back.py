@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pylvs.doctor.diagnoses import xdp_offloads
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import half_open, of
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import Examination
+from pylvs.doctor.finding import Diagnosis
+from pylvs.doctor.wording import half_open, of
 
 LIKELIHOOD = 30
 

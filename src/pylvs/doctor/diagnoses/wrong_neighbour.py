@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import of
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import Examination
+from pylvs.doctor.finding import Diagnosis
+from pylvs.doctor.wording import of
 
 LIKELIHOOD = 88
 

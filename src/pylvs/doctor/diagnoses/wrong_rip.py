@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import of
-from pylvs.doctor.examination import Examination, Patient
+from pylvs.doctor.evidence import Examination, Patient
+from pylvs.doctor.finding import Diagnosis
+from pylvs.doctor.wording import of
 from pylvs.host import probes
 from pylvs.host.probes import Reply
 from pylvs.model import Address, ForwardingMethod, TunnelType

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from pylvs.dataplane.attach import Attachment
 from pylvs.doctor import offloads as cards
-from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.evidence import half_open
-from pylvs.doctor.examination import Examination, spelled
+from pylvs.doctor.evidence import Examination, spelled
+from pylvs.doctor.finding import Diagnosis, Health
+from pylvs.doctor.wording import half_open
 from pylvs.host.capture import Heard
 
 LIKELIHOOD = 62

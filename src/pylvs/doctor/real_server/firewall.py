@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pylvs.doctor import iptables_legacy as legacy
-from pylvs.doctor.diagnosis import Diagnosis, Health
+from pylvs.doctor.finding import Diagnosis, Health
 from pylvs.doctor.firewall import Rule
-from pylvs.doctor.visit import Visit
+from pylvs.doctor.server_state import Visit
 from pylvs.model import Address
 
 LIKELIHOOD = 70

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.visit import Visit
+from pylvs.doctor.finding import Diagnosis, Health
+from pylvs.doctor.server_state import Visit
 from pylvs.host.machine import ip_json
 from pylvs.realserver.plan import STRICT
 
