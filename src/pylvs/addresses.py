@@ -9,7 +9,6 @@ from ipaddress import IPv4Address, IPv6Address
 from pylvs.model import Address
 
 MAPPED = bytes(10) + b"\xff\xff"
-_WORD = 0xFFFFFFFF
 
 
 def pack(address: Address) -> bytes:
@@ -21,11 +20,3 @@ def pack(address: Address) -> bytes:
 def unpack(raw: bytes) -> Address:
     """The address of 16 bytes."""
     return IPv4Address(raw[12:]) if raw.startswith(MAPPED) else IPv6Address(raw)
-
-
-def filter_bit(raw: bytes, real: bool) -> int:
-    """Bit of the address filter, as `filter_bit` of bpf/service.h computes it; `real`: of a real server."""
-    folded = 0
-    for start in range(0, 16, 4):
-        folded ^= int.from_bytes(raw[start : start + 4], "little")
-    return ((folded * 0x9E3779B1 & _WORD) >> 16) ^ (0x5BD1 if real else 0)

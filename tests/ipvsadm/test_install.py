@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from pylvs.commands.manual import files
 from pylvs.ipvsadm.completion import CHOICES, bash
 from pylvs.ipvsadm.grammar import BITS, COMMANDS, LEGALITY, OPTIONS, message_name
 from pylvs.ipvsadm.install import NAMES, InstallError, install, run, uninstall
-from pylvs.ipvsadm.manual import files, page
+from pylvs.ipvsadm.manual import pylvsadm_page
 
 SHARE = Path(__file__).parents[2] / "share"
 
@@ -72,13 +73,13 @@ def test_a_directory_of_somebody_else_is_told(
 
 @pytest.mark.parametrize(("name", "text"), list(files()), ids=[name for name, _ in files()])
 def test_generated_files_are_up_to_date(name: str, text: str) -> None:
-    """Otherwise: python -m pylvs.ipvsadm.manual share"""
-    assert (SHARE / name).read_text(encoding="utf-8") == text, "type: python -m pylvs.ipvsadm.manual share"
+    """Otherwise: python -m pylvs.commands.manual share"""
+    assert (SHARE / name).read_text(encoding="utf-8") == text, "run: python -m pylvs.commands.manual share"
 
 
 def test_every_option_is_in_the_manual() -> None:
     """By its long spelling."""
-    text = page("pylvsadm").replace("\\-", "-")
+    text = pylvsadm_page().replace("\\-", "-")
     assert [option.long for option in (*COMMANDS, *OPTIONS) if f"--{option.long}" not in text] == []
 
 

@@ -33,7 +33,8 @@ from pylvs.ipvsadm.run import Session
 from pylvs.table.connections import FIRST_TAG, Entries, Entry
 from pylvs.table.director import Director
 from pylvs.table.load import OBJECT, create
-from pylvs.table.records import Record, Settings
+from pylvs.table.records import Record
+from pylvs.table.settings import Settings
 from tests.packets import cast
 
 CLONE_NEWNET = 0x40000000
@@ -144,7 +145,7 @@ class Plane:
     def _fresh(self) -> None:
         self.director = Unattached()
         self.director.instance = self.instance
-        self.settings = Settings(self.instance, self.instance.layouts)
+        self.settings = Settings(self.instance.current, self.instance.layouts)
 
     def close(self) -> None:
         self.instance.remove()
@@ -167,7 +168,7 @@ class Plane:
 
     def _maps(self) -> list[Map]:
         """Every map that a test can leave a trace in; of records and their counters the first chunk."""
-        names = sorted(os.listdir(f"{self.instance.folder}/live/maps"))
+        names = self.instance.current.map_names()
         maps = [self.instance.map(name) for name in names if not name.endswith(LEFT_ALONE)]
         found = [map.inner(0) if map.info.type in OF_MAPS else map for map in maps]
         return [map for map in found if map is not None]
@@ -205,8 +206,11 @@ class Plane:
 
     def entries(self) -> list[Entry]:
         """The live entries of the connection table, as they are."""
-        table = Entries(self.instance, self.instance.layouts)
-        return [Entry(*entry) for entry in table.raw(self.tick())]
+        return list(self._table().live(self.tick()))
+
+    def _table(self) -> Entries:
+        plane = self.instance.current
+        return Entries(plane, plane.layouts)
 
     # --- time
 
@@ -215,7 +219,7 @@ class Plane:
         ticks, now = round(seconds * self.settings["second"]), self.tick() or 1
         table, due = MappedArray(self.instance.map("connections")), MappedArray(self.instance.map("due"))
         at = self.instance.layouts["connection"].offset("expires")
-        for number in Entries(self.instance, self.instance.layouts).sets():
+        for number in self._table().sets():
             for start in range(number * table.stride + at, (number + 1) * table.stride, ENTRY):
                 (expires,) = WORD.unpack_from(table.memory, start)
                 WORD.pack_into(table.memory, start, (expires - ticks) & 0xFFFFFFFF)
@@ -231,7 +235,7 @@ class Plane:
             time.sleep(0.02)
 
     def _has_expired(self) -> bool:
-        now, table = self.tick(), Entries(self.instance, self.instance.layouts)
+        now, table = self.tick(), self._table()
         memory, stride = table.table.memory, table.table.stride
         for number in table.sets():
             for entry in table.record.struct.iter_unpack(memory[number * stride : (number + 1) * stride]):
@@ -303,14 +307,14 @@ class Plane:
 
     def tick(self) -> int:
         """The data plane's clock."""
-        return self.director._run(0)
+        return self.director.tick()
 
     def _destinations(self) -> Iterator[tuple[Record, memoryview, int, dict[str, Any]]]:
         """Every destination: its layout, its place in memory, and its fields by name."""
-        director, record = self.director, self.director._destination
-        for _, slot in list(director._services.items()):
-            for member in director._chain(int.from_bytes(slot, "little")):
-                memory, base = director._records.at(member)
+        table, record = self.director.memory, self.director.memory.destination
+        for _, slot in list(table.service_slots()):
+            for member in table.chain(slot):
+                memory, base = table.records.at(member)
                 yield (
                     record,
                     memory,

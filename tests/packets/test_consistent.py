@@ -159,10 +159,10 @@ def test_two_directors_with_mh_agree_whatever_the_order(plane: Plane, other: tup
 def maglev_table(plane: Plane) -> list[bytes]:
     """The addresses of the destinations in the table of the only service."""
     ((key, raw),) = plane.instance.map("maglevs").items()
-    director, record = plane.director, plane.director._destination
+    table, record = plane.director.memory, plane.director.memory.destination
     address = {
-        slot: dict(zip(record.names, director._get(slot, record), strict=True))["address"]
-        for slot in director._chain(int.from_bytes(key, "little"))
+        slot: dict(zip(record.names, table.get(slot, record), strict=True))["address"]
+        for slot in table.chain(int.from_bytes(key, "little"))
     }
     return [address[slot] for slot in memoryview(raw).cast("I")[:4093]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from pylvs.commands import tuning
+from pylvs.table import tuning
 from tests.packets import cast
 from tests.packets.cast import CLIENT, VIP, Host, names, sent_by
 from tests.packets.plane import HOOKS, Plane

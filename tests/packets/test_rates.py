@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from pylvs.table.records import Records
 from tests.packets.crowd import REALS, configure, picks
 from tests.packets.plane import Plane
 from tests.packets.quick import SYN
@@ -21,7 +20,7 @@ def test_totals_are_averaged_with_what_they_are_the_sum_of(plane: Plane) -> None
     """After any round of the estimator, also when nobody looked; else a short burst is in its part's rate only."""
     configure(plane, [(real, 1) for real in REALS])
     picks(plane, PACKETS, SYN)
-    records = Records(plane.instance, plane.director.layouts, plane.settings)
+    records = plane.director.memory.records
     slots = range(records.settings["next_record"])
     deadline = time.monotonic() + 10
     while True:

@@ -13,7 +13,6 @@ import pytest
 from pylvs.errors import DestinationExists, NoSuchService, TableFull
 from pylvs.model import Destination, ForwardingMethod, Protocol, ServiceKey, VirtualService
 from pylvs.table import trash
-from pylvs.table.director import END
 from tests.packets.cast import CLIENT, REAL_1, REAL_2, VIP, sent_by
 from tests.packets.plane import Plane
 from tests.packets.rows import ip, tcp
@@ -115,11 +114,11 @@ class Story:
 
     def end(self) -> None:
         """Every connection ends."""
-        director = self.plane.director
-        chains = [director._chain(int.from_bytes(raw, "little")) for _, raw in director._services.items()]
+        table = self.plane.director.memory
+        chains = [table.chain(slot) for _, slot in table.service_slots()]
         thrown = [int.from_bytes(raw[:4], "little") for _, raw in self.plane.instance.map("trash").items()]
         for slot in [*thrown, *(member for chain in chains for member in chain)]:
-            director._run(END, SLOT_DELETED, slot)
+            table.control.end(SLOT_DELETED, slot)
         self.clients.clear()
         for service in self.services.values():
             service.alive.clear()

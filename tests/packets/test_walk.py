@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pylvs.commands import tuning
 from pylvs.ipvsadm import proc
+from pylvs.table import tuning
 from tests.packets import cast, host
 from tests.packets.describe import describe
 from tests.packets.plane import HOOKS, Plane

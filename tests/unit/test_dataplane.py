@@ -18,7 +18,7 @@ import pytest
 
 from pylvs.bench.parts import Places, Sampler
 from pylvs.dataplane import bpffs
-from pylvs.dataplane.instance import Instance, NotThere, sweep
+from pylvs.dataplane.instance import Instance, sweep
 from pylvs.dataplane.kernel import (
     F_MMAPABLE,
     NOEXIST,
@@ -30,6 +30,7 @@ from pylvs.dataplane.kernel import (
     xdp_context,
 )
 from pylvs.dataplane.libbpf import LoadError, ObjectFile
+from pylvs.dataplane.loaded import NotThere
 from pylvs.dataplane.mapped import MappedArray
 from pylvs.errors import DataPlaneError, Unsupported
 from pylvs.host import namespaces

@@ -16,6 +16,7 @@ from pylvs.commands import persist
 from pylvs.commands.main import main
 from pylvs.dataplane.instance import Instance
 from pylvs.host import systemd as units
+from pylvs.ipvsadm.script import script
 from pylvs.table.director import Director
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace, so it needs root")
@@ -35,7 +36,7 @@ ORDER = "-t 10.0.0.1:80 -r"
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A network namespace with eth0 and eth1 that takes itself for the machine's own; files go to a folder."""
+    """A network namespace with eth0 and eth1 that counts as the machine's own; files go to a directory."""
     libc = ctypes.CDLL(None, use_errno=True)
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     assert libc.unshare(CLONE_NEWNET) == 0
@@ -56,9 +57,9 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         os.close(before)
 
 
-def said() -> str:
+def scripted() -> str:
     with Director() as director:
-        return persist.text(director)
+        return script(director, persist.COMMENT)
 
 
 def pylvsadm(words: str, stdin: str = "") -> None:
@@ -73,12 +74,12 @@ def test_after_a_reboot_the_director_is_the_same(places: Path) -> None:
     assert main(["mark", "add", "--mark", "7", "--dst", "fd00::/64", "--dport", "80"]) == 0
     assert main(["detach", "eth1"]) == 0
     assert main(["attach", "--mode", "tc", "--persist", "eth0"]) == 0
-    before = said()
+    before = scripted()
     assert persist.SCRIPT.read_text() == before
     assert main(["detach", "--unload", "--keep-persist"]) == 0
     assert not Instance.here().loaded
     subprocess.run([persist.SCRIPT], check=True)
-    assert said() == before
+    assert scripted() == before
     for line in TABLE.splitlines():
         assert line in before
     assert before.index(f"{ORDER} 10.0.0.12") < before.index(f"{ORDER} 10.0.0.11")
@@ -90,14 +91,14 @@ def test_the_unit_is_wanted_at_boot_and_goes_with_the_data_plane(places: Path) -
     """It starts the script; `detach --unload` takes both away, unless systemd itself calls it."""
     pylvsadm("-A -t 10.0.0.1:80")
     assert main(["attach", "--persist"]) == 0
-    unit, script = places / persist.NAME, persist.SCRIPT
+    unit, path = places / persist.NAME, persist.SCRIPT
     assert (places / units.WANTS / persist.NAME).readlink() == unit
-    assert f"ExecStart={script}\n" in unit.read_text()
+    assert f"ExecStart={path}\n" in unit.read_text()
     assert main(["detach", "--unload", "--keep-persist"]) == 0
     assert unit.exists()
     assert main(["detach", "--unload"]) == 0
     assert not unit.exists()
-    assert not script.parent.exists()
+    assert not path.parent.exists()
 
 
 def test_a_lab_cannot_persist(

@@ -26,7 +26,8 @@ from pylvs.host.netns import CLONE_NEWNET, run
 from pylvs.model import ConfiguredService
 from pylvs.table.director import Director
 from pylvs.table.load import OBJECT, create
-from pylvs.table.records import Record, Records, Settings
+from pylvs.table.records import Record, Records
+from pylvs.table.settings import Settings
 
 GATEWAY = bytes.fromhex("0200000000fe")
 CHUNK = 1 << 16  # flows that are set up at a time: far less than a handshake's timeout
@@ -67,6 +68,7 @@ class Stage:
             self.instance = Instance.here()
             with self.instance.locked():
                 create(self.instance, object_path, entries)
+            self.plane = self.instance.current
             with Director() as director:
                 director.replace(services)
         finally:
@@ -106,7 +108,7 @@ class Stage:
 
     @cached_property
     def records(self) -> Records:
-        return Records(self.instance, self.instance.layouts, Settings(self.instance, self.instance.layouts))
+        return Records(self.plane, self.plane.layouts, Settings(self.plane, self.plane.layouts))
 
     @cached_property
     def outcome_names(self) -> list[str]:

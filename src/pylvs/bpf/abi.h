@@ -5,7 +5,7 @@
 #define PYLVS_ABI_H
 
 /* One more whenever anything below changes: a command of another version must not write into a loaded data plane. */
-enum abi_version { ABI_VERSION = 6 };
+enum abi_version { ABI_VERSION = 7 };
 
 /* An address as it is on the wire; IPv4 is mapped (::ffff:a.b.c.d), so that one code serves both. */
 struct addr {
@@ -175,7 +175,7 @@ struct settings {
 	__u32 drop_countdown; /* packets until the next that drop_packet drops */
 	__u32 amemthresh;     /* this and the next are for `pylvs get`: memory is never short */
 	__u32 drop_entry;
-	__u32 spare;
+	__u32 generation; /* of the table: odd while a command changes it, two more after it */
 	__u32 tcp_timeout[STATES]; /* by tcp_state */
 	__u32 udp_timeout[STATES];
 	__u32 sctp_timeout[STATES];

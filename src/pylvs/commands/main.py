@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trace": ("pylvs.trace.main", "each packet: what the data plane did with it, and why; or what it would do"),
     "top": ("pylvs.commands.top", "services, destinations and rates, live"),
     "bench": ("pylvs.bench.main", "ns a packet, requests a second, each beside what it is a ratio to"),
-    "outcomes": ("pylvs.table.outcomes", "what became of the packets, by name"),
+    "outcomes": ("pylvs.commands.outcomes", "what became of the packets, by name"),
     "drain": ("pylvs.commands.drain", "let a destination's connections end before it goes"),
     "set": ("pylvs.commands.tuning", "change a knob of net.ipv4.vs.*"),
     "get": ("pylvs.commands.tuning", "show the knobs of net.ipv4.vs.*"),

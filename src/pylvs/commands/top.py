@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`pylvs top`: services, destinations, connections, rates and outcomes, live.
 
-Keys: c connections, r rate of connections, p packets, b bytes, n name (again: the other way round); q ends.
+Keys sort: c connections, r connections per second, p packets, b bytes, n name (again: reversed); q quits.
 """
 
 from __future__ import annotations
@@ -12,43 +12,16 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pylvs.errors import PylvsError
-from pylvs.model import Counters
+from pylvs.table.director import Director
+from pylvs.table.snapshot import Line, Snapshot, Watch
 
 UNITS = ("", "k", "M", "G", "T")
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A destination, or a service (`destination` is ''); counts, and rates a second."""
-
-    service: str
-    destination: str = ""
-    method: str = ""
-    scheduler: str = ""
-    weight: int = 0
-    active: int = 0
-    inactive: int = 0
-    rate: Counters = field(default_factory=Counters)
-
-    @property
-    def connections(self) -> int:
-        return self.active + self.inactive
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything at one time; `outcomes` are packets a second by name, since the last one."""
-
-    totals: Counters
-    rate: Counters
-    services: tuple[tuple[Line, tuple[Line, ...]], ...]
-    outcomes: Mapping[str, float]
 
 
 SORTS: dict[str, tuple[str, Callable[[Line], Any]]] = {
@@ -62,14 +35,14 @@ SORTS: dict[str, tuple[str, Callable[[Line], Any]]] = {
 
 @dataclass
 class View:
-    """How it is shown."""
+    """How it is shown: sorted by `key` of SORTS; `quit`: not any more."""
 
     key: str = "c"
     reverse: bool = False
     quit: bool = False
 
     def press(self, key: str) -> bool:
-        """What a key does; whether it did anything."""
+        """Act on a key; whether it means anything."""
         if key in ("q", "\x1b", "\x03", "\x04"):
             self.quit = True
         elif key == self.key:
@@ -81,55 +54,19 @@ class View:
         return True
 
     def sort(self, lines: Iterable[Line]) -> list[Line]:
-        """In the order that was asked for; of equals, by name."""
-        by = SORTS[self.key][1]
-        return sorted(sorted(lines, key=SORTS["n"][1]), key=by, reverse=self.reverse)
+        """In the order that was asked for; equals by name."""
+        by_name = sorted(lines, key=SORTS["n"][1])
+        return sorted(by_name, key=SORTS[self.key][1], reverse=self.reverse)
 
-
-class Watch:
-    """Takes snapshots of this network namespace's table."""
-
-    def __init__(self, director: Any) -> None:
-        self.director = director
-        self._before: tuple[float, dict[str, int]] | None = None
-
-    def look(self) -> Snapshot:
-        """As it is now."""
-        services = tuple(self._services())
-        totals, rate = self.director.totals()
-        return Snapshot(totals, rate, services, self._outcomes())
-
-    def _services(self) -> Iterator[tuple[Line, tuple[Line, ...]]]:
-        from pylvs.doctor.evidence import service_words, spelled
-
-        for state in self.director.services():
-            name = service_words(state)
-            members = tuple(
-                Line(
-                    name, spelled(m.destination.address, m.destination.port), m.destination.method.value, "",
-                    m.destination.weight, m.active, m.inactive, m.rate,
-                )
-                for m in state.destinations
-            )  # fmt: skip
-            active, inactive = sum(m.active for m in members), sum(m.inactive for m in members)
-            weight = sum(m.weight for m in members)
-            yield Line(name, "", "", state.service.scheduler, weight, active, inactive, state.rate), members
-
-    def _outcomes(self) -> dict[str, float]:
-        from pylvs.table.outcomes import counts
-
-        if not self.director.instance.loaded:
-            return {}
-        now, counted = time.monotonic(), counts(self.director.instance)
-        before, self._before = self._before, (now, counted)
-        if before is None:
-            return {name: 0.0 for name, count in counted.items() if count}
-        took = max(now - before[0], 1e-3)
-        return {name: (count - before[1].get(name, 0)) / took for name, count in counted.items() if count}
+    def arranged(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with its services, and the destinations of each, in order."""
+        members = dict(snapshot.services)
+        services = tuple((service, tuple(self.sort(members[service]))) for service in self.sort(members))
+        return replace(snapshot, services=services)
 
 
 def scaled(number: float) -> str:
-    """Four characters and a unit: 999, 1.2k, 34M."""
+    """At most three digits and a unit of 1000: 999, 1.2k, 34M."""
     for unit in UNITS:
         if number < 999.5 or unit == UNITS[-1]:
             return f"{number:.0f}{unit}" if not unit or number >= 9.95 else f"{number:.1f}{unit}"
@@ -152,28 +89,35 @@ HEADS = (
 
 
 def cells(line: Line) -> tuple[str, ...]:
-    """A line as text."""
+    """A line as the text of its columns, those of HEADS."""
     rate = line.rate
     return (
-        f"  {line.destination}" if line.destination else line.service, line.method or line.scheduler, str(line.weight),
-        str(line.active), str(line.inactive), *(scaled(n) for n in (
-            rate.connections, rate.in_packets, rate.out_packets, rate.in_bytes, rate.out_bytes)),
-    )  # fmt: skip
+        f"  {line.destination}" if line.destination else line.service,
+        line.method or line.scheduler,
+        str(line.weight),
+        str(line.active),
+        str(line.inactive),
+        scaled(rate.connections),
+        scaled(rate.in_packets),
+        scaled(rate.out_packets),
+        scaled(rate.in_bytes),
+        scaled(rate.out_bytes),
+    )
 
 
 def rows(snapshot: Snapshot, view: View) -> Iterator[Line]:
-    """Services in order, each with its destinations in order."""
-    members = {id(service): there for service, there in snapshot.services}
-    for service in view.sort(service for service, _ in snapshot.services):
+    """Services in order, each followed by its destinations in order."""
+    for service, destinations in view.arranged(snapshot).services:
         yield service
-        yield from view.sort(members[id(service)])
+        yield from destinations
 
 
 def summary(snapshot: Snapshot) -> str:
-    """The first line."""
+    """The first line: how many there are of each, and rates of the whole table."""
     services = [service for service, _ in snapshot.services]
     destinations = sum(len(members) for _, members in snapshot.services)
-    active, inactive = sum(s.active for s in services), sum(s.inactive for s in services)
+    active = sum(service.active for service in services)
+    inactive = sum(service.inactive for service in services)
     rate = snapshot.rate
     return (
         f"{time.strftime('%H:%M:%S')}  {len(services)} services, {destinations} destinations, "
@@ -200,46 +144,38 @@ def text(snapshot: Snapshot, view: View) -> str:
     return "\n".join(lines)
 
 
-def document(snapshot: Snapshot, view: View) -> dict[str, Any]:
-    """As data."""
-    members = {id(service): there for service, there in snapshot.services}
-    return {
-        "totals": asdict(snapshot.totals),
-        "rate": asdict(snapshot.rate),
-        "outcomes_per_second": dict(snapshot.outcomes),
-        "services": [
-            asdict(service) | {"destinations": [asdict(line) for line in view.sort(members[id(service)])]}
-            for service in view.sort(service for service, _ in snapshot.services)
-        ],
-    }
-
-
 def picture(snapshot: Snapshot, view: View, height: int) -> Any:
-    """As rich shows it; what does not fit is said."""
+    """A renderable of rich, of `height` lines; the last one says how many lines do not fit."""
     from rich.console import Group
+    from rich.text import Text
+
+    lines = list(rows(snapshot, view))
+    room = max(1, height - 5)
+    foot = f"sorted by {SORTS[view.key][0]}{', reversed' if view.reverse else ''}; keys: c r p b n, q"
+    if len(lines) > room:
+        foot = f"{len(lines) - room} more lines do not fit; {foot}"
+    head = (Text(line, overflow="ellipsis", no_wrap=True) for line in (summary(snapshot), busy(snapshot)))
+    return Group(*head, grid(lines[:room]), Text(foot, style="dim"))
+
+
+def grid(lines: Iterable[Line]) -> Any:
+    """Lines as a table of rich: services bold, quiesced destinations dim."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, expand=True, header_style="reverse", pad_edge=False)
-    for place, head in enumerate(HEADS):
-        table.add_column(head, justify="left" if place < 2 else "right", no_wrap=True, overflow="ellipsis")
-    lines = list(rows(snapshot, view))
-    room = max(1, height - 5)
-    for line in lines[:room]:
-        style = "bold" if not line.destination else "dim" if not line.weight else ""
-        table.add_row(*(Text(cell) for cell in cells(line)), style=style)
-    left = len(lines) - room
-    foot = f"sorted by {SORTS[view.key][0]}{', reversed' if view.reverse else ''}; keys: c r p b n, q"
-    if left > 0:
-        foot = f"{left} lines more do not fit; {foot}"
-    first = Text(summary(snapshot), overflow="ellipsis", no_wrap=True)
-    return Group(first, Text(busy(snapshot), overflow="ellipsis", no_wrap=True), table,
-                 Text(foot, style="dim"))  # fmt: skip
+    for column, head in enumerate(HEADS):
+        table.add_column(head, justify="left" if column < 2 else "right", no_wrap=True, overflow="ellipsis")
+    for line in lines:
+        quiesced = line.destination and not line.weight
+        style = "dim" if quiesced else "" if line.destination else "bold"
+        table.add_row(*map(Text, cells(line)), style=style)
+    return table
 
 
 @contextmanager
 def keys() -> Iterator[int]:
-    """The terminal gives each key as it is pressed; as before at the end."""
+    """The descriptor of a terminal that gives each key as it is pressed; at the end it is as before."""
     import termios
     import tty
 
@@ -253,21 +189,30 @@ def keys() -> Iterator[int]:
 
 
 def live(watch: Watch, view: View, delay: float) -> None:
-    """Until q is pressed."""
+    """Show it on a terminal until q is pressed."""
     from rich.console import Console
     from rich.live import Live
 
     console = Console()
     with keys() as keyboard, Live(console=console, screen=True, auto_refresh=False) as screen:
         while not view.quit:
-            snapshot, until = watch.look(), time.monotonic() + delay
+            snapshot = watch.look()
+            until = time.monotonic() + delay
             screen.update(picture(snapshot, view, console.height), refresh=True)
-            while not view.quit and (left := until - time.monotonic()) > 0:
-                if select.select([keyboard], [], [], left)[0]:
-                    typed = os.read(keyboard, 16).decode(errors="replace")
-                    view.quit = view.quit or not typed
-                    if view.press(typed[:1]):
-                        screen.update(picture(snapshot, view, console.height), refresh=True)
+            while not view.quit and time.monotonic() < until:
+                if pressed(keyboard, view, until):
+                    screen.update(picture(snapshot, view, console.height), refresh=True)
+
+
+def pressed(keyboard: int, view: View, until: float) -> bool:
+    """Wait for a key until then (monotonic) and act on it; whether it changes what is shown. No keyboard: quit."""
+    left = max(0.0, until - time.monotonic())
+    if not select.select([keyboard], [], [], left)[0]:
+        return False
+    typed = os.read(keyboard, 16).decode(errors="replace")
+    if not typed:
+        view.quit = True
+    return view.press(typed[:1])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -277,31 +222,43 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("-d", "--delay", type=float, default=2.0, metavar="SECONDS", help="between two looks (default 2)")
     top.add_argument(
-        "-s", "--sort", choices=[name for name, _ in SORTS.values()], default="connections", help="by what"
+        "-s",
+        "--sort",
+        choices=[name for name, _ in SORTS.values()],
+        default="connections",
+        help="sort by this (default connections)",
     )
     top.add_argument("-c", "--count", type=int, default=0, metavar="N", help="end after N looks")
-    top.add_argument("--once", action="store_true", help="one look, after one second in which outcomes are counted")
-    top.add_argument("--json", action="store_true", help="as data, one object a line")
+    top.add_argument("--once", action="store_true", help="one look, after counting outcomes for a second")
+    top.add_argument("--json", action="store_true", help="as JSON, one object per line")
     return top
 
 
 def run(argv: Sequence[str]) -> int:
-    """Show it live on a terminal, else look by look."""
+    """Show it live on a terminal, else print it look by look."""
     options = parser().parse_args(argv)
     if not 0.1 <= options.delay <= 3600:
-        raise PylvsError("a delay is from 0.1 to 3600 seconds")
-    from pylvs.table.director import Director
-
+        raise PylvsError(f"invalid delay {options.delay}; accepted: 0.1 to 3600 seconds")
     view = View(next(key for key, (name, _) in SORTS.items() if name == options.sort))
     with Director() as director:
         watch = Watch(director)
-        plain = options.once or options.json or options.count or not (sys.stdin.isatty() and sys.stdout.isatty())
-        if not plain:
+        on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+        if on_terminal and not (options.once or options.json or options.count):
             live(watch, view, options.delay)
-            return 0
-        watch.look()
-        for place in range(1 if options.once else options.count or sys.maxsize):
-            time.sleep(min(1.0, options.delay) if options.once else options.delay)
-            say = json.dumps(document(watch.look(), view)) if options.json else text(watch.look(), view)
-            print(say if options.json or not place else f"\n{say}", flush=True)
+        else:
+            look_by_look(watch, view, options)
     return 0
+
+
+def look_by_look(watch: Watch, view: View, options: argparse.Namespace) -> None:
+    """Print each look, with the rates since the one before, which the first one needs too."""
+    looks = 1 if options.once else options.count or sys.maxsize
+    delay = min(1.0, options.delay) if options.once else options.delay
+    watch.look()
+    for number in range(looks):
+        time.sleep(delay)
+        snapshot = watch.look()
+        if options.json:
+            print(json.dumps(view.arranged(snapshot).document()), flush=True)
+        else:
+            print(("\n" if number else "") + text(snapshot, view), flush=True)

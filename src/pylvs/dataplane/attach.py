@@ -194,6 +194,8 @@ class Attacher:
             self.instance.remember(f"clsact-{interface.index}", None)
 
     def _drop(self, name: str) -> None:
+        if not self.instance.loaded:
+            return
         path = self.instance.pin_path("links", name)
         try:
             with Link.pinned(path) as link:

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One data plane for each network namespace: its pins, its lock, and the clearing away of those left behind.
 
-    <bpffs>/pylvs/<cookie>/            locked (flock) by whoever changes the table or the attachments
-                           <note>      small facts, such as the chosen mode, as the targets of symbolic links
-                           live/maps, live/progs, live/links
-                           half/       the same while it is being made or taken away, a rename before and after
-
-bpffs keeps dots in names for itself: interfaces appear by number, sections of variables without their dot.
+<bpffs>/pylvs/<cookie>/            locked (flock) by whoever changes the table or the attachments
+                       <note>      small facts, such as the chosen mode, as the targets of symbolic links
+                       live/       the pins of the data plane that is loaded (dataplane/loaded.py)
+                       half/       pins of one that is being made or removed: a rename leads there and from there
 """
 
 from __future__ import annotations
@@ -15,34 +13,30 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 from pylvs.dataplane import bpffs
 from pylvs.dataplane.btf import Layouts
-from pylvs.dataplane.kernel import Descriptor, Link, Map, Program, SyscallProgram
+from pylvs.dataplane.kernel import Link, Map, Program, SyscallProgram
+from pylvs.dataplane.loaded import DataPlane, NotThere, inode_of, names_in
 from pylvs.errors import DataPlaneError, NotPermitted
 from pylvs.host import namespaces
-
-_Pinned = TypeVar("_Pinned", bound=Descriptor)
 
 KINDS = ("links", "progs", "maps")  # in the order of removal: first of all no packet comes any more
 
 
-class NotThere(DataPlaneError):
-    """No data plane is loaded in this network namespace."""
-
-
 class Instance:
-    """The data plane of the network namespace with this cookie, loaded or not."""
+    """The data plane of the network namespace with this cookie, loaded or not.
+
+    Another process may unload it or load a new one at any moment: `current` is what is loaded now. While this object
+    holds the lock nobody else can, so that one look, when the lock is taken, is enough.
+    """
 
     def __init__(self, cookie: int, folder: str) -> None:
         self.cookie = cookie
         self.folder = folder
-        self._stage = "live"
         self._lock: int | None = None
-        self._maps: dict[str, Map] = {}
+        self._plane: DataPlane | None = None
 
     @classmethod
     def here(cls) -> Instance:
@@ -56,15 +50,32 @@ class Instance:
     def open(cls) -> Instance:
         """The loaded instance of this network namespace; NotThere if nothing is loaded."""
         instance = cls.here()
-        if not instance.loaded:
-            raise NotThere("no data plane is loaded in this network namespace; it comes with the first: pylvsadm -A …")
+        _ = instance.current
         return instance
 
     @property
     def loaded(self) -> bool:
-        if self._lock is not None and self._maps:  # nobody else can have removed it
+        """Whether a data plane is loaded now."""
+        if self._lock is not None and self._plane is not None:
             return True
         return os.path.isdir(f"{self.folder}/live")
+
+    @property
+    def current(self) -> DataPlane:
+        """The data plane that is loaded now; NotThere. It is one object for as long as that one is loaded."""
+        if self._plane is not None and (self._lock is not None or self._is_current(self._plane)):
+            return self._plane
+        self._forget()
+        try:
+            self._plane = DataPlane(f"{self.folder}/live")
+        except FileNotFoundError:
+            raise NotThere(
+                "no data plane is loaded in this network namespace; the first `pylvsadm -A` loads it"
+            ) from None
+        return self._plane
+
+    def _is_current(self, plane: DataPlane) -> bool:
+        return plane.inode == inode_of(f"{self.folder}/live")
 
     @property
     def is_locked(self) -> bool:
@@ -79,6 +90,8 @@ class Instance:
             return
         self._lock = self._take()
         try:
+            if self._plane is not None and not self._is_current(self._plane):
+                self._forget()
             yield
         finally:
             self._give_back()
@@ -94,7 +107,7 @@ class Instance:
                 continue
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                if os.fstat(fd).st_ino == _inode(self.folder):
+                if os.fstat(fd).st_ino == inode_of(self.folder):
                     return fd
             except BaseException:
                 os.close(fd)
@@ -127,7 +140,6 @@ class Instance:
                 raise DataPlaneError("a data plane is loaded in this network namespace already")
             sweep(os.path.dirname(self.folder), self.cookie)
             _remove(f"{self.folder}/half")
-            self._stage = "half"
             try:
                 self._load(Path(object_path), sizes or {}, constants or {}, inner_sizes or {})
                 yield self
@@ -136,8 +148,6 @@ class Instance:
                 self._forget()
                 _remove(f"{self.folder}/half")
                 raise
-            finally:
-                self._stage = "live"
 
     def _load(
         self, object_path: Path, sizes: Mapping[str, int], constants: Mapping[str, int], inner: Mapping[str, int]
@@ -157,56 +167,39 @@ class Instance:
     def _pin(self, maps: Mapping[str, Map], programs: Mapping[str, Program]) -> None:
         for folder in ("", *KINDS):
             _make_folder(f"{self.folder}/half/{folder}")
+        self._plane = DataPlane(f"{self.folder}/half")
         for name, map in maps.items():
-            map.pin(self.pin_path("maps", name))
+            map.pin(self._plane.pin_path("maps", name))
         for name, program in programs.items():
-            program.pin(self.pin_path("progs", name))
+            program.pin(self._plane.pin_path("progs", name))
 
     def pin_path(self, kind: str, name: str) -> str:
-        """Where the map, program or link (`kind` of KINDS) is pinned."""
-        return f"{self.folder}/{self._stage}/{kind}/{name.rpartition('.')[2]}"
+        """Where a map, program or link (`kind` of KINDS) is pinned. Here and below: of the current data plane."""
+        return self.current.pin_path(kind, name)
 
     def map(self, name: str) -> Map:
         """A pinned map, opened once and kept."""
-        if name not in self._maps:
-            self._maps[name] = self._open(Map, "maps", name)
-        return self._maps[name]
+        return self.current.map(name)
 
     def program(self, name: str) -> Program:
         """A pinned program, newly opened; the caller closes it."""
-        return self._open(Program, "progs", name)
+        return self.current.program(name)
 
     def syscall_program(self, name: str, context_size: int) -> SyscallProgram:
         """A pinned SEC("syscall") program with a context of `context_size` bytes, newly opened."""
-        program = self._open(SyscallProgram, "progs", name)
-        program.resize(context_size)
-        return program
+        return self.current.syscall_program(name, context_size)
 
     def links(self) -> dict[str, Link]:
-        """The pinned links by name, newly opened; the caller closes them."""
-        folder = f"{self.folder}/{self._stage}/links"
-        found = {}
-        for name in _names(folder):
-            with suppress(FileNotFoundError):  # detached meanwhile
-                found[name] = Link.pinned(f"{folder}/{name}")
-        return found
-
-    def _open(self, type: type[_Pinned], kind: str, name: str) -> _Pinned:
+        """The pinned links by name, newly opened, none if nothing is loaded; the caller closes them."""
         try:
-            return type.pinned(self.pin_path(kind, name))
-        except FileNotFoundError:
-            if not self.loaded and self._stage == "live":
-                raise NotThere("the data plane of this network namespace was removed meanwhile") from None
-            raise DataPlaneError(f"the loaded data plane has no {name} in its {kind}") from None
+            return self.current.links()
+        except NotThere:
+            return {}
 
-    @cached_property
+    @property
     def layouts(self) -> Layouts:
         """Structs and enums of the object that is loaded, as the kernel keeps them."""
-        folder = f"{self.folder}/{self._stage}/progs"
-        for name in _names(folder):
-            with self.program(name) as program:
-                return Layouts.of_program(program)
-        raise DataPlaneError("the data plane has no program")
+        return self.current.layouts
 
     def note(self, name: str) -> str | None:
         """A small fact remembered by `remember`, or None."""
@@ -217,7 +210,7 @@ class Instance:
 
     def notes(self) -> dict[str, str]:
         """Every small fact."""
-        return {name: value for name in _names(self.folder) if (value := self.note(name)) is not None}
+        return {name: value for name in names_in(self.folder) if (value := self.note(name)) is not None}
 
     def remember(self, name: str, value: str | None) -> None:
         """Keep a small fact with the instance, loaded or not; None forgets it. `name` has no dot in it."""
@@ -241,15 +234,13 @@ class Instance:
             _empty(self.folder)  # the folder itself is the lock: it goes when we let go of it
 
     def _forget(self) -> None:
-        for map in self._maps.values():
-            map.close()
-        self._maps.clear()
-        self.__dict__.pop("layouts", None)
+        """Let go of the data plane that was current; whoever reads from it still may."""
+        self._plane = None
 
 
 def sweep(folder: str, own: int) -> list[int]:
     """Remove the instances in `folder` whose namespaces are gone, but for `own`; answer their cookies."""
-    doubtful = [int(name) for name in _names(folder) if name.isdigit() and int(name) != own]
+    doubtful = [int(name) for name in names_in(folder) if name.isdigit() and int(name) != own]
     doubtful = [cookie for cookie in doubtful if not _has_live_link(f"{folder}/{cookie}/live/links")]
     if not doubtful:
         return []
@@ -260,7 +251,7 @@ def sweep(folder: str, own: int) -> list[int]:
 
 def _has_live_link(folder: str) -> bool:
     """Whether a link in `folder` still has its interface, so that its network namespace lives."""
-    for name in _names(folder):
+    for name in names_in(folder):
         try:
             with Link.pinned(f"{folder}/{name}") as link:
                 if link.info.ifindex:
@@ -292,20 +283,12 @@ def _remove(folder: str) -> None:
 
 def _empty(folder: str) -> None:
     """Remove what is in a folder of pins: links first, then programs, then maps, then what else there is."""
-    for name in sorted(_names(folder), key=lambda name: KINDS.index(name) if name in KINDS else -1):
+    for name in sorted(names_in(folder), key=lambda name: KINDS.index(name) if name in KINDS else -1):
         path = f"{folder}/{name}"
         if os.path.isdir(path) and not os.path.islink(path):
             _remove(path)
         else:
             _unlink(path)
-
-
-def _names(folder: str) -> list[str]:
-    """What is in a folder, in order; nothing if another removed it, at whatever moment."""
-    try:
-        return sorted(os.listdir(folder))
-    except FileNotFoundError:
-        return []
 
 
 def _unlink(path: str) -> None:
@@ -322,10 +305,3 @@ def _make_folder(path: str) -> None:
         pass
     except PermissionError:
         raise NotPermitted(f"cannot make {path}: run it as root") from None
-
-
-def _inode(path: str) -> int | None:
-    try:
-        return os.stat(path).st_ino
-    except FileNotFoundError:
-        return None

@@ -1,18 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The pages pylvsadm(8) and pylvs(8), and all other generated files that the wheel installs.
-
-`python -m pylvs.ipvsadm.manual DIRECTORY` writes them there (the tree keeps them in share/; a test sees that
-they are up to date).
-"""
+"""The page pylvsadm(8), made from the grammar of the command, in roff (groff_man(7))."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-from pylvs.commands.main import COMMANDS as SUBCOMMANDS
-from pylvs.ipvsadm import completion
 from pylvs.ipvsadm.completion import options_of
 from pylvs.ipvsadm.grammar import COMMANDS, LEGALITY, NEEDS, OPTIONS, Argument, Option
 
@@ -101,11 +93,10 @@ pylvsadm \-L \-n
 """
 
 
-def page(name: str, section: int = 8) -> str:
-    """The page `pylvsadm` or `pylvs`."""
-    body = {"pylvsadm": pylvsadm_page, "pylvs": pylvs_page}[name]()
+def page(name: str, body: str) -> str:
+    """A page of section 8 with its heading, and without empty lines."""
     lines = "\n".join(line for line in body.splitlines() if line.strip())
-    return f'.\\" generated from the grammar of the command\n.TH {name.upper()} {section} "" pylvs\n{lines}\n'
+    return f'.\\" generated from the grammar of the command\n.TH {name.upper()} 8 "" pylvs\n{lines}\n'
 
 
 def pylvsadm_page() -> str:
@@ -124,27 +115,16 @@ def pylvsadm_page() -> str:
         _NOTES,
         _EXAMPLE,
     )
-    return "\n".join(parts)
+    return page("pylvsadm", "\n".join(parts))
 
 
-def pylvs_page() -> str:
-    """The subcommands and what they are for."""
-    rows = "\n".join(f".TP\n.B {_escape(name)}\n{_escape(why)}" for name, (_, why) in SUBCOMMANDS.items())
-    return (
-        ".SH NAME\npylvs \\- the Linux Virtual Server with eBPF: everything but the table\n"
-        ".SH SYNOPSIS\n.B pylvs\n.I command\n.RI [ argument ...]\n"
-        ".SH DESCRIPTION\nThe table of virtual services is driven by\n.BR pylvsadm (8).\n"
-        f"The rest is here:\n{rows}\n.SH SEE ALSO\n.BR pylvsadm (8)"
-    )
-
-
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     return text.replace("\\", "\\e").replace("-", "\\-").replace("…", "...")
 
 
 def _synopsis(command: Option) -> str:
-    word = f"\\-{command.short}" if command.short else f"\\-\\-{_escape(command.long)}"
-    metavar = f" {_escape(command.metavar)}" if command.metavar else ""
+    word = f"\\-{command.short}" if command.short else f"\\-\\-{escape(command.long)}"
+    metavar = f" {escape(command.metavar)}" if command.metavar else ""
     return f".B pylvsadm {word}{metavar}\n{' '.join(_usages(command.long))}".rstrip()
 
 
@@ -159,38 +139,13 @@ def _usages(command: str) -> Iterator[str]:
 
 
 def _usage(option: Option) -> str:
-    word = f"\\-{option.short}" if option.short else f"\\-\\-{_escape(option.long)}"
-    return f"{word} {_escape(option.metavar)}" if option.argument is not Argument.NONE else word
+    word = f"\\-{option.short}" if option.short else f"\\-\\-{escape(option.long)}"
+    return f"{word} {escape(option.metavar)}" if option.argument is not Argument.NONE else word
 
 
 def _entry(option: Option) -> str:
     """A tagged paragraph: spellings, value, meaning."""
-    words = ", ".join(f"\\fB{_escape(word)}\\fR" for word in option.spellings())
-    value = f" \\fI{_escape(option.metavar)}\\fR" if option.metavar else ""
+    words = ", ".join(f"\\fB{escape(word)}\\fR" for word in option.spellings())
+    value = f" \\fI{escape(option.metavar)}\\fR" if option.metavar else ""
     mark = " \\fI[pylvs]\\fR" if option.addition else ""
-    return f".TP\n{words}{value}{mark}\n{_escape(option.help)}"
-
-
-def files() -> Iterator[tuple[str, str]]:
-    """(path under the prefix, text) of each generated file."""
-    for name in ("pylvsadm", "pylvs"):
-        yield f"man/man8/{name}.8", page(name)
-    yield "bash-completion/completions/pylvsadm", completion.bash()
-    yield "zsh/site-functions/_pylvsadm", completion.zsh()
-    yield "fish/vendor_completions.d/pylvsadm.fish", completion.fish()
-
-
-def main(argv: list[str]) -> int:
-    """Write all of them under a directory."""
-    if len(argv) != 1:
-        print("usage: python -m pylvs.ipvsadm.manual DIRECTORY", file=sys.stderr)
-        return 2
-    for name, text in files():
-        path = Path(argv[0]) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return f".TP\n{words}{value}{mark}\n{escape(option.help)}"

@@ -11,6 +11,7 @@ from pylvs.host import netns
 from pylvs.lab import build, table
 from pylvs.lab.steps import SWITCH
 from pylvs.lab.topology import Machine, Topology
+from pylvs.model import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def _facts(lab: Topology, machine: Machine, links: Stats, rows: dict[str, table.
         len(netns.processes([lab.namespace(machine.name)])),
         sum(s["rx"]["packets"] for s in stats),
         sum(s["tx"]["packets"] for s in stats),
-        rows.get(table.endpoint(machine.address, lab.port)),
+        rows.get(str(Endpoint(machine.address, lab.port))),
     )
 
 

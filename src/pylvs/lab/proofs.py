@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from pylvs.errors import PylvsError
 from pylvs.host import netns
@@ -18,7 +19,7 @@ from pylvs.lab.build import Done, Watcher
 from pylvs.lab.httpd import MEGABYTE
 from pylvs.lab.steps import SWITCH, Step, add_destination, command, delete_destination, quiesce_destination
 from pylvs.lab.topology import Machine, Topology
-from pylvs.model import ForwardingMethod
+from pylvs.model import Endpoint, ForwardingMethod
 
 REQUESTS = 20
 HELD = 6
@@ -157,7 +158,7 @@ def listed_connections(lab: Topology) -> Seen:
         rows = {row.client: row for row in table.connections(lab)}
     wrong, shown = [], []
     for answer in answers:
-        key = table.endpoint(lab.client.address, answer.cport)
+        key = str(Endpoint(lab.client.address, answer.cport))
         row = rows.get(key)
         if row is None:
             wrong.append(f"{key} is missing")
@@ -172,8 +173,8 @@ def _differences(lab: Topology, row: table.ConnectionRow, server: str) -> list[s
     should = {
         "protocol": (row.protocol, "TCP"),
         "state": (row.state, "ESTABLISHED"),
-        "virtual service": (row.virtual, table.endpoint(lab.vip, lab.port)),
-        "real server": (row.real, table.endpoint(server, lab.port)),
+        "virtual service": (row.virtual, str(Endpoint(lab.vip, lab.port))),
+        "real server": (row.real, str(Endpoint(ip_address(server), lab.port))),
     }
     found = [f"{row.client}: {what} {is_} instead of {want}" for what, (is_, want) in should.items() if is_ != want]
     minutes, _, seconds = row.expire.partition(":")
@@ -298,7 +299,8 @@ def _await(traffic: client.Traffic, server: str, when: str) -> str:
 
 def _drained(lab: Topology, machine: Machine, patience: float = 10.0) -> str:
     """Wait until a quiesced destination has no active connection; say so if that does not come."""
-    real, deadline = table.endpoint(machine.address, lab.port), time.monotonic() + patience
+    real = str(Endpoint(machine.address, lab.port))
+    deadline = time.monotonic() + patience
     while True:
         active = [row.active for row in table.destinations(lab) if row.real == real]
         if active == [0]:

@@ -43,9 +43,3 @@ def destinations(lab: Topology) -> list[DestinationRow]:
     rows = (line.split() for line in build.run(lab, lab.director.name, ["pylvsadm", "-ln"]).splitlines())
     found = [fields for fields in rows if len(fields) == 6 and fields[0] == "->" and fields[3].isdigit()]
     return [DestinationRow(f[1], f[2], int(f[3]), int(f[4]), int(f[5])) for f in found]
-
-
-def endpoint(address: object, port: int) -> str:
-    """An address and a port as `pylvsadm` writes them."""
-    text = str(address)
-    return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"

@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
 
+from pylvs.addresses import unpack
 from pylvs.dataplane.btf import Layouts
-from pylvs.dataplane.instance import Instance
+from pylvs.dataplane.loaded import DataPlane
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.table.records import Record
+from pylvs.errors import PylvsError
+from pylvs.model import Connection, ConnectionRow, Protocol
+from pylvs.table.memory import Memory
+from pylvs.table.records import Record, swap16
 
 BLOCK = 4096  # bytes of the index of due times that are looked at in one go
 EMPTY = bytes(BLOCK)
@@ -25,6 +30,12 @@ SCTP_STATES = (
 )  # fmt: skip
 TEMPLATE_STATES = ("NONE", "ASSURED")
 STATES = {6: TCP_STATES, 17: ("UDP",), 132: SCTP_STATES}
+
+
+ROWS = 1024  # in a chunk of connection_rows
+FOREVER = 1 << 23  # seconds: longer than any timeout, so what seems to have so long to go is over
+INVALID_PORT = 0xFFFF  # a template whose destination is gone is listed so
+SWAPPED = [swap16(number) for number in range(1 << 16)]
 
 
 class Entry(NamedTuple):
@@ -48,16 +59,15 @@ class Entry(NamedTuple):
 
 
 class Entries:
-    """The table of one instance as memory; only sets that have something due are looked at."""
+    """The connection table of one data plane as memory; only sets that have something due are looked at."""
 
-    def __init__(self, instance: Instance, layouts: Layouts) -> None:
+    def __init__(self, plane: DataPlane, layouts: Layouts) -> None:
         self.record = Record(layouts["connection"])
         assert self.record.names == list(Entry._fields)
         flags = layouts.enum("connection_flag")
         self.template, self.invalid = flags["CONN_TEMPLATE"], flags["CONN_INVALID"]
-        self.ways = layouts.enum("set_size")["WAYS"]
-        self.table = MappedArray(instance.map("connections"), writable=False)
-        self.due = MappedArray(instance.map("due"), writable=False)
+        self.table = MappedArray(plane.map("connections"), writable=False)
+        self.due = MappedArray(plane.map("due"), writable=False)
 
     def sets(self) -> Iterator[int]:
         """Numbers of the sets that are not empty."""
@@ -69,21 +79,112 @@ class Entries:
             words = block.cast("Q")
             yield from (start // stride + i for i, word in enumerate(words) if word)
 
-    def raw(self, now: int) -> Iterator[tuple[Any, ...]]:
-        """Every live entry, as the fields of `Entry`; `now` is the data plane's tick."""
+    def live(self, now: int) -> Iterator[Entry]:
+        """Every live entry; `now` is the data plane's tick."""
         memory, stride = self.table.memory, self.table.stride
-        unpack = self.record.struct.iter_unpack
+        unpack_set = self.record.struct.iter_unpack
         for number in self.sets():
-            for entry in unpack(memory[number * stride : (number + 1) * stride]):
-                if entry[0] >= FIRST_TAG and (0 < (entry[1] - now) & 0xFFFFFFFF < 1 << 31 or self._is_held(entry)):
+            for entry in map(Entry._make, unpack_set(memory[number * stride : (number + 1) * stride])):
+                if entry.tag >= FIRST_TAG and (self._is_due_later(entry, now) or self._is_held(entry)):
                     yield entry
 
-    def _is_held(self, entry: tuple[Any, ...]) -> bool:
-        """A template that is over but still controls connections: the sweep will give it another minute."""
-        return bool(entry[11] & self.template and entry[7])
+    @staticmethod
+    def _is_due_later(entry: Entry, now: int) -> bool:
+        return 0 < (entry.expires - now) & 0xFFFFFFFF < 1 << 31
 
-    def state(self, entry: tuple[Any, ...]) -> str:
+    def _is_held(self, entry: Entry) -> bool:
+        """A template that is over but still controls connections: the sweep will give it another minute."""
+        return bool(entry.flags & self.template and entry.control)
+
+    def at(self, number: int) -> Entry:
+        """The entry with this number, counted from 0 in the table's order."""
+        return Entry._make(self.record.unpack_from(self.table.memory, number * self.record.size))
+
+    def is_template(self, entry: Entry) -> bool:
+        """Whether the entry stands for a persistent client."""
+        return bool(entry.flags & self.template)
+
+    def is_invalid(self, entry: Entry) -> bool:
+        """Whether it is a template whose destination is gone."""
+        return bool(entry.flags & self.invalid)
+
+    def state(self, entry: Entry) -> str:
         """The state by the kernel's name."""
-        state, protocol, flags = entry[9], entry[10], entry[11]
-        names = TEMPLATE_STATES if flags & self.template else STATES.get(protocol, ("NONE",))
-        return names[state] if state < len(names) else "ERR!"
+        names = TEMPLATE_STATES if self.is_template(entry) else STATES.get(entry.protocol, ("NONE",))
+        return names[entry.state] if entry.state < len(names) else "ERR!"
+
+
+class Connections:
+    """The connection table as values of the model."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._entries = Entries(memory.plane, memory.layouts)
+        self._second = memory.settings["second"]
+        self._reals: dict[int, bytes] = {}  # addresses of destinations by slot
+
+    def _real(self, slot: int) -> bytes:
+        address = self._reals.get(slot)
+        if address is None:
+            record = self._memory.destination
+            address = self._memory.get(slot, record)[record.place["address"]]
+            self._reals[slot] = address
+        return address
+
+    def connections(self) -> Iterator[Connection]:
+        """Every entry, templates too."""
+        now = self._memory.control.now()
+        for entry in self._entries.live(now):
+            yield self._connection(entry, now)
+
+    def _connection(self, entry: Entry, now: int) -> Connection:
+        expires = ((entry.expires - now) & 0xFFFFFFFF) / self._second
+        invalid = self._entries.is_invalid(entry)
+        return Connection(
+            Protocol(entry.protocol),
+            unpack(entry.client),
+            swap16(entry.cport),
+            unpack(entry.virtual),
+            INVALID_PORT if invalid else swap16(entry.vport),
+            unpack(self._real(entry.destination)),
+            INVALID_PORT if invalid else swap16(entry.rport),
+            self._entries.state(entry),
+            expires if expires < FOREVER else 0.0,
+            template=self._entries.is_template(entry),
+            method=self._memory.codes.methods.value(entry.method),
+        )
+
+    def rows(self) -> Iterator[Sequence[ConnectionRow]]:
+        """Every entry as a plain tuple, in chunks: a million of them in a few seconds."""
+        now = self._memory.control.now()
+        entries = self._entries.live(now)
+        while chunk := list(islice(entries, ROWS)):
+            yield [self._row(entry, now) for entry in chunk]
+
+    def _row(self, entry: Entry, now: int) -> ConnectionRow:
+        left = (entry.expires - now & 0xFFFFFFFF) // self._second
+        vport, rport = SWAPPED[entry.vport], SWAPPED[entry.rport]
+        if self._entries.is_invalid(entry):
+            vport = rport = INVALID_PORT
+        return (
+            entry.protocol,
+            self._entries.state(entry),
+            left if left < FOREVER else 0,
+            entry.client,
+            SWAPPED[entry.cport],
+            entry.virtual,
+            vport,
+            self._real(entry.destination),
+            rport,
+        )
+
+    def text(self) -> Iterator[bytes] | None:
+        """All entries as numeric rows of `-Lnc`, in blocks; None where the kernel cannot write them."""
+        from pylvs.table.listing import connection_text
+
+        memory = self._memory
+        maps = memory.plane.map("connections"), memory.plane.map("records")
+        try:
+            return connection_text(*maps, now=memory.control.now(), second=self._second)
+        except PylvsError:
+            return None

@@ -12,7 +12,8 @@ from pylvs.dataplane.kernel import possible_cpus
 from pylvs.errors import Unsupported
 from pylvs.table.clock import Clock, clock
 from pylvs.table.knobs import KNOBS
-from pylvs.table.records import Records, Settings, record_bytes
+from pylvs.table.records import Records, record_bytes
+from pylvs.table.settings import Settings
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "director.bpf.o"
 SIZE = "PYLVS_CONN_TAB_SIZE"
@@ -71,8 +72,9 @@ def create(instance: Instance, object_path: Path = OBJECT, entries: int = 0) -> 
 
 
 def _fill(instance: Instance, time: Clock) -> None:
-    layouts = instance.layouts
-    settings = Settings(instance, layouts)
+    plane = instance.current
+    layouts = plane.layouts
+    settings = Settings(plane, layouts)
     settings["second"] = time.second
     settings["tcp_timeout"] = _timeouts(TCP, time.second)
     settings["udp_timeout"] = _timeouts(UDP, time.second)
@@ -81,6 +83,6 @@ def _fill(instance: Instance, time: Clock) -> None:
         if knob.name in layouts["settings"].fields:
             settings[knob.name] = knob.default[0]
     settings["icmp_rate"] = ICMP_RATE
-    records = Records(instance, layouts, settings)
+    records = Records(plane, layouts, settings)
     records.make_chunks(0)
     settings["next_record"] = layouts.enum("slot")["SLOT_FIRST"]

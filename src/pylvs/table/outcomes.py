@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`pylvs outcomes`: what became of the packets, each counted under one name."""
+"""What became of the packets: each is counted under one name of `enum outcome` in bpf/abi.h."""
 
 from __future__ import annotations
-
-import argparse
-import json
 
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import possible_cpus
 
-# Name in bpf/abi.h → what it says to a person.
+# Name → what it means to a person; the first word of both is the verdict.
 MEANINGS = {
     "PASS_NOT_IP": "passed: not IP",
     "PASS_NOT_OURS": "passed: no virtual service and no connection",
     "PASS_NO_CONNECTION": "passed: for a service, but opens no connection (the host answers RST)",
-    "PASS_MALFORMED": "passed: headers cut short or wrong",
+    "PASS_MALFORMED": "passed: truncated or malformed headers",
     "PASS_LOCAL": "passed: the destination is this host",
     "PASS_TO_TC": "left by XDP to the TC hook",
-    "PASS_VLAN": "passed: tagged, comes again on the VLAN's interface",
+    "PASS_VLAN": "passed: tagged; it comes again on the VLAN's interface",
     "PASS_TTL": "passed: a reply at its last hop (the host answers)",
     "PASS_BYPASS": "passed: no destination, on to where it was going (cache_bypass)",
     "FORWARD_DR": "forwarded by DR",
@@ -28,10 +25,10 @@ MEANINGS = {
     "FORWARD_FULLNAT_REPLY": "replies of FULLNAT",
     "FORWARD_ICMP": "ICMP errors of connections, forwarded",
     "FORWARD_STATELESS": "forwarded without an entry: the table is full",
-    "FORWARD_TO_HOST": "answers of DR and TUN to clients on this host",
-    "FORWARD_CUT": "cut into pieces, or brought in anew, and counted again as what becomes of that",
+    "FORWARD_TO_HOST": "replies of DR and TUN to clients on this host",
+    "FORWARD_CUT": "fragmented or re-injected; what comes of that is counted again",
     "REFUSE_NO_DESTINATION": "refused: no destination (ICMP port unreachable)",
-    "REFUSE_NO_ROUTE": "refused: no route to the destination, or no answer to ARP (ICMP host unreachable)",
+    "REFUSE_NO_ROUTE": "refused: no route to the destination, or no reply to ARP (ICMP host unreachable)",
     "REFUSE_TTL": "refused: last hop (ICMP time exceeded)",
     "REFUSE_TOO_BIG": "refused: too big (ICMP fragmentation needed)",
     "DROP_DESTINATION_GONE": "dropped: the destination was deleted",
@@ -55,19 +52,3 @@ def counts(instance: Instance) -> dict[str, int]:
 
 def _sum(raw: bytes) -> int:
     return sum(int.from_bytes(raw[cpu * 8 : cpu * 8 + 8], "little") for cpu in range(possible_cpus()))
-
-
-def run(argv: list[str]) -> int:
-    """`pylvs outcomes [--json] [--all]`."""
-    parser = argparse.ArgumentParser(prog="pylvs outcomes", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="as data")
-    parser.add_argument("--all", action="store_true", help="those that did not happen too")
-    options = parser.parse_args(argv)
-    counted = counts(Instance.open())
-    if options.json:
-        print(json.dumps(counted, indent=2))
-        return 0
-    for name, count in counted.items():
-        if count or options.all:
-            print(f"{count:>16}  {MEANINGS.get(name, name)}")
-    return 0

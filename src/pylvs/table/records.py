@@ -14,10 +14,11 @@ from operator import add, sub
 from typing import Any, NamedTuple
 
 from pylvs.dataplane.btf import Layout, Layouts
-from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import F_MMAPABLE, Map, MapType, possible_cpus
+from pylvs.dataplane.loaded import DataPlane
 from pylvs.dataplane.mapped import MappedArray
 from pylvs.errors import TableFull
+from pylvs.table.settings import Settings
 
 
 def swap16(number: int) -> int:
@@ -90,10 +91,10 @@ def record_bytes(layouts: Layouts) -> int:
 
 
 class Records:
-    """All chunks of one instance."""
+    """All chunks of one data plane."""
 
-    def __init__(self, instance: Instance, layouts: Layouts, settings: Settings) -> None:
-        self.instance, self.settings = instance, settings
+    def __init__(self, plane: DataPlane, layouts: Layouts, settings: Settings) -> None:
+        self._plane, self.settings = plane, settings
         sizes = layouts.enum("record_size")
         self.chunk_size, self.chunks_max = sizes["CHUNK"], sizes["CHUNKS"]
         self.record_size = sizes["RECORD_SIZE"]
@@ -107,7 +108,7 @@ class Records:
 
     @cached_property
     def _outer(self) -> tuple[Map, Map]:
-        return self.instance.map("records"), self.instance.map("estimates")
+        return self._plane.map("records"), self._plane.map("estimates")
 
     def chunk(self, number: int) -> Chunk:
         """An existing chunk, mapped once."""
@@ -249,27 +250,3 @@ class Records:
 
 _FIVE = struct.Struct("=5Q")
 _RETIRED = struct.Struct("=III")  # next, tick, was_service
-
-
-class Settings:
-    """The one `struct settings`, as a mapping of its numbers."""
-
-    def __init__(self, instance: Instance, layouts: Layouts) -> None:
-        self.fields = layouts["settings"].fields
-        self.array = MappedArray(instance.map("settings"))
-        self.memory = self.array.memory
-        self._words = {name: field.offset // 4 for name, field in self.fields.items() if not field.count}
-
-    def __getitem__(self, name: str) -> Any:
-        if name in self._words:
-            return self.array.words[self._words[name]]
-        return self.fields[name].unpack_from(self.memory)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name in self._words:
-            self.array.words[self._words[name]] = value
-        else:
-            self.fields[name].pack_into(self.memory, 0, value)
-
-    def close(self) -> None:
-        self.array.close()

@@ -10,9 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from pylvs.dataplane.btf import Layouts
-from pylvs.dataplane.instance import Instance
-from pylvs.table.records import Record, Records, Settings
+from pylvs.table.memory import Memory
 
 PATIENCE = 1  # seconds: by then a packet that was on its way is through
 TRIES = 8
@@ -23,14 +21,15 @@ _TRASHED = struct.Struct("=II")
 
 
 class Trash:
-    """Deleted destinations of one instance."""
+    """Deleted destinations of one data plane."""
 
-    def __init__(self, instance: Instance, layouts: Layouts, records: Records, settings: Settings) -> None:
-        self._map = instance.map("trash")
-        self._records, self._settings = records, settings
-        self._deleted = layouts.enum("slot")["SLOT_DELETED"]
-        record = Record(layouts["destination"])
-        self._record, self._place, self._word = record, record.place, record.word
+    def __init__(self, memory: Memory) -> None:
+        self._map = memory.plane.map("trash")
+        self._records, self._settings = memory.records, memory.settings
+        self._deleted = memory.layouts.enum("slot")["SLOT_DELETED"]
+        self._record = memory.destination
+        self._place = self._record.place
+        self._word = self._record.word
         self._looked_through: int | None = None  # the tick when that was
 
     def throw(self, key: bytes, slots: Iterable[int], now: int, *, available: bool, orphaned: bool) -> None:

@@ -7,18 +7,17 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import ip_address
 from itertools import islice
 from typing import Any
 
 from pylvs.addresses import pack, unpack
 from pylvs.dataplane.attach import Attacher
 from pylvs.dataplane.instance import Instance
-from pylvs.doctor.evidence import service_words
 from pylvs.host import probes
-from pylvs.model import Address, DestinationState, ForwardingMethod, Protocol, ServiceFlag, ServiceState
+from pylvs.host.locality import Locality
+from pylvs.model import Address, DestinationState, Endpoint, ForwardingMethod, Protocol, ServiceFlag, ServiceState
 from pylvs.rules import AddressType
-from pylvs.table.connections import Entries
+from pylvs.table.connections import Entries, Entry
 from pylvs.table.director import Director
 from pylvs.table.outcomes import MEANINGS
 from pylvs.table.records import Record, swap16
@@ -36,19 +35,15 @@ FORWARDS = {
 }
 
 
-def address_and_port(text: str, need: bool) -> tuple[Address, int]:
-    """'10.0.0.1', '10.0.0.1:80' or '[fd00::1]:80'; BadFilter. `need`: a port must be there."""
-    host, colon, port = text.rpartition(":")
-    if not colon or (":" in host and not text.startswith("[")) or text.endswith("]"):
-        host, port = text, ""
-    try:
-        address = ip_address(host.strip("[]"))
-        number = int(port or 0)
-    except ValueError:
-        raise BadFilter(f"no address '{text}'; type 10.0.0.1:80 or [fd00::1]:80") from None
-    if (need and not port) or not 0 <= number < 1 << 16:
-        raise BadFilter(f"'{text}' needs a port, from 1 to 65535; type {endpoint(address, 80)}")
-    return address, number
+def ends(client: str, virtual: str) -> tuple[Endpoint, Endpoint]:
+    """Client and VIP, of one family, the VIP with a port; BadFilter, Unreadable."""
+    source = Endpoint.parse(client)
+    target = Endpoint.parse(virtual)
+    if target.port is None:
+        raise BadFilter(f"'{virtual}' needs a port, from 1 to 65535; run with: {Endpoint(target.address, 80)}")
+    if source.address.version != target.address.version:
+        raise BadFilter(f"{source.address} and {target.address} are of two families: no packet has both")
+    return source, target
 
 
 @dataclass
@@ -77,11 +72,11 @@ class Case:
 
     @cached_property
     def entries(self) -> Entries:
-        return Entries(self.director.instance, self.director.layouts)
+        return Entries(self.director.memory.plane, self.director.layouts)
 
-    def entry(self, number: int) -> tuple[Any, ...]:
+    def entry(self, number: int) -> Entry:
         """The entry of a number + 1."""
-        return self.entries.record.unpack_from(self.entries.table.memory, (number - 1) * self.entries.record.size)
+        return self.entries.at(number - 1)
 
     @cached_property
     def service(self) -> ServiceState | None:
@@ -91,7 +86,7 @@ class Case:
         return self.director.service(self.director.service_at(self.answer["service"]).key)
 
     @cached_property
-    def remembered(self) -> tuple[Any, ...] | None:
+    def remembered(self) -> Entry | None:
         """The entry that decides, if there is one: the connection's, or a persistent client's."""
         number = self.answer["connection"] or self.answer["template"]
         return self.entry(number) if number else None
@@ -100,7 +95,7 @@ class Case:
     def slot(self) -> int:
         """Of the destination that it would go to, 0: none."""
         if self.remembered:
-            return int(self.remembered[6])
+            return self.remembered.destination
         allowed = self.service and (self.service.service.key.fwmark or self._port_fits)
         persistent = self.service and self.service.service.flags & ServiceFlag.PERSISTENT
         return int(self.answer["destination"]) if allowed or persistent else 0
@@ -117,7 +112,7 @@ class Case:
     def local(self) -> bool:
         """Whether the destination is this host."""
         return self.chosen is not None and (
-            self.director.address_type(self.chosen.destination.address) is AddressType.LOCAL
+            Locality().address_type(self.chosen.destination.address) is AddressType.LOCAL
         )
 
     @cached_property
@@ -129,7 +124,7 @@ class Case:
     def rport(self) -> int:
         assert self.chosen
         if self.remembered and self.answer["connection"]:
-            return swap16(self.remembered[8])
+            return swap16(self.remembered.rport)
         keep = self.service and self.service.service.flags & ServiceFlag.PERSISTENT and not self._port_fits
         return self.vport if keep else self.chosen.destination.port or self.vport
 
@@ -163,12 +158,11 @@ class Case:
 
 def explain(client: str, virtual: str, protocol: str, mark: int) -> dict[str, Any]:
     """What would happen, point by point: each a sentence or several. NotThere, BadFilter."""
-    (cip, cport), (vip, vport) = address_and_port(client, need=False), address_and_port(virtual, need=True)
-    if cip.version != vip.version:
-        raise BadFilter(f"{cip} and {vip} are of two families: no packet has both")
+    source, target = ends(client, virtual)
     Instance.open()
     with Director() as director:
-        case = Case(director, cip, cport, vip, vport, Protocol(PROTOCOLS[protocol]), mark)
+        transport = Protocol(PROTOCOLS[protocol])
+        case = Case(director, source.address, source.port or 0, target.address, target.port or 0, transport, mark)
         case.ask()
         return dict(_points(case)) | {"outcome": case.outcome, "meaning": MEANINGS[case.outcome]}
 
@@ -212,7 +206,7 @@ def _service(case: Case) -> str:
         return f"none: no service has this address, port and protocol{marks}"
     key = case.service.service.key
     why = "by its firewall mark" if key.fwmark else "by address and port" if key.port else "by address, for all ports"
-    return f"{service_words(case.service)}, scheduler {case.service.service.scheduler}, found {why}"
+    return f"{key.option}, scheduler {case.service.service.scheduler}, found {why}"
 
 
 def _connections(case: Case) -> str | list[str]:
@@ -220,7 +214,8 @@ def _connections(case: Case) -> str | list[str]:
     if case.answer["connection"]:
         return f"known: {_entry(case, case.entry(case.answer['connection']))}"
     raw = pack(case.client)
-    own = (e for e in case.entries.raw(case.answer["now"]) if e[2] == raw and not e[11] & case.entries.template)
+    live = case.entries.live(case.answer["now"])
+    own = (entry for entry in live if entry.client == raw and not case.entries.is_template(entry))
     there = [_entry(case, entry) for entry in islice(own, MOST + 1)]
     if not there:
         return "none of this client is in the table"
@@ -228,10 +223,11 @@ def _connections(case: Case) -> str | list[str]:
     return ["of this client, from other ports:" if case.cport else "of this client:", *there[:MOST], *more]
 
 
-def _entry(case: Case, entry: tuple[Any, ...]) -> str:
-    real = case.director.destination_at(entry[6]).destination.address
-    ends = [endpoint(unpack(entry[2]), swap16(entry[4])), endpoint(unpack(entry[3]), swap16(entry[5]))]
-    return f"{' > '.join(ends)} at {endpoint(real, swap16(entry[8]))}, {case.entries.state(entry)}"
+def _entry(case: Case, entry: Entry) -> str:
+    real = case.director.destination_at(entry.destination).destination.address
+    client = endpoint(unpack(entry.client), swap16(entry.cport))
+    virtual = endpoint(unpack(entry.virtual), swap16(entry.vport))
+    return f"{client} > {virtual} at {endpoint(real, swap16(entry.rport))}, {case.entries.state(entry)}"
 
 
 def _template(case: Case) -> str:
@@ -239,9 +235,9 @@ def _template(case: Case) -> str:
     if not case.answer["template"]:
         return f"none: the scheduler decides, and for {case.service.service.timeout} s a template will remember"
     entry = case.entry(case.answer["template"])
-    left = (entry[1] - case.answer["now"] & 0xFFFFFFFF) // case.director.settings["second"]
-    real = case.director.destination_at(entry[6]).destination.address
-    return f"of {unpack(entry[2])}: it goes to {real}, for {left} s more"
+    left = (entry.expires - case.answer["now"] & 0xFFFFFFFF) // case.director.settings["second"]
+    real = case.director.destination_at(entry.destination).destination.address
+    return f"of {unpack(entry.client)}: it goes to {real}, for {left} s more"
 
 
 def _candidates(service: ServiceState) -> Iterator[str]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from pylvs.host.packets import ECHO, GRE, IPIP, IPV6, UDP, Seen, parse
+from pylvs.model import Address, Endpoint
 from pylvs.table.connections import STATES
 from pylvs.table.outcomes import MEANINGS
 
@@ -53,11 +54,9 @@ class Sight:
         return self.outcome.startswith(("FORWARD_", "REFUSE_"))
 
 
-def endpoint(address: object, port: int) -> str:
-    """As pylvsadm writes it; without a port, the address alone."""
-    if not port:
-        return str(address)
-    return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
+def endpoint(address: Address, port: int) -> str:
+    """As pylvsadm writes it; without a port (0, as of ICMP), the address alone."""
+    return str(Endpoint(address, port or None))
 
 
 def ends(seen: Seen | None) -> tuple[str, str]:

@@ -16,11 +16,10 @@ from typing import Any
 from pylvs.addresses import unpack
 from pylvs.dataplane.kernel import possible_cpus
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.doctor.evidence import service_words
 from pylvs.errors import PylvsError
 from pylvs.host.packets import parse
-from pylvs.model import ForwardingMethod, ServiceState
-from pylvs.table.director import METHODS, Director
+from pylvs.model import ForwardingMethod
+from pylvs.table.director import Director
 from pylvs.table.records import Record, swap16
 from pylvs.trace.ring import Ring
 from pylvs.trace.sight import PROTOCOLS, Sight, endpoint, ends, mac, rewritten, state_name, tcp_flags
@@ -142,7 +141,7 @@ class Tracing:
         flags, said = values["flags"], dict[str, Any]()
         if values["service"]:
             service = self.director.service_at(values["service"])
-            said |= {"service": service_words(ServiceState(service)), "scheduler": service.scheduler}
+            said |= {"service": service.key.option, "scheduler": service.scheduler}
         if values["destination"]:
             said["destination"] = _endpoint(values, "real", "rport")
             if flags & KNOWN or values["state"]:
@@ -152,7 +151,7 @@ class Tracing:
 
     def _departure(self, values: dict[str, Any], before: bytes, after: bytes) -> dict[str, Any]:
         """How it leaves."""
-        method = METHODS[values["method"]] if values["method"] < len(METHODS) else None
+        method = self.director.memory.codes.methods.get(values["method"])
         word = WORDS.get(method, "FULLNAT") if method and values["destination"] else ""
         hop = unpack(values["hop"])
         return {

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Adding, changing and deleting virtual services in the table's memory; what is asked for was checked (rules.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import getrandbits
+
+from pylvs import rules
+from pylvs.addresses import pack
+from pylvs.errors import ServiceExists
+from pylvs.model import ServiceFlag, ServiceKey, VirtualService
+from pylvs.table.edit import Edit
+from pylvs.table.memory import SLOT
+from pylvs.table.records import swap16
+
+ENGINES = ("", "sip")
+
+
+def add(edit: Edit, service: VirtualService) -> None:
+    """Add a virtual service without destinations; ServiceExists."""
+    memory = edit.memory
+    key = memory.pack_key(service.key)
+    if memory.find(key) is not None:
+        raise ServiceExists("service already exists")
+    slot = edit.allocate(memory.records.uncount)
+    _write(edit, slot, service)
+    memory.control.reschedule(slot)
+    if service.key.address is not None and not service.key.fwmark:
+        memory.filter.add(pack(service.key.address), real=False)
+    memory.services.update(key, SLOT.pack(slot))
+    count(edit, service.key, 1)
+
+
+def _write(edit: Edit, slot: int, service: VirtualService) -> None:
+    key, memory = service.key, edit.memory
+    memory.service.pack_into(
+        *memory.records.at(slot),
+        scheduler=memory.codes.schedulers.number(service.scheduler),
+        flags=int(service.flags | ServiceFlag.HASHED),
+        address=pack(key.address) if key.address is not None else b"",
+        netmask=_netmask(service),
+        fwmark=key.fwmark,
+        timeout=service.timeout * memory.settings["second"],
+        timeout_seconds=service.timeout,
+        port=swap16(key.port),
+        protocol=int(key.protocol),
+        family=rules.family_of(key),
+        pe=ENGINES.index(service.persistence_engine),
+        generation=getrandbits(32),  # not that of the service that had the slot before
+    )
+
+
+def _netmask(service: VirtualService) -> bytes:
+    """The persistence mask as 16 bytes to be and-ed with a client's address."""
+    if rules.family_of(service.key) == 4:
+        return b"\xff" * 12 + service.netmask.to_bytes(4, "big")
+    return ((1 << 128) - (1 << 128 - service.netmask)).to_bytes(16, "big")
+
+
+def change(edit: Edit, service: VirtualService) -> None:
+    """Change scheduler, flags and persistence of a service; connections stay. NoSuchService."""
+    memory = edit.memory
+    slot, record = edit.slot_of(service.key), memory.service
+    buffer, base = memory.records.at(slot)
+    old = memory.number(slot, record, "scheduler")
+    new = memory.codes.schedulers.number(service.scheduler)
+    record.store(buffer, base, "netmask", _netmask(service))
+    memory.set_number(slot, record, "flags", int(service.flags | ServiceFlag.HASHED))
+    memory.set_number(slot, record, "timeout", service.timeout * memory.settings["second"])
+    memory.set_number(slot, record, "timeout_seconds", service.timeout)
+    memory.set_number(slot, record, "pe", ENGINES.index(service.persistence_engine))
+    memory.set_number(slot, record, "scheduler", new)
+    if new != old:
+        _drop_tables(edit, slot)
+        if memory.codes.schedulers.value(old).startswith("lblc"):
+            _forget_localities(edit, slot)
+        memory.control.reschedule(slot)
+
+
+def _forget_localities(edit: Edit, slot: int) -> None:
+    """What lblc and lblcr remember of addresses ends with them, also if they come back."""
+    localities, service = edit.memory.plane.map("localities"), SLOT.pack(slot)
+    for key in list(localities.keys()):
+        if key[16:20] == service:  # behind the address
+            localities.delete(key)
+
+
+def _drop_tables(edit: Edit, slot: int) -> None:
+    for name in ("buckets", "maglevs"):
+        edit.memory.plane.map(name).delete(SLOT.pack(slot))
+
+
+def delete(edit: Edit, key: ServiceKey) -> None:
+    """Delete a service with its destinations; their connections stay, as IPVS has it. NoSuchService."""
+    slot = edit.slot_of(key)
+    delete_slots(edit, {edit.packed(key): slot})
+    count(edit, key, -1)
+
+
+def delete_all(edit: Edit) -> None:
+    """Delete every service."""
+    memory = edit.memory
+    for name in ("services", "fwmark_services", "port_zero_services"):
+        memory.settings[name] = 0
+    delete_slots(edit, dict(memory.service_slots()))
+
+
+def delete_slots(edit: Edit, slots: Mapping[bytes, int], available: bool = False) -> None:
+    """Delete services by packed key, without counting them. `available`: their connections go on."""
+    if not slots:
+        return
+    memory = edit.memory
+    edit.forget()
+    for key in slots:
+        memory.services.delete(key)
+    now = memory.control.fold(next(iter(slots.values())) if len(slots) == 1 else 0)
+    edit.trash.orphan(set(slots.values()))
+    for key, slot in slots.items():
+        edit.trash.throw(key, list(memory.chain(slot)), now, available=available, orphaned=True)
+        _drop_tables(edit, slot)
+        memory.forget_members(slot)
+        memory.records.retire_service(slot, now)
+
+
+def count(edit: Edit, key: ServiceKey, step: int) -> None:
+    """Keep the numbers of services by which the data plane knows what it need not look for."""
+    settings = edit.memory.settings
+    if key.fwmark:
+        settings["fwmark_services"] += step
+    elif not key.port:
+        settings["port_zero_services"] += step
+    settings["services"] += step
+
+
+def fill_maglev_tables(edit: Edit) -> None:
+    """With sloppy_tcp they follow the order of addresses, else that of the list, as in the kernel."""
+    memory = edit.memory
+    maglev = memory.codes.schedulers.number("mh")
+    for _, slot in memory.service_slots():
+        if memory.number(slot, memory.service, "scheduler") == maglev:
+            memory.control.changed(slot)
