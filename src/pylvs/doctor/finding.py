@@ -1,22 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a diagnosis is, and how they are found: each is a module of `pylvs.doctor.diagnoses` (or `.real_server`).
-
-Such a module has `LIKELIHOOD`, by which the answer is ordered (greater comes first), and
-`diagnose(examination)`, which gives a `Diagnosis` for each machine that has the fault.
-"""
+"""What the doctor finds: a fault by name, on which machine, the evidence for it and the command that fixes it."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from pylvs.model import Destination, ServiceKey
+
 
 class Health(IntEnum):
-    """The exit status of `pylvs doctor`."""
+    """The state of a director or real server; the value is the exit status of `pylvs doctor`."""
 
     HEALTHY = 0
     DEGRADED = 1
@@ -24,33 +19,32 @@ class Health(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """A fault: its name (of the module), what is wrong, what was seen, on which machine, and what mends it.
+class Finding:
+    """One fault that was found.
 
-    `health` is what this fault alone makes of the service that it concerns.
+    `name` is that of docs/doctor.md, `what` a sentence for a person. `machine` is "director", "this real server", or
+    the address (IP or MAC) of another one, on which `fix` is to be run. `health` is what this fault alone makes of the
+    service that it concerns; findings are listed by `likelihood`, the greatest first. `service` and `destination` are
+    set where the fault is that of one destination.
     """
 
-    fault: str
+    name: str
     what: str
     evidence: tuple[str, ...]
     machine: str
-    mend: str
+    fix: str
     health: Health = Health.DEGRADED
     likelihood: int = 0
-    destination: Any = field(default=None, compare=False, repr=False)  # the Patient that it concerns, if it is one
+    service: ServiceKey | None = None
+    destination: Destination | None = None
 
-
-def modules(package: str) -> list[Any]:
-    """The diagnoses of a package, the likeliest first."""
-    folder = importlib.import_module(package)
-    names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
-    return sorted((importlib.import_module(f"{package}.{n}") for n in names), key=lambda m: -int(m.LIKELIHOOD))
-
-
-def diagnose(package: str, examination: object) -> list[Diagnosis]:
-    """Everything that is wrong, the likeliest and worst first."""
-    found: list[Diagnosis] = []
-    for module in modules(package):
-        look: Callable[[object], Iterable[Diagnosis]] = module.diagnose
-        found += look(examination)
-    return sorted(found, key=lambda d: -d.likelihood)
+    def as_json(self) -> dict[str, Any]:
+        """The finding as `pylvs doctor --json` has it."""
+        return {
+            "fault": self.name,
+            "what": self.what,
+            "evidence": list(self.evidence),
+            "machine": self.machine,
+            "mend": self.fix,
+            "health": self.health.name.lower(),
+        }

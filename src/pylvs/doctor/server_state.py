@@ -1,96 +1,79 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the doctor sees on a real server itself, whether it was prepared by `pylvs realserver join` or by hand."""
+"""What is known of a real server from inside, joined by `pylvs realserver join` or by hand. Nothing here does I/O."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from ipaddress import IPv4Address, ip_address
-from pathlib import Path
 from typing import Any
 
-from pylvs.doctor.firewall import Rule, listed
+from pylvs.doctor.evidence import NOWHERE, HostState
+from pylvs.doctor.firewall import Rule
 from pylvs.doctor.ruleset import Packet, Ruleset
-from pylvs.host.capture import overhear
-from pylvs.host.machine import Machine
 from pylvs.model import Address
-from pylvs.realserver import joining
-from pylvs.realserver.check import Subject
+from pylvs.realserver.check import Finding
 
-LISTENING = 1.5  # seconds
-LISTEN = "0A"  # of /proc/net/tcp
-NETSTAT = Path("/proc/thread-self/net/netstat")
+Socket = tuple[Address, int]  # where a program listens for TCP; the address is unspecified for any
 
 
-@dataclass
-class Visit:
-    """A real server, looked at from inside."""
+@dataclass(frozen=True, slots=True)
+class VipState:
+    """One VIP of a real server, and what `pylvs realserver check` finds of it, by what is looked at."""
 
-    machine: Machine = field(default_factory=Machine)
+    vip: Address
+    method: str = "dr"  # or "tun", "nat"; made by hand, it is taken for DR
+    interface: str = ""  # by which requests arrive
+    gateway: Address | None = None  # NAT: the director
+    served_at: Address | None = None  # the destination address of requests here: the VIP, with NAT the machine's own
+    on_lo: tuple[Finding, ...] = ()
+    arp_sysctls: tuple[Finding, ...] = ()
+    arp_reply: tuple[Finding, ...] = ()
+    decapsulator: tuple[Finding, ...] = ()
+    return_route: tuple[Finding, ...] = ()
 
-    @cached_property
-    def joins(self) -> dict[Address, dict[str, Any]]:
-        return joining.joined()
-
-    @cached_property
-    def vips(self) -> list[Address]:
-        """What was joined, and what is on lo beside its own."""
-        on_lo = [h.address.ip for h in self.machine.addresses if h.interface == "lo" and not h.address.ip.is_loopback]
-        return list(dict.fromkeys([*self.joins, *on_lo]))
-
-    def subject(self, vip: Address) -> Subject:
-        """The VIP for `pylvs realserver check`; by hand it was made as for DR."""
-        said = self.joins.get(vip, {})
-        gateway = said.get("gateway")
-        route = self.machine.default_route(vip.version)
-        card = said.get("interface") or self.machine.on_link(vip) or (route.interface if route else "")
-        card = card or (self.machine.cards or [""])[0]
-        return Subject(vip, said.get("method", "dr"), card, ip_address(gateway) if gateway else None, self.machine)
-
-    @cached_property
-    def ruleset(self) -> Ruleset:
-        return Ruleset(listed())
-
-    def blocking(self, address: Address, port: int) -> list[Rule]:
-        """The rules that drop requests for a service here, or its replies."""
-        packets = Packet(address, port), Packet(address, port, reply=True)
-        return [rule for packet in packets for rule in self.ruleset.blocking(packet)]
-
-    @cached_property
-    def wanted(self) -> set[tuple[Address, int]]:
-        """Which services are asked for just now."""
-        heard = overhear(self.machine.cards, LISTENING)
-        return {(one.target, one.dport) for one in heard if not one.answer}
-
-    def served_at(self, vip: Address) -> Address | None:
-        """The address that packets for the VIP's service have here: with NAT it is the machine's own."""
-        subject = self.subject(vip)
-        if subject.method != "nat":
-            return vip
-        held = (h.address.ip for h in self.machine.addresses if h.interface == subject.interface)
-        return next((ip for ip in held if ip.version == vip.version), None)
-
-    @cached_property
-    def listening(self) -> set[tuple[Address, int]]:
-        """Where somebody listens for TCP: address (unspecified for any) and port."""
-        return {one for name in ("tcp", "tcp6") for one in _listening(Path(f"/proc/thread-self/net/{name}"))}
-
-    def reverse_path_drops(self) -> int:
-        """How many packets rp_filter has dropped since the machine, or the namespace, is up."""
-        names, values = [line.split() for line in NETSTAT.read_text().splitlines() if line.startswith("TcpExt:")][:2]
-        return int(dict(zip(names, values, strict=True)).get("IPReversePathFilter", 0))
+    @property
+    def hidden(self) -> bool:
+        """Whether the VIP has to be on this machine, hidden from its segment."""
+        return self.method != "nat"
 
 
-def _listening(path: Path) -> list[tuple[Address, int]]:
-    try:
-        rows = [line.split() for line in path.read_text().splitlines()[1:]]
-    except OSError:
-        return []
-    return [_endpoint(row[1]) for row in rows if row[3] == LISTEN]
+@dataclass(frozen=True, slots=True)
+class RealServerState:
+    """A real server's host, the VIPs that it serves, its listening programs and its firewall."""
 
+    host: HostState = NOWHERE
+    joins: Mapping[Address, Mapping[str, Any]] = field(default_factory=dict)  # VIP → what was asked of `join`
+    vips: tuple[VipState, ...] = ()
+    listening: frozenset[Socket] = frozenset()
+    ruleset: Ruleset = field(default_factory=lambda: Ruleset([]))
+    routes_out: tuple[str, ...] = ()  # `10.0.0.0/8 dev eth1`: by a gateway, or to one host
+    rp_filter_drops: int = 0  # TcpExt IPReversePathFilter, since the namespace was made
+    requests: frozenset[Socket] | None = None  # destinations of SYNs that arrived while listening
 
-def _endpoint(text: str) -> tuple[Address, int]:
-    """`0100007F:0050`: the address in words of the machine's byte order."""
-    words, _, port = text.partition(":")
-    raw = b"".join(bytes.fromhex(words[at : at + 8])[::-1] for at in range(0, len(words), 8))
-    return IPv4Address(raw) if len(raw) == 4 else ip_address(raw), int(port, 16)
+    @property
+    def addresses(self) -> list[Address]:
+        """VIPs that were joined, and addresses on lo that are not loopback addresses."""
+        on_lo = [held.address.ip for held in self.host.addresses if held.interface == "lo"]
+        return list(dict.fromkeys([*self.joins, *(address for address in on_lo if not address.is_loopback)]))
+
+    def ports(self, address: Address) -> list[int]:
+        """The TCP ports at which somebody listens at this address, or at any."""
+        return sorted({port for at, port in self.listening if at.is_unspecified or at == address})
+
+    def rules_against(self, address: Address) -> dict[int, list[Rule]]:
+        """By listening port: the rules that drop requests to it, or its replies."""
+        found = {port: self._rules(address, port) for port in self.ports(address)}
+        return {port: rules for port, rules in found.items() if rules}
+
+    def _rules(self, address: Address, port: int) -> list[Rule]:
+        request = Packet(address, port)
+        reply = Packet(address, port, reply=True)
+        return [*self.ruleset.dropping(request), *self.ruleset.dropping(reply)]
+
+    @property
+    def partly_blocked(self) -> bool:
+        """Whether some listening ports are blocked and others are not, as somebody may want it."""
+        for address in [vip.served_at for vip in self.vips if vip.served_at]:
+            if 0 < len(self.rules_against(address)) < len(self.ports(address)):
+                return True
+        return False

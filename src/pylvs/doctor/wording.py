@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What was probed and what came back, in sentences."""
+"""What was probed and what the reply was, in sentences; and the finding that concerns one destination."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.evidence import Patient, spelled
-from pylvs.doctor.finding import Diagnosis, Health
+from pylvs.doctor.evidence import DestinationEvidence
+from pylvs.doctor.finding import Finding, Health
 from pylvs.host.probes import Outcome, Reply
-from pylvs.model import ForwardingMethod
+from pylvs.model import Endpoint, ForwardingMethod
 
-WORDS = {
+# The words of `pylvs realserver join --method`.
+METHODS = {
     ForwardingMethod.DR: "dr",
     ForwardingMethod.TUN: "tun",
     ForwardingMethod.NAT: "nat",
@@ -18,54 +19,63 @@ WORDS = {
 }
 
 
-def method(patient: Patient) -> str:
-    """The forwarding method as a person says it."""
-    tunnel = patient.state.destination.tunnel.type.value
-    return WORDS[patient.method].upper() + (f" ({tunnel})" if patient.method is ForwardingMethod.TUN else "")
+def about(
+    destination: DestinationEvidence, name: str, what: str, fix: str, likelihood: int, *more: str, machine: str = ""
+) -> Finding:
+    """A finding about one destination, with every reply to its probes as evidence.
 
-
-def arp(patient: Patient) -> str:
-    """Who answered for the RIP."""
-    asks = "neighbour solicitation" if patient.address.version == 6 else "ARP"
-    card = patient.way.interface if patient.way else "?"
-    if patient.macs:
-        return f"{asks} on {card} for {patient.address}: it is at {patient.macs[0]}"
-    return f"{asks} on {card} for {patient.address}: nobody answers"
-
-
-def seen(patient: Patient) -> Iterator[str]:
-    """Everything that was asked of a destination."""
-    if patient.on_link:
-        yield arp(patient)
-    elif patient.way:
-        yield f"{patient.address} is reached by {patient.way.gateway} on {patient.way.interface}"
-    if patient.direct:
-        yield f"TCP to {patient.name}: {tell(patient.direct)}"
-    if patient.through and patient.vip:
-        yield f"TCP to {spelled(patient.vip, patient.port)} through {patient.address} by {method(patient)}: " + tell(
-            patient.through
-        )
-
-
-def half_open(patient: Patient) -> str:
-    """The states of its young connections."""
-    return f"{patient.half_open} young connections are in SYN_RECV, {patient.others} in any other state"
-
-
-def tell(outcome: Outcome) -> str:
-    """One outcome."""
-    by = f", says {outcome.by}" if outcome.by and outcome.reply not in (Reply.OPEN, Reply.REFUSED) else ""
-    return outcome.reply.value + by
-
-
-def of(patient: Patient, fault: str, what: str, mend: str, likelihood: int, *more: str) -> Diagnosis:
-    """A diagnosis that concerns one destination: the machine is its address, the evidence all that was asked of it."""
-    evidence = (*seen(patient), *more)
-    return Diagnosis(
-        fault, what, evidence, str(patient.address), mend, Health.DEGRADED, likelihood, destination=patient
+    The machine on which to run the fix is the real server, unless another one is named.
+    """
+    return Finding(
+        name,
+        what,
+        (*replies(destination), *more),
+        machine or str(destination.address),
+        fix,
+        Health.DEGRADED,
+        likelihood,
+        destination.service.service.key,
+        destination.state.destination,
     )
 
 
-def replied(outcome: Outcome | None, *replies: Reply) -> bool:
-    """Whether a probe was made and met one of these."""
-    return outcome is not None and outcome.reply in replies
+def replies(destination: DestinationEvidence) -> Iterator[str]:
+    """The replies to ARP and to TCP."""
+    route, address = destination.route, destination.address
+    if destination.on_link:
+        yield _arp(destination)
+    elif route:
+        yield f"{address} is reached by {route.gateway} on {route.interface}"
+    if destination.tcp_to_rip:
+        yield f"TCP to {destination.endpoint}: {told(destination.tcp_to_rip)}"
+    if destination.tcp_to_vip and destination.vip:
+        to = Endpoint(destination.vip, destination.port)
+        yield f"TCP to {to} through {address} by {method(destination)}: {told(destination.tcp_to_vip)}"
+
+
+def _arp(destination: DestinationEvidence) -> str:
+    protocol = "neighbour solicitation" if destination.address.version == 6 else "ARP"
+    interface = destination.route.interface if destination.route else "?"
+    macs = destination.arp_macs
+    answer = f"it is at {macs[0]}" if macs else "nobody answers"
+    return f"{protocol} on {interface} for {destination.address}: {answer}"
+
+
+def method(destination: DestinationEvidence) -> str:
+    """The forwarding method, with TUN its type of tunnel."""
+    name = METHODS[destination.method].upper()
+    if destination.method is ForwardingMethod.TUN:
+        return f"{name} ({destination.tunnel.type.value})"
+    return name
+
+
+def half_open(destination: DestinationEvidence) -> str:
+    """The states of its recent connections."""
+    return f"{destination.half_open} recent connections are in SYN_RECV, {destination.other_states} in any other state"
+
+
+def told(outcome: Outcome) -> str:
+    """The reply to one probe, and who sent it where that is somebody else."""
+    if outcome.by and outcome.reply not in (Reply.OPEN, Reply.REFUSED):
+        return f"{outcome.reply.value}, reported by {outcome.by}"
+    return outcome.reply.value
