@@ -346,8 +346,8 @@ class Table(Interface):
         """The same as `connections`, in chunks of plain tuples."""
         ...
 
-    def connection_text(self) -> Iterator[bytes] | None:
-        """The same as the numeric rows of `-Lnc`, in blocks of text; None if they have to be formatted."""
+    def connection_text(self) -> Iterator[bytes]:
+        """All of `connections` as numeric rows of `-Lnc` in ASCII, in blocks of whole rows."""
         ...
 
     def replace(self, services: Sequence[ConfiguredService]) -> None:

@@ -21,10 +21,11 @@ from pylvs.doctor.report import DIRECTOR, REAL_SERVER, found, judge, modules
 from pylvs.doctor.ruleset import Ruleset
 from pylvs.doctor.server_state import RealServerState, VipState
 from pylvs.host.machine import Held
-from pylvs.host.probes import Neighbour, Outcome, Reply
+from pylvs.host.neighbours import Neighbour
+from pylvs.host.probes import Reply, Result
 from pylvs.lab.faults import FAULTS
 from pylvs.model import Destination, DestinationState, ForwardingMethod, ServiceState, VirtualService
-from pylvs.realserver import check
+from pylvs.realserver import plan
 from pylvs.table import outcomes
 from tests.doctor.values import (
     AT_XDP,
@@ -108,7 +109,7 @@ ROWS: list[tuple[str, DirectorEvidence, list[str], str]] = [
      f"ip addr del {VIP}/32 dev IF"),
     ("a real server", director(at(), vips=(VipEvidence(VIP, HOST, (MAC,), True),)), ["arp_answered"],
      "sysctl -w net.ipv4.conf.all.arp_ignore=1"),
-    ("no route", director(at(route=None, arp_macs=(), tcp_to_rip=Outcome(Reply.NO_ROUTE), tcp_to_vip=None)),
+    ("no route", director(at(route=None, arp_macs=(), tcp_to_rip=Result(Reply.NO_ROUTE), tcp_to_vip=None)),
      ["wrong_rip"], f"pylvsadm -d -t {VIP}:80 -r {RIP}:80"),
     ("a slip", director(at(TUN, route=None, arp_macs=(), tcp_to_rip=None, tcp_to_vip=None, meant=DIP)), ["wrong_rip"],
      f"pylvsadm -d -t {VIP}:80 -r {RIP}:80 && pylvsadm -a -t {VIP}:80 -r {DIP}:80 -i -w 1"),
@@ -160,7 +161,7 @@ ROWS: list[tuple[str, DirectorEvidence, list[str], str]] = [
      ""),
     ("frames lost behind XDP", director(at(**STUCK), attachments=AT_XDP, capture=LOST), ["xdp_offloads"],
      "pylvs attach --mode tc eth0"),
-    ("the path is narrower", director(at(TUN, route=ROUTED, full_ping_of_vip=Outcome(Reply.TOO_BIG, "", 1400))),
+    ("the path is narrower", director(at(TUN, route=ROUTED, full_ping_of_vip=Result(Reply.TOO_BIG, "", 1400))),
      ["tunnel_mtu"], f"ip route replace {RIP} via {ROUTED.gateway} dev eth0 mtu 1400"),
     ("the path is narrower and silent", director(at(TUN, full_ping_of_vip=SILENT)), ["tunnel_mtu"],
      f"ip route replace {RIP} dev eth0 mtu 1280"),
@@ -245,12 +246,12 @@ def real_server(*listening: tuple[Any, int], vip: VipState | None = None, **chan
     return replace(state, **changes)
 
 
-def checked(method: str = "dr", **findings: check.Finding) -> VipState:
+def checked(method: str = "dr", **findings: plan.Finding) -> VipState:
     return VipState(VIP, method, "eth0", None, VIP, **{name: (finding,) for name, finding in findings.items()})
 
 
-def wrong(what: str = "it is so", fix: str = "true") -> check.Finding:
-    return check.Finding(what, "it is not", False, fix)
+def wrong(what: str = "it is so", fix: str = "true") -> plan.Finding:
+    return plan.Finding(what, "it is not", False, fix)
 
 
 STRICT = replace(RS_HOST, sysctls={"net.ipv4.conf.eth0.rp_filter": 1})
@@ -279,7 +280,7 @@ SERVER_ROWS: list[tuple[str, RealServerState, list[str], str]] = [
     ("it answers ARP", real_server(vip=checked(arp_reply=wrong())), ["arp_answered"], "true"),
     ("no decapsulator", real_server(vip=checked("tun", decapsulator=wrong())), ["decapsulator_missing"], "true"),
     ("no return route", real_server(vip=checked("nat", return_route=wrong())), ["nat_return"], "true"),
-    ("not known", real_server(vip=checked(arp_reply=check.Finding("silent", "could not ask", None))), [], ""),
+    ("not known", real_server(vip=checked(arp_reply=plan.Finding("silent", "could not ask", None))), [], ""),
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import pytest
 from pylvs.doctor import plan, runner, server_runner
 from pylvs.doctor.evidence import DestinationEvidence, DirectorEvidence, VipEvidence
 from pylvs.doctor.server_state import RealServerState, VipState
-from pylvs.host.probes import Outcome
+from pylvs.host.probes import Result
 from pylvs.model import ForwardingMethod
 from tests.doctor.values import AT_XDP, LOCAL, MAC, OPEN, REFUSED, RIP, ROUTED, SILENT, VIP, at, director
 
@@ -117,5 +117,5 @@ def test_a_reply_names_who_sent_it() -> None:
     from pylvs.doctor.wording import told
     from pylvs.host.probes import Reply
 
-    assert told(Outcome(Reply.OPEN, str(RIP))) == Reply.OPEN.value
-    assert told(Outcome(Reply.PROHIBITED, "192.0.2.254")).endswith(", reported by 192.0.2.254")
+    assert told(Result(Reply.OPEN, str(RIP))) == Reply.OPEN.value
+    assert told(Result(Reply.PROHIBITED, "192.0.2.254")).endswith(", reported by 192.0.2.254")

@@ -11,7 +11,9 @@ from pylvs.dataplane.attach import Attachment
 from pylvs.doctor.evidence import DestinationEvidence, DirectorEvidence, HostState, VipEvidence
 from pylvs.host.capture import Heard
 from pylvs.host.machine import Held
-from pylvs.host.probes import Neighbour, Outcome, Reply, Way
+from pylvs.host.neighbours import Neighbour
+from pylvs.host.probes import Reply, Result
+from pylvs.host.routes import Route
 from pylvs.model import (
     Destination,
     DestinationState,
@@ -36,13 +38,13 @@ HOST = HostState(
     (ip_network("192.0.2.0/24"), ip_network("203.0.113.0/24")),
     {"net.ipv4.conf.lo.forwarding": 1},
 )
-LOCAL = Way("eth0", DIP, None)
+LOCAL = Route("eth0", DIP, None)
 AT_XDP = (Attachment("eth0", ("xdp", "tc"), "veth", "mode xdp"),)
-ROUTED = Way("eth0", DIP, ROUTER)
+ROUTED = Route("eth0", DIP, ROUTER)
 
-OPEN, REFUSED, SILENT = Outcome(Reply.OPEN, str(RIP)), Outcome(Reply.REFUSED, str(RIP)), Outcome(Reply.SILENT)
-UNREACHABLE, PROHIBITED = Outcome(Reply.UNREACHABLE, str(ROUTER)), Outcome(Reply.PROHIBITED, str(RIP))
-UNKNOWN_TUNNEL, KEPT_HERE = Outcome(Reply.UNKNOWN_TUNNEL, str(RIP)), Outcome(Reply.KEPT_HERE, "this machine")
+OPEN, REFUSED, SILENT = Result(Reply.OPEN, str(RIP)), Result(Reply.REFUSED, str(RIP)), Result(Reply.SILENT)
+UNREACHABLE, PROHIBITED = Result(Reply.UNREACHABLE, str(ROUTER)), Result(Reply.PROHIBITED, str(RIP))
+UNKNOWN_TUNNEL, KEPT_HERE = Result(Reply.UNKNOWN_TUNNEL, str(RIP)), Result(Reply.KEPT_HERE, "this machine")
 
 
 def at(method: ForwardingMethod = ForwardingMethod.DR, **changes: Any) -> DestinationEvidence:

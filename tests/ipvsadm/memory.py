@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from pylvs import rules
 from pylvs.errors import DaemonError, PylvsError
-from pylvs.ipvsadm.connections import row_of
+from pylvs.ipvsadm.connections import list_connections, row_of
 from pylvs.ipvsadm.plan import Plan, PlannedService
 from pylvs.model import (
     Address,
@@ -76,8 +76,8 @@ class MemoryTable(Plan):
     def connection_rows(self) -> Iterator[Sequence[ConnectionRow]]:
         return iter([list(map(row_of, self.entries))])
 
-    def connection_text(self) -> None:
-        return None
+    def connection_text(self) -> Iterator[bytes]:
+        return map(str.encode, list_connections(self.connection_rows(), numeric=True))
 
     def replace(self, services: Sequence[ConfiguredService]) -> None:
         planned = Plan(self.address_type)

@@ -100,24 +100,68 @@ def layouts() -> Layouts:
     return Layouts.of_file(OBJECT)
 
 
-def text_of(chosen: list[Case], layouts: Layouts) -> str:
-    """What the kernel writes of a table of these."""
-    entry, destination = Record(layouts["connection"]), Record(layouts["destination"])
-    sets = len(chosen) // WAYS + 2  # the last is empty
-    table = Map.create(MapType.ARRAY, 4, entry.size * WAYS, sets, F_MMAPABLE, "connections")
-    chunk = chunk_of(layouts)
-    memory, records = MappedArray(table).memory, MappedArray(chunk)
-    for number, case in enumerate(chosen):
-        entry.pack_into(memory, number * entry.size, **fields(case, number + 1))
-        destination.pack_into(records.memory, (number + 1) * records.stride, address=case.row[7])
-    blocks = connection_text(table, array_of(chunk), NOW, SECOND)
-    return b"".join(blocks).decode()
+class PlainTable:
+    """A connection table of so many sets, and one chunk of records, without a data plane."""
+
+    def __init__(self, layouts: Layouts, sets: int) -> None:
+        self.entry, self.destination = Record(layouts["connection"]), Record(layouts["destination"])
+        table = Map.create(MapType.ARRAY, 4, self.entry.size * WAYS, sets, F_MMAPABLE, "connections")
+        due = Map.create(MapType.ARRAY, 4, 8, sets, F_MMAPABLE, "due")
+        chunk = chunk_of(layouts)
+        self.maps = {"connections": table, "due": due, "records": array_of(chunk)}
+        self.table, self.due, self.records = MappedArray(table), MappedArray(due), MappedArray(chunk)
+
+    def enter(self, number: int, **values: Any) -> None:
+        """Write the entry of this number (set * WAYS + way)."""
+        self.entry.pack_into(self.table.memory, number * self.entry.size, **values)
+        self.due.words[number // WAYS * 2] = 1
+
+    def enter_case(self, number: int, case: Case, slot: int) -> None:
+        """The same for a case, with its real server in this slot."""
+        self.enter(number, **fields(case, slot))
+        self.destination.pack_into(self.records.memory, slot * self.records.stride, address=case.row[7])
+
+    def blocks(self) -> list[str]:
+        """What the kernel writes of the table."""
+        return [block.decode() for block in connection_text(self.maps, NOW, SECOND)]
+
+    def text(self) -> str:
+        """The blocks together."""
+        return "".join(self.blocks())
+
+
+def formatted(chosen: list[Case]) -> str:
+    """The rows as Python writes them."""
+    return "".join(list_connections([[case.row for case in chosen]], numeric=True))
 
 
 def test_every_kind_of_row(layouts: Layouts) -> None:
-    """Byte for byte."""
+    """Byte for byte; the last set is empty."""
     chosen = list(cases())
-    assert text_of(chosen, layouts) == "".join(list_connections([[case.row for case in chosen]], numeric=True))
+    table = PlainTable(layouts, len(chosen) // WAYS + 2)
+    for number, case in enumerate(chosen):
+        table.enter_case(number, case, number + 1)
+    assert table.text() == formatted(chosen)
+
+
+def test_rows_beyond_one_block(layouts: Layouts) -> None:
+    """A listing that takes several runs has every row once, in whole lines, gaps in the table or not."""
+    chosen = [case for case in cases() for _ in range(1000)]
+    table = PlainTable(layouts, len(chosen) * 2 // WAYS)
+    for number, case in enumerate(chosen):
+        table.enter_case(number // WAYS * 2 * WAYS + number % WAYS, case, number // 1000 + 1)
+    blocks = table.blocks()
+    assert "".join(blocks) == formatted(chosen)
+    assert len(blocks) > 2
+    assert all(block.endswith("\n") for block in blocks)
+
+
+def test_an_empty_table(layouts: Layouts) -> None:
+    """What nothing is due of is not looked at."""
+    table = PlainTable(layouts, 1 << 17)
+    table.enter_case(0, next(cases()), 1)
+    table.due.words[0] = 0
+    assert table.blocks() == []
 
 
 def test_what_is_over_is_not_listed(layouts: Layouts) -> None:
@@ -125,11 +169,7 @@ def test_what_is_over_is_not_listed(layouts: Layouts) -> None:
     row = next(cases()).row
     over = fields(Case(row), 1) | {"expires": (NOW - 1) & 0xFFFFFFFF}
     held = over | {"flags": TEMPLATE, "control": 3, "state": 1}
-    entry = Record(layouts["connection"])
-    table = Map.create(MapType.ARRAY, 4, entry.size * WAYS, 1, F_MMAPABLE, "connections")
-    chunk = chunk_of(layouts)
-    memory = MappedArray(table).memory
+    table = PlainTable(layouts, 1)
     for way, values in enumerate((over, fields(Case(row), 1) | {"tag": 1}, held)):
-        entry.pack_into(memory, way * entry.size, **values)
-    text = b"".join(connection_text(table, array_of(chunk), NOW, SECOND)).decode()
-    assert [line.split()[:3] for line in text.splitlines()] == [["TCP", "00:00", "ASSURED"]]
+        table.enter(way, **values)
+    assert [line.split()[:3] for line in table.text().splitlines()] == [["TCP", "00:00", "ASSURED"]]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from pylvs.host import netns
+from pylvs.host import testbed
 from pylvs.lab.steps import STATE
 from pylvs.lab.topology import prefix
 
@@ -29,8 +29,8 @@ def document(command: str, name: str, *more: str) -> dict[str, Any]:
 
 def leftovers(name: str) -> list[str]:
     """Everything of this lab that is still there."""
-    namespaces = netns.listing(prefix(name))
-    marks = [str(pid) for pid in netns.processes(namespaces, f"{STATE / name}/")]
+    namespaces = testbed.listing(prefix(name))
+    marks = [str(pid) for pid in testbed.processes(namespaces, f"{STATE / name}/")]
     return (
         namespaces
         + marks

@@ -14,7 +14,8 @@ import pytest
 
 from pylvs.commands.main import main
 from pylvs.host import netns
-from pylvs.lab import build, client, proofs, steps, wire
+from pylvs.host.capture import Capture
+from pylvs.lab import build, client, proofs, steps
 from pylvs.lab.topology import Options, Topology, topology
 
 from .helpers import document, lab, leftovers
@@ -69,16 +70,16 @@ def test_nothing_of_the_lab_is_in_the_machine_s_own_namespace(name: str) -> None
 
 
 def test_frames_are_seen_with_their_mac_and_direction(name: str) -> None:
-    """A capture on the client's card tells sent from received, and whose MAC a reply has."""
+    """A capture on the client's interface tells sent from received, and whose MAC a reply has."""
     made = machines(name)
     server = made.real_servers[0]
-    with wire.Capture(made.namespace("client"), "eth0") as capture:
+    with Capture(made.namespace("client"), "eth0") as capture:
         with netns.inside(made.namespace("client")):
             client.get(server.address, made.port)
         frames = list(capture.frames())
-    replies = {frame.source for frame in frames if frame.packet.sport == made.port and not frame.sent}
+    replies = {frame.source for frame in frames if frame.packet.ports[0] == made.port and not frame.sent}
     assert replies == {server.ports[0].mac}
-    assert any(frame.sent and frame.packet.dport == made.port for frame in frames)
+    assert any(frame.sent and frame.packet.ports[1] == made.port for frame in frames)
 
 
 def test_down_leaves_nothing(name: str) -> None:
@@ -107,7 +108,7 @@ def test_down_after_the_builder_was_killed(name: str, attempt: int) -> None:
 
 def test_a_half_made_namespace_is_taken_away(name: str) -> None:
     """`ip netns add` cut off between its file and its mount leaves a file that is no namespace."""
-    half = netns.RUN / f"pylvs-{name}-node01"
+    half = netns.NAMED / f"pylvs-{name}-node01"
     half.touch()
     assert lab("down", name).returncode == 0
     assert not half.exists()

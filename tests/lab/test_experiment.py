@@ -9,7 +9,8 @@ import pytest
 
 from pylvs.dataplane.instance import Instance
 from pylvs.host import netns
-from pylvs.lab import build, client, wire
+from pylvs.host.capture import Capture
+from pylvs.lab import build, client
 from pylvs.lab.topology import METHODS, Options
 from pylvs.lab.transfer import transfer
 from pylvs.realserver import decapsulator, journal
@@ -110,10 +111,10 @@ def test_the_hook_that_was_asked_for_does_the_work(name: str, data_plane: None, 
     with netns.inside(made.namespace("client")):
         for _ in range(4):  # neighbours are known afterwards
             client.get(made.vip, made.port)
-        with wire.Capture(made.namespace("node01"), "eth0") as capture:
+        with Capture(made.namespace("node01"), "eth0") as capture:
             for _ in range(4):
                 client.get(made.vip, made.port)
-            seen = [frame for frame in capture.frames() if frame.packet.dport == made.port]
+            seen = [frame for frame in capture.frames() if frame.packet.ports[1] == made.port]
     assert bool(seen) == (mode == "tc")
 
 

@@ -7,7 +7,6 @@ Loading takes the verifier half a second, so one process loads once and empties 
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import io
 import os
@@ -28,6 +27,8 @@ from pylvs.dataplane.attach import Attacher
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import F_MMAPABLE, OF_MAPS, Map, MapType, Program, skb_context, xdp_context
 from pylvs.dataplane.mapped import MappedArray
+from pylvs.host import netns
+from pylvs.host.iproute import batch as _ip
 from pylvs.ipvsadm.connections import list_connections
 from pylvs.ipvsadm.run import Session
 from pylvs.table.connections import FIRST_TAG, Entries, Entry
@@ -37,7 +38,6 @@ from pylvs.table.records import Record
 from pylvs.table.settings import Settings
 from tests.packets import cast
 
-CLONE_NEWNET = 0x40000000
 TABLE_BITS = 12  # 4,096 entries
 HOOKS = ("tc", "xdp")
 VERDICTS = {"tc": {-1: "PASS", 2: "DROP", 7: "SENT"}, "xdp": {2: "PASS", 1: "DROP", 3: "SENT", 4: "SENT"}}
@@ -50,7 +50,6 @@ ENTRY = 64  # bytes of `struct connection`
 ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY)
 HOP = ("ifindex", "neighbour", "own", "mtu", "gateway", "local")
 GSO_SEGS, GSO_SIZE = 164, 176  # offsets in struct __sk_buff (linux/bpf.h)
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +72,8 @@ class Network:
     """A network namespace with the director's side of `cast`; it goes when this process ends, however it ends."""
 
     def __init__(self) -> None:
-        with _back_home():
-            _checked(_libc.unshare(CLONE_NEWNET))
-            self.fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        self.fd = netns.unnamed()
+        with self.inside():
             # Somebody who lives there: else its data plane would count as left behind and be cleared away.
             self.dweller = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
             self._build()
@@ -98,32 +96,12 @@ class Network:
     @contextmanager
     def inside(self) -> Iterator[None]:
         """The calling thread in this namespace."""
-        with _back_home():
-            _checked(_libc.setns(self.fd, CLONE_NEWNET))
+        with netns.inside(self.fd):
             yield
 
     def close(self) -> None:
         self.dweller.communicate()
         os.close(self.fd)
-
-
-@contextmanager
-def _back_home() -> Iterator[None]:
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    try:
-        yield
-    finally:
-        _checked(_libc.setns(home, CLONE_NEWNET))
-        os.close(home)
-
-
-def _checked(result: int) -> None:
-    if result:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-
-def _ip(*lines: str) -> None:
-    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
 
 
 class Plane:
@@ -196,7 +174,7 @@ class Plane:
         return [" ".join(line.split()) for line in self.adm("-L -n").splitlines()[3:]]
 
     def rows(self) -> list[str]:
-        """The rows of `pylvsadm -L -n -c`, which has them otherwise: by a program in the kernel that it loads."""
+        """The rows of `pylvsadm -L -n -c`, formatted here: loading the program that writes them takes longer."""
         return "".join(list_connections(self.director.connection_rows(), numeric=True)).splitlines()
 
     def connections(self) -> list[str]:

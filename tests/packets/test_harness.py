@@ -52,6 +52,20 @@ def test_a_wrong_row_fails(plane: Plane, what: str, hook: str) -> None:
         play(plane, WRONG[what], hook)
 
 
+def test_rows_are_those_that_the_command_prints(plane: Plane) -> None:
+    """They are formatted otherwise, and show the same connections, templates too."""
+    table = ("-A -t VIP:80 -s rr -p 60", "-a -t VIP:80 -r REAL_1 -g")
+    play(plane, replace(ROW, table=table, listing=None, connections=None), HOOKS[0])
+    printed = plane.adm("-L -n -c").splitlines()[2:]
+    assert len(printed) == 2
+    assert [_without_expiry(line) for line in printed] == [_without_expiry(line) for line in plane.rows()]
+
+
+def _without_expiry(row: str) -> list[str]:
+    protocol, _, *rest = row.split()
+    return [protocol, *rest]
+
+
 def test_wiping_makes_the_data_plane_new(plane: Plane) -> None:
     """Every map is as in a data plane that was just loaded: services, connections, counts, caches, settings."""
     other = Network()

@@ -341,7 +341,7 @@ def test_fullnat_needs_an_address_of_its_own(plane: Plane) -> None:
     plane.adm("-A -t NAT_VIP:80 -s rr")
     status, _, errors = plane.try_adm("-a -t NAT_VIP:80 -r NOWHERE:8080 --fullnat")
     assert status
-    assert "type --local-address" in errors
+    assert "add: --local-address" in errors
     assert plane.listing() == [f"TCP {NAT_VIP}:80 rr"]
 
 

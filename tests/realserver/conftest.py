@@ -3,23 +3,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from pylvs.host import neighbours
-from pylvs.realserver.decapsulator import OBJECT, FarEnd
+from pylvs.host import neighbours, netns, sysctl
+from pylvs.host.iproute import batch as ip
+from pylvs.realserver.decapsulator import OBJECT, Decapsulator
 from pylvs.realserver.journal import where
 
-CLONE_NEWNET = 0x40000000
 RIP, VIP, DIP = "192.168.247.135", "192.168.247.100", "192.168.247.134"
 RIP6, VIP6 = "fd00:247::135", "fd00:247::100"
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @pytest.fixture(scope="session")
@@ -31,38 +27,14 @@ def able() -> None:
         pytest.skip("no realserver.bpf.o; type: make bpf")
 
 
-def ip(*lines: str) -> None:
-    """Commands of ip(8), in the thread's namespace."""
-    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
-
-
 @contextmanager
-def inside(descriptor: int) -> Iterator[None]:
-    """The thread in another network namespace."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    try:
-        assert _libc.setns(descriptor, CLONE_NEWNET) == 0
-        yield
-    finally:
-        assert _libc.setns(home, CLONE_NEWNET) == 0
-        os.close(home)
-
-
-def fresh() -> int:
-    """Put the thread into a new namespace with lo up, where IPv6 addresses are ready at once; its descriptor."""
-    assert _libc.unshare(CLONE_NEWNET) == 0
-    for family in ("default", "all"):
-        Path(f"/proc/sys/net/ipv6/conf/{family}/accept_dad").write_text("0")
-    ip("link set lo up")
-    return os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-
-
-@contextmanager
-def _home() -> Iterator[None]:
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    with inside(home):
-        yield
-    os.close(home)
+def fresh() -> Iterator[int]:
+    """The thread is in a new namespace with lo up, where IPv6 addresses are ready at once; its descriptor."""
+    with netns.fresh() as descriptor:
+        for interface in ("default", "all"):
+            sysctl.write(f"net.ipv6.conf.{interface}.accept_dad", "0")
+        ip("link set lo up")
+        yield descriptor
 
 
 @pytest.fixture(autouse=True)
@@ -80,8 +52,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def network(able: None) -> Iterator[None]:
     """The thread is in a fresh namespace with the wire."""
-    with _home():
-        os.close(fresh())
+    with fresh():
         ip(
             "link add peer0 address 02:00:00:00:00:01 type veth peer name eth0 address 02:00:00:00:00:02",
             "link set peer0 up",
@@ -93,23 +64,18 @@ def network(able: None) -> Iterator[None]:
 @pytest.fixture
 def neighbour(able: None) -> Iterator[int]:
     """The thread is a real server at `eth0`; the director's namespace, at the wire's other end, is what this gives."""
-    with _home():
-        director = fresh()
-        os.close(fresh())
+    with fresh() as director, fresh():
         ip(
             "link add peer0 address 02:00:00:00:00:01 type veth peer name eth0 address 02:00:00:00:00:02",
             "link set eth0 up",
             f"addr add {RIP}/24 dev eth0",
             f"addr add {RIP6}/64 dev eth0 nodad",
         )
-        subprocess.run(
-            ["ip", "link", "set", "peer0", "netns", f"/proc/self/fd/{director}"], pass_fds=[director], check=True
-        )
-        with inside(director):
+        ip(f"link set peer0 netns /proc/self/fd/{director}", keep=[director])
+        with netns.inside(director):
             ip("link set peer0 up", f"addr add {DIP}/24 dev peer0", "addr add fd00:247::134/64 dev peer0 nodad")
         yield director
         where().unlink(missing_ok=True)
         where().with_suffix(".lock").unlink(missing_ok=True)
-        if FarEnd.here().loaded:
-            FarEnd.here().instance.remove()
-        os.close(director)
+        if Decapsulator.here().loaded:
+            Decapsulator.here().instance.remove()

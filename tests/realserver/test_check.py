@@ -10,8 +10,8 @@ import pytest
 
 from pylvs.commands.main import main
 from pylvs.realserver import joining
-from pylvs.realserver.check import Finding, Subject, check
-from pylvs.realserver.decapsulator import FarEnd
+from pylvs.realserver.decapsulator import Decapsulator
+from pylvs.realserver.plan import Finding, Subject, check
 from tests.realserver.conftest import DIP, VIP, VIP6, ip
 from tests.realserver.test_joining import METHODS, quiet
 
@@ -66,7 +66,7 @@ def test_silence_is_asked_for_and_not_read_from_a_sysctl(neighbour: int) -> None
 def test_a_decapsulator_that_is_gone_is_missed(neighbour: int) -> None:
     """And joining again, as it says, brings it back."""
     joining.join(METHODS["tun"], quiet)
-    FarEnd.here().instance.remove()
+    Decapsulator.here().instance.remove()
     wrong = [f for f in findings("tun") if f.ok is False]
     assert [f.saw for f in wrong] == ["nothing unwraps them on eth0"]
     assert main(wrong[0].mend.split()[1:]) == 0

@@ -14,14 +14,14 @@ import pytest
 
 from pylvs.commands.main import main
 from pylvs.errors import PylvsError
-from pylvs.host import neighbours
+from pylvs.host import command, neighbours, netns, sysctl
 from pylvs.host import systemd as units
-from pylvs.host.machine import Machine, command, set_sysctl, sysctl
-from pylvs.realserver import changes, joining, journal
+from pylvs.host.machine import Machine
+from pylvs.realserver import changes, joining, journal, plan
 from pylvs.realserver.changes import LoAddress
-from pylvs.realserver.decapsulator import FarEnd
-from pylvs.realserver.plan import Request
-from tests.realserver.conftest import DIP, RIP, RIP6, VIP, VIP6, inside, ip
+from pylvs.realserver.decapsulator import Decapsulator
+from pylvs.realserver.preparation import Request
+from tests.realserver.conftest import DIP, RIP, RIP6, VIP, VIP6, ip
 
 ROUTER = "192.168.247.254"
 KNOBS = [
@@ -35,12 +35,13 @@ def quiet(typed: str, why: str) -> None:
 
 def state() -> dict[str, Any]:
     """Everything that a join may change."""
-    far = FarEnd.here()
+    present = Decapsulator.here()
+    routes = command.run(["ip", "route", "show"]) + command.run(["ip", "-6", "route", "show", "default"])
     return {
-        "knobs": {knob: sysctl(knob) for knob in KNOBS},
+        "knobs": {knob: sysctl.read(knob) for knob in KNOBS},
         "addresses": [str(h) for h in Machine().addresses if not h.address.is_link_local],  # these come when they like
-        "routes": command(["ip", "route", "show"]) + command(["ip", "-6", "route", "show", "default"]),
-        "far end": (far.loaded, far.attached()),
+        "routes": routes.replace("linkdown ", ""),  # the wire's carrier is noticed a moment after it came
+        "decapsulator": (present.loaded, present.attached()),
     }
 
 
@@ -60,8 +61,8 @@ METHODS: dict[str, Request] = {
 @pytest.fixture
 def odd(neighbour: int) -> int:
     """A machine whose values are not the usual ones, with a default route."""
-    set_sysctl("net.ipv4.conf.all.arp_announce", "1")
-    set_sysctl("net.ipv4.conf.eth0.rp_filter", "1")
+    sysctl.write("net.ipv4.conf.all.arp_announce", "1")
+    sysctl.write("net.ipv4.conf.eth0.rp_filter", "1")
     ip(f"route add default via {ROUTER} dev eth0 proto static metric 50", f"route add 10.9.0.0/16 via {ROUTER}")
     return neighbour
 
@@ -96,8 +97,8 @@ def test_sysctls_come_before_the_address(neighbour: int) -> None:
     joining.join(request(), lambda typed, why: said.append(typed))
     last = max(number for number, line in enumerate(said) if line.startswith("sysctl"))
     assert last < said.index(f"ip addr add {VIP}/32 dev lo")
-    assert {sysctl(k) for k in KNOBS if "ignore" in k} == {"1"}
-    assert {sysctl(k) for k in KNOBS if "announce" in k} == {"2"}
+    assert {sysctl.read(k) for k in KNOBS if "ignore" in k} == {"1"}
+    assert {sysctl.read(k) for k in KNOBS if "announce" in k} == {"2"}
 
 
 @pytest.mark.parametrize("vip", [VIP, VIP6])
@@ -107,7 +108,7 @@ def test_never_a_moment_in_which_it_answers(neighbour: int, vip: str) -> None:
     asked, done = [0], threading.Event()
 
     def watch() -> None:
-        with inside(neighbour), neighbours.listen("peer0") as raw:
+        with netns.inside(neighbour), neighbours.listen("peer0") as raw:
             while not done.is_set():
                 raw.send(
                     neighbours.question(
@@ -133,7 +134,7 @@ def test_never_a_moment_in_which_it_answers(neighbour: int, vip: str) -> None:
 def test_without_the_sysctls_it_would_have_answered(neighbour: int) -> None:
     """So the test above can fail."""
     LoAddress(ip_address(VIP), "").do()
-    with inside(neighbour):
+    with netns.inside(neighbour):
         assert neighbours.ask("peer0", ip_address(VIP), ip_address(DIP), enough=1) == ["02:00:00:00:00:02"]
 
 
@@ -143,7 +144,7 @@ def test_two_vips_share_the_sysctls(neighbour: int) -> None:
     for vip in (VIP, "192.168.247.101"):
         joining.join(request(vip), quiet)
     joining.leave(ip_address(VIP), quiet)
-    assert sysctl("net.ipv4.conf.all.arp_ignore") == "1"
+    assert sysctl.read("net.ipv4.conf.all.arp_ignore") == "1"
     joining.leave(ip_address("192.168.247.101"), quiet)
     assert state() == before
 
@@ -152,7 +153,7 @@ def test_two_vips_share_the_sysctls(neighbour: int) -> None:
 @pytest.mark.parametrize("step", range(6))
 def test_leave_after_a_crash_in_between(neighbour: int, step: int, when: str) -> None:
     """Killed by SIGKILL just before or just after any of its changes: leave brings back what was there."""
-    set_sysctl("net.ipv4.conf.all.arp_announce", "1")
+    sysctl.write("net.ipv4.conf.all.arp_announce", "1")
     before = state()
     child = os.fork()
     if child == 0:
@@ -193,17 +194,17 @@ def test_what_another_boot_left_is_not_believed(neighbour: int) -> None:
     joining.join(request(), quiet)
     said = journal.where().read_text().replace(journal.boot(), "another")
     journal.where().write_text(said)
-    assert joining.joined() == {}
+    assert plan.joined() == {}
     assert not joining.leave(ip_address(VIP), quiet)
 
 
 def test_what_somebody_else_set_meanwhile_stays(neighbour: int) -> None:
     """A value that is neither ours nor the old one is somebody's."""
     joining.join(request(), quiet)
-    set_sysctl("net.ipv4.conf.all.arp_announce", "1")
+    sysctl.write("net.ipv4.conf.all.arp_announce", "1")
     said: list[str] = []
     joining.leave(ip_address(VIP), lambda typed, why: said.append(typed))
-    assert sysctl("net.ipv4.conf.all.arp_announce") == "1"
+    assert sysctl.read("net.ipv4.conf.all.arp_announce") == "1"
     assert "# net.ipv4.conf.all.arp_announce is 1 now, set by somebody else: it stays" in said
 
 
@@ -245,7 +246,7 @@ def test_refuses_what_would_do_harm(odd: int, wanted: Request, why: str, monkeyp
 
 
 def test_refuses_a_vip_on_lo_with_its_network(neighbour: int) -> None:
-    """The document's dead cycle, made by somebody else before."""
+    """A VIP with a network mask on lo, made by somebody else before."""
     ip("addr add 192.168.249.100/24 dev lo")
     with pytest.raises(PylvsError, match=r"type: ip addr del 192.168.249.100/24 dev lo"):
         joining.join(request("192.168.249.100"), quiet)
@@ -253,7 +254,7 @@ def test_refuses_a_vip_on_lo_with_its_network(neighbour: int) -> None:
 
 def test_the_director_may_answer_for_the_vip(neighbour: int, patient: None) -> None:
     """One who answers is the director; when its address is given, it must be that one."""
-    with inside(neighbour):
+    with netns.inside(neighbour):
         ip(f"addr add {VIP}/24 dev peer0")
     said: list[str] = []
     joining.join(request(director=ip_address(DIP)), lambda typed, why: said.append(why))
@@ -262,7 +263,7 @@ def test_the_director_may_answer_for_the_vip(neighbour: int, patient: None) -> N
 
 def test_refuses_a_vip_that_is_in_use(neighbour: int, patient: None) -> None:
     """By a machine that is not the director; --force joins all the same."""
-    with inside(neighbour):
+    with netns.inside(neighbour):
         ip(f"addr del {DIP}/24 dev peer0", f"addr add {VIP}/24 dev peer0")
     with pytest.raises(PylvsError, match=r"in use by 02:00:00:00:00:01, which is not the director"):
         joining.join(request(director=ip_address(DIP)), quiet)
@@ -307,7 +308,7 @@ def test_persist(neighbour: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_ipv6_is_hidden_by_lo_alone(neighbour: int) -> None:
     """No sysctl: a card answers solicitations for its own addresses only, and it does answer for those."""
     joining.join(request(VIP6), quiet)
-    with inside(neighbour):
+    with netns.inside(neighbour):
         ours = ip_address("fd00:247::134")
         assert neighbours.ask("peer0", ip_address(VIP6), ours) == []
         assert neighbours.ask("peer0", ip_address(RIP6), ours, enough=1) == ["02:00:00:00:00:02"]

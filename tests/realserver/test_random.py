@@ -11,7 +11,19 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.mutants import ETHERNET, mutants
-from tests.realserver.test_farend import DROP, DROPPED, PASS, UNTOUCHED, UNWRAPPED, VIP, VIP6, Host, Row, host, one
+from tests.realserver.test_decapsulator import (
+    DROP,
+    DROPPED,
+    PASS,
+    UNTOUCHED,
+    UNWRAPPED,
+    VIP,
+    VIP6,
+    Host,
+    Row,
+    host,
+    one,
+)
 
 __all__ = ["host"]
 

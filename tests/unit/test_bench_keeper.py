@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pylvs.bench.keeper import PREFIX
-from pylvs.host import netns
+from pylvs.host import testbed
 
 # A bench in small: a stage, a named namespace with a program in it, a folder.
 BENCH = """
@@ -24,12 +24,12 @@ from pylvs.bench.keeper import keeping, mine, take_away
 from pylvs.bench.main import _ending
 from pylvs.bench.packet import KINDS
 from pylvs.bench.stage import Stage
-from pylvs.host import netns
+from pylvs.host import netns, testbed
 
 with _ending(), keeping():
     try:
         with Stage("kept", 1 << 10, [KINDS["dr"][0]]) as stage:
-            netns.create(mine() + "x")
+            testbed.create(mine() + "x")
             tempfile.mkdtemp(prefix=mine())
             with netns.inside(mine() + "x"):
                 program = subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True)
@@ -57,7 +57,7 @@ def left(pid: int, folder: str, program: int) -> list[str]:
     """What there still is of a bench: names, pins, a program."""
     prefix = f"{PREFIX}{pid}-"
     paths = [*Path(tempfile.gettempdir()).glob(f"{prefix}*"), Path(folder) / "live", Path(f"/proc/{program}")]
-    return netns.listing(prefix) + [str(path) for path in paths if path.exists()]
+    return testbed.listing(prefix) + [str(path) for path in paths if path.exists()]
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -70,5 +70,5 @@ def test_nothing_stays_of_a_bench_that_was_ended(how: signal.Signals) -> None:
         process.wait(PATIENCE)
         deadline = time.monotonic() + PATIENCE
         while (there := left(process.pid, folder, int(program))) and time.monotonic() < deadline:
-            time.sleep(netns.POLL)
+            time.sleep(testbed.POLL)
         assert there == []

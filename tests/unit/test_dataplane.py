@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ast
-import ctypes
 import errno
 import os
 import signal
@@ -33,13 +32,12 @@ from pylvs.dataplane.libbpf import LoadError, ObjectFile
 from pylvs.dataplane.loaded import NotThere
 from pylvs.dataplane.mapped import MappedArray
 from pylvs.errors import DataPlaneError, Unsupported
-from pylvs.host import namespaces
+from pylvs.host import netns
 from pylvs.table.records import Record
 
 HERE = Path(__file__).parent
 SOURCES = Path(__file__).parents[2] / "src"
 CLANG = ["clang", "-O2", "-g", "-target", "bpf", "-I/usr/include/x86_64-linux-gnu", "-Wall", "-Werror", "-c"]
-CLONE_NEWNET = 0x40000000
 FRAME = bytes(12) + b"\x08\x00" + bytes(50)
 DEADLINE = 20.0  # seconds, for what takes milliseconds
 
@@ -57,14 +55,8 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def network() -> Iterator[int]:
     """A fresh network namespace for this thread; answers its cookie."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    assert libc.unshare(CLONE_NEWNET) == 0
-    try:
-        yield namespaces.cookie()
-    finally:
-        assert libc.setns(before, CLONE_NEWNET) == 0
-        os.close(before)
+    with netns.fresh():
+        yield netns.cookie()
 
 
 @pytest.fixture
@@ -169,10 +161,10 @@ def test_the_lock_is_kept_until_it_is_given_back(network: int) -> None:
 
 
 WATCHER = """
-from pylvs.host import namespaces
+from pylvs.host import netns
 print("ready", flush=True)
 input()
-print(namespaces.live_cookies())
+print(netns.live_cookies())
 """
 
 
@@ -190,7 +182,7 @@ def test_a_name_younger_than_the_mount_namespace_is_alive() -> None:
     watcher, name = watched_from("unshare", "--mount"), f"pylvs-test-{os.getpid()}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
-        code = "from pylvs.host import namespaces; print(namespaces.cookie())"
+        code = "from pylvs.host import netns; print(netns.cookie())"
         inside = ["ip", "netns", "exec", name, sys.executable, "-c", code]
         cookie = int(subprocess.run(inside, check=True, capture_output=True, text=True).stdout)
         assert cookie in ast.literal_eval(watcher.communicate("\n")[0])

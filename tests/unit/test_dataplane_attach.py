@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import subprocess
@@ -18,12 +17,12 @@ from pylvs.commands.attach import UsageError, run
 from pylvs.dataplane.attach import Attacher, Mode, mode_of, prepare_loopback, refusal, wants_xdp
 from pylvs.dataplane.instance import Instance
 from pylvs.errors import DataPlaneError
-from pylvs.host import namespaces
+from pylvs.host import netns, sysctl
 from pylvs.host.interfaces import Interface, driver, interfaces
+from pylvs.host.iproute import batch as ip
 
 HERE = Path(__file__).parent
 CLANG = ["clang", "-O2", "-g", "-target", "bpf", "-I/usr/include/x86_64-linux-gnu", "-Wall", "-Werror", "-c"]
-CLONE_NEWNET = 0x40000000
 FRAME = b"\xff" * 6 + b"\2\0\0\0\0\1" + b"\x88\xb5" + bytes(46)  # an experimental EtherType: nobody answers
 DEADLINE = 5.0  # seconds, for what takes milliseconds
 
@@ -79,23 +78,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def network() -> Iterator[None]:
     """A fresh network namespace with the wire client0 - eth0, both ends up."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    assert libc.unshare(CLONE_NEWNET) == 0
-    try:
+    with netns.fresh():
         # neighbour discovery would send frames that no test has asked for
-        Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
-        ip("link add client0 type veth peer name eth0")
-        ip("link set client0 up")
-        ip("link set eth0 up")
+        sysctl.write("net.ipv6.conf.default.disable_ipv6", "1")
+        ip("link add client0 type veth peer name eth0", "link set client0 up", "link set eth0 up")
         yield
-    finally:
-        assert libc.setns(before, CLONE_NEWNET) == 0
-        os.close(before)
-
-
-def ip(command: str) -> None:
-    subprocess.run(["ip", *command.split()], check=True)
 
 
 @pytest.fixture
@@ -311,4 +298,4 @@ def test_attaching_imports_nothing_slow(instance: Instance) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, env=environment)
     assert len(Attacher(instance).hooks()) == 2
-    assert namespaces.cookie() == instance.cookie
+    assert netns.cookie() == instance.cookie

@@ -14,7 +14,7 @@ import pytest
 
 from pylvs import Destination, Director, Protocol, ServiceKey, Timeouts, VirtualService
 from pylvs.errors import DataPlaneError, NoSuchService
-from pylvs.host import netns
+from pylvs.host import netns, testbed
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="BPF and network namespaces need root")
 
@@ -27,14 +27,14 @@ PROGRAMS = {"pylvs": "pylvs", "pylvsadm": "pylvs.ipvsadm"}
 @pytest.fixture
 def namespace() -> Iterator[str]:
     name = f"pylvs-f{os.getpid()}"
-    netns.create(name)
+    testbed.create(name)
     try:
         with netns.inside(name):
             yield name
             command("pylvs detach --unload")
     finally:
-        for each in netns.listing(name):
-            netns.delete(each)
+        for each in testbed.listing(name):
+            testbed.delete(each)
 
 
 def command(line: str) -> None:
@@ -99,11 +99,11 @@ def test_the_namespace_is_deleted_under_a_living_director(namespace: str) -> Non
     """Once another director has cleared it away its table is empty, and a change is refused: it would be made to the
     namespace in which the thread is now."""
     gone = f"{namespace}-gone"
-    netns.create(gone)
+    testbed.create(gone)
     with netns.inside(gone):
         director = Director()
         director.add_service(VirtualService(WEB, "rr"))
-    netns.delete(gone)
+    testbed.delete(gone)
     command("pylvsadm -A -t 192.0.2.1:443")  # loading clears away what deleted namespaces left
     assert listed(director) == set()
     assert director.generation == (0, 0)

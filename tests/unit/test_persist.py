@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -15,13 +14,13 @@ import pytest
 from pylvs.commands import persist
 from pylvs.commands.main import main
 from pylvs.dataplane.instance import Instance
+from pylvs.host import iproute, netns
 from pylvs.host import systemd as units
 from pylvs.ipvsadm.script import script
 from pylvs.table.director import Director
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace, so it needs root")
 
-CLONE_NEWNET = 0x40000000
 TABLE = """\
 -A -t 10.0.0.1:80 -s rr -p 60 -M 255.255.255.0
 -a -t 10.0.0.1:80 -r 10.0.0.12:80 -g -w 3 -x 9 -y 4
@@ -37,24 +36,17 @@ ORDER = "-t 10.0.0.1:80 -r"
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A network namespace with eth0 and eth1 that counts as the machine's own; files go to a directory."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    assert libc.unshare(CLONE_NEWNET) == 0
-    try:
-        for words in (
+    with netns.fresh():
+        iproute.batch(
             "link add eth0 type veth peer name eth1",
             "link set lo up",
             "link set eth0 up",
             "link set eth1 up",
-        ):
-            subprocess.run(["ip", *words.split()], check=True)
+        )
         monkeypatch.setattr(persist, "SCRIPT", tmp_path / "pylvs/director")
         monkeypatch.setattr(units, "UNITS", tmp_path)
         yield tmp_path
         Instance.here().remove()
-    finally:
-        assert libc.setns(before, CLONE_NEWNET) == 0
-        os.close(before)
 
 
 def scripted() -> str:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,14 +12,13 @@ from typing import Any, NamedTuple
 from pylvs.bench.generator import Generator
 from pylvs.bench.packet import ENTRIES, TO_VIP, service
 from pylvs.bench.stage import Stage
-from pylvs.errors import PylvsError
+from pylvs.host import command
 from pylvs.model import ForwardingMethod
 
 SIZES = (10, 1_000, 10_000)
 DESTINATIONS = 10
 MILLION = 1_000_000
 SMALL = 1 << 16  # entries of a connection table that is not measured
-PYLVSADM = [sys.executable, "-m", "pylvs.ipvsadm"]
 ONE_MORE = ["-t", "10.0.0.0:80", "-r", "172.31.0.1:80"]
 
 
@@ -43,28 +41,30 @@ def rules(services: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run(argv: list[str], stdin: str = "") -> None:
-    """Run a command whose output nobody reads; PylvsError if it fails."""
-    done = subprocess.run(argv, input=stdin, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=120)
-    if done.returncode:
-        raise PylvsError(f"bench: {' '.join(argv[-3:])} said: {done.stderr.strip()[-200:]}")
+def python(*options: str, stdin: str = "") -> Callable[[], None]:
+    """This Python with these options, to be run."""
+
+    def run() -> None:
+        command.run([sys.executable, *options], stdin, patience=120, discard=True)
+
+    return run
 
 
-def adm(*options: str, stdin: str = "") -> Callable[[], None]:
+def pylvsadm(*options: str, stdin: str = "") -> Callable[[], None]:
     """`pylvsadm` with these options, to be run."""
-    return lambda: run([*PYLVSADM, *options], stdin)
+    return python("-m", "pylvs.ipvsadm", *options, stdin=stdin)
 
 
 def _start() -> Iterator[Timed]:
-    yield Timed("python -c pass", 0, lambda: run([sys.executable, "-c", "pass"]))
-    yield Timed("pylvsadm --version", 0, adm("--version"))
+    yield Timed("python -c pass", 0, python("-c", "pass"))
+    yield Timed("pylvsadm --version", 0, pylvsadm("--version"))
 
 
 def _table(services: int) -> Iterator[Timed]:
-    yield Timed("restore", services, adm("-R", stdin=rules(services)))
-    yield Timed("list", services, adm("-Ln"))
-    yield Timed("one more destination", services, adm("-a", *ONE_MORE), adm("-d", *ONE_MORE))
-    yield Timed("clear", services, adm("-C"))
+    yield Timed("restore", services, pylvsadm("-R", stdin=rules(services)))
+    yield Timed("list", services, pylvsadm("-Ln"))
+    yield Timed("one more destination", services, pylvsadm("-a", *ONE_MORE), pylvsadm("-d", *ONE_MORE))
+    yield Timed("clear", services, pylvsadm("-C"))
 
 
 def _connections(stack: ExitStack) -> Stage:
@@ -81,7 +81,7 @@ def measure(say: Callable[[str], None], rounds: int, budget: float) -> list[dict
     samples: dict[tuple[str, int], list[float]] = {}
     with ExitStack() as stack:
         say("a million connections")
-        places = [(_connections(stack), [Timed("list connections", MILLION, adm("-Lnc"))])]
+        places = [(_connections(stack), [Timed("list connections", MILLION, pylvsadm("-Lnc"))])]
         empty = stack.enter_context(Stage("control", SMALL, []))
         places += [(empty, list(_start()))] + [(empty, list(_table(size))) for size in SIZES]
         took = 0.0

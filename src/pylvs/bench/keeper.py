@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pylvs.dataplane.instance import Instance, sweep
-from pylvs.host import netns
+from pylvs.host import netns, testbed
 
 PREFIX = "pylvs-bench-"
 CLEAN = b"clean"  # said at an orderly end
@@ -42,17 +42,17 @@ def keeping() -> Iterator[None]:
 
 def take_away(prefix: str, mark: str = "") -> None:
     """End the processes in the namespaces of this name or with `mark` in their command line, and take all away."""
-    namespaces = netns.listing(prefix)
-    netns.end(namespaces, mark)
+    namespaces = testbed.listing(prefix)
+    testbed.end(namespaces, mark)
     for name in namespaces:
-        netns.delete(name)
+        testbed.delete(name)
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def take_away_dead() -> None:
     """What benches left that were killed together with their keepers."""
-    names = {*netns.listing(PREFIX), *(path.name for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))}
+    names = {*testbed.listing(PREFIX), *(path.name for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))}
     for pid in {name.removeprefix(PREFIX).partition("-")[0] for name in names}:
         if not Path(f"/proc/{pid}").exists():
             take_away(f"{PREFIX}{pid}-")
@@ -69,7 +69,7 @@ def main() -> None:
         return
     bench, deadline = Path("/proc", prefix.removeprefix(PREFIX).rstrip("-")), time.monotonic() + PATIENCE
     while not _gone(bench) and time.monotonic() < deadline:
-        time.sleep(netns.POLL)
+        time.sleep(testbed.POLL)
     take_away(prefix, prefix)
     own = Instance.here()
     sweep(os.path.dirname(own.folder), own.cookie)

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 from pathlib import Path
+
+from pylvs.host import command
 
 
 def machine() -> dict[str, str]:
@@ -32,9 +33,7 @@ def _commit() -> str:
 
 def _first_line(*argv: str) -> str:
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=10)
-    except OSError:
+        output = command.run(argv)
+    except command.CommandFailed:
         return "unknown"
-    if done.returncode:
-        return "unknown"
-    return (done.stdout.splitlines() or [""])[0]
+    return (output.splitlines() or [""])[0]

@@ -24,6 +24,7 @@ from typing import Any, Self
 from pylvs.bench.generator import Generator
 from pylvs.bench.packet import ENTRIES, SOME, WAYS, Row, build, established, one_cpu
 from pylvs.bench.stage import Stage
+from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.kernel import Line, Program
 from pylvs.errors import PylvsError
 from pylvs.table.load import OBJECT
@@ -98,7 +99,8 @@ class Places:
     """A program's machine code, and where in C each address of it is from."""
 
     def __init__(self, program: Program) -> None:
-        self.functions, self.lines = program.functions(), program.lines()
+        self.functions = program.functions()
+        self.lines = program.lines(Layouts(program.btf()).text)
         self._starts = [line.address for line in self.lines]
 
     def line(self, address: int) -> Line | None:

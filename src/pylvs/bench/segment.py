@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 from pylvs.bench import keeper, peers
 from pylvs.errors import PylvsError
-from pylvs.host import netns
+from pylvs.host import command, netns, testbed
 
 RIPS = ["10.99.1.1", "10.99.1.2"]
 PATIENCE = 10.0  # seconds until a program answers
@@ -85,7 +85,7 @@ class Segment:
 
     def _build(self) -> None:
         self._undo.callback(self._end)
-        netns.create_switch(self.namespace("switch"), ["lan"])
+        testbed.create_switch(self.namespace("switch"), ["lan"])
         self._machine("client", "10.99.4.200")
         self._machine("client-xdp", "10.99.4.201")
         self._in("client-xdp", "ethtool -K eth0 tx off")
@@ -101,17 +101,18 @@ class Segment:
         """A machine with one card on the segment; returns the switch's end of its cable."""
         self._ports += 1
         port, mac = f"p{self._ports}", f"02:99:00:00:00:{self._ports:02x}"
-        netns.create(self.namespace(name))
-        netns.plug(netns.Cable(self.namespace("switch"), "lan", port, self.namespace(name), "eth0", mac))
+        testbed.create(self.namespace(name))
+        testbed.plug(testbed.Cable(self.namespace("switch"), "lan", port, self.namespace(name), "eth0", mac))
         self._in(name, f"ip addr add {address}/16 dev eth0")
         self._in(name, "ip link set eth0 up")
         with netns.inside(self.namespace(name)):
-            netns.run(["sysctl", "-qw", *SYSCTL])
+            command.run(["sysctl", "-qw", *SYSCTL])
         return port
 
-    def _in(self, machine: str, command: str) -> str:
+    def _in(self, machine: str, line: str) -> str:
+        """Run a command on a machine."""
         with netns.inside(self.namespace(machine)):
-            return netns.run(command.split())
+            return command.run(line.split())
 
     def _real_server(self, name: str, rip: str) -> None:
         self._machine(name, rip)
@@ -141,7 +142,7 @@ class Segment:
 
     def _pylvs(self, way: Way, name: str, vip: str, port: str) -> None:
         with netns.inside(self.namespace("switch")):  # veth takes redirected XDP frames only where its peer polls
-            netns.run(["ethtool", "-K", port, "gro", "on"])
+            command.run(["ethtool", "-K", port, "gro", "on"])
         python = f"{sys.executable} -m"
         self._in(name, f"{python} pylvs attach --mode {way.hook}")
         self._undo.callback(self._in, name, f"{python} pylvs detach --unload")
@@ -153,7 +154,7 @@ class Segment:
 
     def _nftables(self, way: Way, name: str, vip: str, port: str) -> None:
         with netns.inside(self.namespace(name)):
-            netns.run(["nft", "-f", "-"], peers.nftables(vip, RIPS))
+            command.run(["nft", "-f", "-"], peers.nftables(vip, RIPS))
 
     def _haproxy(self, way: Way, name: str, vip: str, port: str) -> None:
         self._serve(name, "haproxy", "-db", "-f", peers.haproxy(vip, RIPS))
@@ -198,7 +199,7 @@ class Segment:
                 connection.request("GET", "/")
                 return connection.getresponse().read().decode().strip()
             except OSError:
-                time.sleep(netns.POLL)
+                time.sleep(testbed.POLL)
                 return ""
             finally:
                 connection.close()

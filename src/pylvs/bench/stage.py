@@ -21,8 +21,7 @@ from pylvs.bench.keeper import mine
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import Link, possible_cpus
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.errors import PylvsError
-from pylvs.host.netns import CLONE_NEWNET, run
+from pylvs.host import iproute, netns
 from pylvs.model import ConfiguredService
 from pylvs.table.director import Director
 from pylvs.table.load import OBJECT, create
@@ -31,7 +30,6 @@ from pylvs.table.settings import Settings
 
 GATEWAY = bytes.fromhex("0200000000fe")
 CHUNK = 1 << 16  # flows that are set up at a time: far less than a handshake's timeout
-_libc = ctypes.CDLL(None, use_errno=True)
 
 # One interface; every client and every real server is behind one gateway.
 NETWORK = f"""link set lo up
@@ -55,15 +53,12 @@ class Stage:
     ) -> None:
         self.name, self.entries = name, entries
         self._in_use: Link | None = None
-        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        if _libc.unshare(CLONE_NEWNET):
-            raise PylvsError(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
-        try:
-            self._net = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._net = netns.unnamed()
+        with self.inside():
             # Pins of a namespace in which no process is are taken away by the next command, wherever it is typed.
             holder = [f"{mine()}holder"]  # a name by which it is found
             self._holder = subprocess.Popen(holder, executable="cat", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-            run(["ip", "-batch", "-"], NETWORK)
+            iproute.batch(*NETWORK.splitlines())
             self.ifindex = socket.if_nametoindex("wire")
             self.instance = Instance.here()
             with self.instance.locked():
@@ -71,8 +66,6 @@ class Stage:
             self.plane = self.instance.current
             with Director() as director:
                 director.replace(services)
-        finally:
-            _enter(self._home)
 
     def __enter__(self) -> Self:
         return self
@@ -88,16 +81,12 @@ class Stage:
             self._in_use.close()
         self._holder.communicate()
         os.close(self._net)
-        os.close(self._home)
 
     @contextmanager
     def inside(self) -> Iterator[None]:
         """This thread is in the stage's namespace."""
-        _enter(self._net)
-        try:
+        with netns.inside(self._net):
             yield
-        finally:
-            _enter(self._home)
 
     def join(self, generator: Generator) -> None:
         """Let the generator run this director."""
@@ -199,11 +188,6 @@ class Stage:
     def _no_routes(self) -> tuple[bytes, bytes]:
         info = self.instance.map("routes").info
         return struct.pack(f"={info.max_entries}I", *range(info.max_entries)), bytes(info.max_entries * info.value_size)
-
-
-def _enter(descriptor: int) -> None:
-    if _libc.setns(descriptor, CLONE_NEWNET):
-        raise PylvsError(f"cannot enter a network namespace: {os.strerror(ctypes.get_errno())}")
 
 
 def number(address: str) -> int:

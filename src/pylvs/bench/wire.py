@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 from pylvs.bench import peers
 from pylvs.bench.segment import Segment, Way
 from pylvs.errors import PylvsError
-from pylvs.host import netns
+from pylvs.host import command, netns
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 CPU, BEYOND = ", CPU a million requests", ", beyond direct"
@@ -64,14 +63,15 @@ def run(segment: Segment, way: Way, load: Load) -> Result:
     argv += ["-H", load.header] if load.header else []
     before = busy()
     with netns.inside(segment.client(way)):
-        done = subprocess.run(
-            [*argv, f"http://{targets[0]}{load.path}"], capture_output=True, text=True, timeout=load.seconds + 30,
-            env=peers.environment() | {"TARGETS": " ".join(targets)},
-        )  # fmt: skip
+        output = command.run(
+            [*argv, f"http://{targets[0]}{load.path}"],
+            patience=load.seconds + 30,
+            environment=peers.environment() | {"TARGETS": " ".join(targets)},
+        )
     cpu = busy() - before
-    line = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    line = [line for line in output.splitlines() if line.startswith("RESULT ")]
     if not line:
-        raise PylvsError(f"wrk gave no result and said: {(done.stderr or done.stdout).strip()[-200:]}")
+        raise PylvsError(f"wrk gave no result; its output ends with: {output.strip()[-200:]}")
     requests, duration, octets, failed, p50, p99 = map(int, line[0].split()[1:])
     if failed > requests * FAILED:
         raise PylvsError(f"bench: {way.name}, {load.name}: {failed} of {requests} requests failed")

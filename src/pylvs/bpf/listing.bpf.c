@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* The rows of `ipvsadm -Lnc`, written in the kernel: an iterator over the connection table, of which
- * a million rows cost what they cost to print. Loaded for the length of a listing; it changes nothing. */
+/* The rows of `pylvsadm -Lnc`, written in the kernel, so that a million of them cost what they cost to print.
+ *
+ * The command runs the program again and again: each run goes on at the set where the last one stopped, writes rows
+ * until the text is full or the table ends, and returns the bytes written, 0 after the last row. Empty sets are skipped
+ * by `due`, as the sweep does. Each listing loads this object for itself, so the cursor and the text are its own, and the
+ * connection table is only read. A syscall program loads wherever the director does; an iterator is a tracing program,
+ * which some kernels refuse. */
 #include <linux/bpf.h>
 #include <linux/types.h>
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
-#include <bpf/bpf_tracing.h>
 
 #include "abi.h"
 #include "verifier.h"
@@ -41,19 +45,19 @@ struct {
 	__array(values, struct records_chunk);
 } records SEC(".maps");
 
-/* What the kernel gives an iterator over a map (its BTF has the same under these names). */
-struct bpf_iter_meta {
-	struct seq_file *seq;
-	__u64 session_id;
-	__u64 seq_num;
-} __attribute__((preserve_access_index));
-
-struct bpf_iter__bpf_map_elem {
-	struct bpf_iter_meta *meta;
-	void *map;
-	void *key;
-	void *value;
+/* For each set, when its soonest entry expires; 0: it is empty (maps.h). */
+struct set_summary {
+	__u32 due;
+	__u32 overflow;
 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct set_summary);
+} due SEC(".maps");
 
 enum { GROUPS = 8 }; /* of an IPv6 address */
 enum { NAME = 16, FIRST_TAG = 2, FAR_TICKS = 1 << 30 };
@@ -104,45 +108,73 @@ static __u32 protocol_index(__u8 protocol)
 	return 3;
 }
 
-/* One row in the making. Each listing has an object, and so a line, of its own. `LINE` is a power of two, for
- * the verifier; what is written in one go beyond it still fits. Global functions are verified once for all
- * their calls, which keeps the number of paths small. */
-enum { LINE = 256, MORE = 64 };
-char line[LINE + MORE];
+/* The rows of one run, which Python reads by mmap. `TEXT` is a power of two, for the verifier; what is written in one
+ * go beyond it still fits. Global functions are verified once for all their calls, which keeps the number of paths small. */
+enum { TEXT = 1 << 20, MORE = 64, ROW_MAX = 256, BPF_MAX_STEPS = 1 << 23 };
+char text[TEXT + MORE];
+
+/* The cursor. It is in a map and not on the stack, where the verifier would count along. */
+__u32 next_set;
+__u32 length;
+
+/* A copy of the entry whose row is written: packets change the table meanwhile. */
+struct connection entry;
 
 inline_always __u32 put(__u32 at, char letter)
 {
-	line[at % LINE] = letter;
+	text[at % TEXT] = letter;
 	return at + 1;
 }
 
+/* A tenth of a number of 16 bits, without the division that clang would make of `/`. */
+inline_always __u32 tenth(__u32 number)
+{
+	return number * 52429 >> 19;
+}
+
+/* A number of 16 bits: a port, or the minutes of a timeout, of which 31 days have 44,640. */
 __noinline __u32 put_number(__u32 at, __u32 number)
 {
+	__u32 tens = tenth(number), hundreds = tenth(tens), thousands = tenth(hundreds), myriads = tenth(thousands);
+
 	if (number >= 10000)
-		at = put(at, '0' + number / 10000 % 10);
+		at = put(at, '0' + myriads);
 	if (number >= 1000)
-		at = put(at, '0' + number / 1000 % 10);
+		at = put(at, '0' + thousands - myriads * 10);
 	if (number >= 100)
-		at = put(at, '0' + number / 100 % 10);
+		at = put(at, '0' + hundreds - thousands * 10);
 	if (number >= 10)
-		at = put(at, '0' + number / 10 % 10);
-	return put(at, '0' + number % 10);
+		at = put(at, '0' + tens - hundreds * 10);
+	return put(at, '0' + number - tens * 10);
 }
 
 /* A name and blanks after it up to its column's width; at least one. */
 inline_always __u32 put_name(__u32 at, const struct name *name, __u32 width)
 {
-	__builtin_memcpy(line + at % LINE, name->text, NAME - 1);
-	__builtin_memset(line + (at + name->length) % LINE, ' ', NAME);
+	__builtin_memcpy(text + at % TEXT, name->text, NAME - 1);
+	__builtin_memset(text + (at + name->length) % TEXT, ' ', NAME);
 	return at + (name->length < width ? width : name->length) + 1;
 }
 
-inline_always __u32 put_ipv4(__u32 at, __u32 address)
+/* A number of 8 bits. Whether it has two digits or three is not branched on, as the processor could not predict it: a zero
+ * in front is overwritten by what follows it. */
+inline_always __u32 put_octet(__u32 at, __u32 number)
 {
-	at = put(put_number(at, address >> 24), '.');
-	at = put(put_number(at, address >> 16 & 255), '.');
-	at = put(put_number(at, address >> 8 & 255), '.');
-	return put_number(at, address & 255);
+	__u32 tens = tenth(number), hundreds = tenth(tens);
+
+	put(at, '0' + hundreds);
+	at += (99 - number) >> 31;
+	put(at, '0' + tens - hundreds * 10);
+	at += (9 - number) >> 31;
+	return put(at, '0' + number - tens * 10);
+}
+
+__noinline __u32 put_ipv4(__u32 at, __u32 address)
+{
+	at = put(put_octet(at, address >> 24), '.');
+	at = put(put_octet(at, address >> 16 & 255), '.');
+	at = put(put_octet(at, address >> 8 & 255), '.');
+	return put_octet(at, address & 255);
 }
 
 inline_always char hexadecimal(__u32 digit)
@@ -180,7 +212,7 @@ inline_always __u32 group_of(__u64 high, __u64 low, __u32 i)
 	return (i < 4 ? high : low) >> (48 - i % 4 * 16) & 0xffff;
 }
 
-/* As inet_ntop(3) writes it, so ::1.2.3.4 with a dotted end. */
+/* An IPv6 address as inet_ntop(3) writes it, so ::1.2.3.4 with a dotted end. */
 __noinline __u32 put_ipv6(__u32 at, __u64 high, __u64 low)
 {
 	__u32 zeros = 0, run, from, to;
@@ -218,12 +250,12 @@ __noinline __u32 put_endpoint(__u32 at, __u64 high, __u64 low, __u32 port)
 	return put_number(put(at, ':'), port);
 }
 
-/* The same in a column of ipvsadm's 18 letters. */
+/* An endpoint in a column of ipvsadm's 18 letters. */
 __noinline __u32 put_column(__u32 at, __u64 high, __u64 low, __u32 port)
 {
 	__u32 end = put_endpoint(at, high, low, port), column = at + 18;
 
-	__builtin_memset(line + end % LINE, ' ', 24);
+	__builtin_memset(text + end % TEXT, ' ', 24);
 	return (end > column ? end : column) + 1;
 }
 
@@ -235,8 +267,8 @@ __noinline __u32 put_expiry(__u32 at, __u32 left)
 	if (minutes < 10)
 		end = put(end, '0');
 	end = put(put_number(end, minutes), ':');
-	end = put(put(end, '0' + seconds / 10), '0' + seconds % 10);
-	__builtin_memset(line + end % LINE, ' ', 4);
+	end = put(put(end, '0' + tenth(seconds)), '0' + seconds - tenth(seconds) * 10);
+	__builtin_memset(text + end % TEXT, ' ', 4);
 	return (end > at + 6 ? end : at + 6) + 1;
 }
 
@@ -256,53 +288,65 @@ inline_always int real_address(struct addr *address, __u32 slot)
 }
 
 /* Columns are those of ipvsadm: "%-3s %-6s %-11s %-18s %-18s %s". */
-static __noinline int print_row(struct seq_file *seq, struct connection *entry)
+__noinline int put_row(void)
 {
-	__u32 ticks = entry->expires - now, left = ticks < FAR_TICKS ? ticks / second : 0;
-	__u32 index = protocol_index(entry->protocol), at = 0;
-	__u32 names = entry->flags & CONN_TEMPLATE ? 3 : index & 3;
-	__u32 invalid = entry->flags & CONN_INVALID;
+	__u32 ticks = entry.expires - now, left = ticks < FAR_TICKS ? ticks / second : 0;
+	__u32 index = protocol_index(entry.protocol), at = length;
+	__u32 names = entry.flags & CONN_TEMPLATE ? 3 : index & 3;
+	__u32 invalid = entry.flags & CONN_INVALID;
 	struct addr server = {};
 
-	real_address(&server, entry->destination);
+	real_address(&server, entry.destination);
 	at = put_name(at, &protocols[index & 3], 3);
 	at = put_expiry(at, left);
-	at = put_name(at, &states[names & 3][entry->state & (STATES - 1)], 11);
-	at = put_column(at, entry->client.high, entry->client.low, bpf_ntohs(entry->cport));
-	at = put_column(at, entry->virtual.high, entry->virtual.low, invalid ? 65535 : bpf_ntohs(entry->vport));
-	at = put_endpoint(at, server.high, server.low, invalid ? 65535 : bpf_ntohs(entry->rport));
-	at = put(at, '\n');
-	bpf_seq_write(seq, line, at % LINE);
+	at = put_name(at, &states[names & 3][entry.state & (STATES - 1)], 11);
+	at = put_column(at, entry.client.high, entry.client.low, bpf_ntohs(entry.cport));
+	at = put_column(at, entry.virtual.high, entry.virtual.low, invalid ? 65535 : bpf_ntohs(entry.vport));
+	at = put_endpoint(at, server.high, server.low, invalid ? 65535 : bpf_ntohs(entry.rport));
+	length = put(at, '\n');
 	return 0;
 }
 
 /* Alive: not over yet, or a template that is over but still controls connections. */
-static int is_listed(struct connection *entry)
+static int is_listed(void)
 {
-	__u32 ticks = entry->expires - now;
+	__u32 ticks = entry.expires - now;
 
-	if (entry->tag < FIRST_TAG)
+	if (entry.tag < FIRST_TAG)
 		return 0;
-	return (ticks && ticks < 1U << 31) || (entry->flags & CONN_TEMPLATE && entry->control);
+	return (ticks && ticks < 1U << 31) || (entry.flags & CONN_TEMPLATE && entry.control);
 }
 
-/* The value is memory that may only be read at constant offsets: hence a copy, and the loop unrolled. */
-SEC("iter/bpf_map_elem")
-int list_connections(struct bpf_iter__bpf_map_elem *context)
+inline_always void list_set(struct connection_set *set)
 {
-	struct connection_set *set = context->value;
-	struct seq_file *seq = context->meta->seq;
-	struct connection entry;
-
-	if (!set)
-		return 0;
-#pragma unroll
 	for (int i = 0; i < WAYS; i++) {
-		if (set->way[i].tag < FIRST_TAG)
-			continue;
 		entry = set->way[i];
-		if (is_listed(&entry))
-			print_row(seq, &entry);
+		if (is_listed())
+			put_row();
 	}
-	return 0;
+}
+
+static long list_visit(__u32 index, void *context)
+{
+	__u32 number = next_set;
+	struct set_summary *summary = bpf_map_lookup_elem(&due, &number);
+	struct connection_set *set;
+
+	if (!summary)
+		return 1;
+	next_set = number + 1;
+	if (!summary->due)
+		return 0;
+	set = bpf_map_lookup_elem(&connections, &number);
+	if (set)
+		list_set(set);
+	return length > TEXT - WAYS * ROW_MAX;
+}
+
+SEC("syscall")
+int list_connections(void *context)
+{
+	length = 0;
+	bpf_loop(BPF_MAX_STEPS, list_visit, 0, 0);
+	return length;
 }

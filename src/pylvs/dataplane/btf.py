@@ -14,12 +14,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from pylvs.errors import DataPlaneError
-
-if TYPE_CHECKING:
-    from pylvs.dataplane.kernel import Program
 
 BTF_MAGIC = 0xEB9F
 SECTION_SYMBOLS = 2  # SHT_SYMTAB
@@ -267,7 +264,9 @@ class _Coder:
 class Layouts:
     """The structs, enums and variables of one object: `Layouts.of_file(path)["dest"].offset("weight")`."""
 
-    def __init__(self, btf: bytes, name: str, symbols: Mapping[str, tuple[str, int]] | None = None) -> None:
+    def __init__(
+        self, btf: bytes, name: str = "the loaded data plane", symbols: Mapping[str, tuple[str, int]] | None = None
+    ) -> None:
         self.name = name
         self._symbols = symbols or {}
         self._cache: dict[str, Layout] = {}
@@ -280,11 +279,6 @@ class Layouts:
         if ".BTF" not in elf.sections:
             raise LayoutError(f"{path}: no BTF; compile it with clang -g")
         return cls(elf.sections[".BTF"], Path(path).name, elf.symbols)
-
-    @classmethod
-    def of_program(cls, program: Program) -> Self:
-        """Read what the kernel keeps of the object that a loaded program came from (all but variables)."""
-        return cls(program.btf(), "the loaded data plane")
 
     def __getitem__(self, name: str) -> Layout:
         """Layout of `struct name`; LayoutError if it is missing, or has a hole or a bitfield."""

@@ -20,7 +20,7 @@ from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.kernel import Link, Map, Program, SyscallProgram
 from pylvs.dataplane.loaded import DataPlane, NotThere, inode_of, names_in
 from pylvs.errors import DataPlaneError, NotPermitted
-from pylvs.host import namespaces
+from pylvs.host import netns
 
 KINDS = ("links", "progs", "maps")  # in the order of removal: first of all no packet comes any more
 
@@ -43,7 +43,7 @@ class Instance:
         """The instance of the calling thread's network namespace; nothing is loaded by this."""
         if os.geteuid() != 0 and not os.access(f"/{bpffs.MOUNT_POINT}", os.W_OK):
             raise NotPermitted("this needs root, or CAP_SYS_ADMIN, CAP_NET_ADMIN and a bpffs of your own (PYLVS_BPFFS)")
-        cookie = namespaces.cookie()
+        cookie = netns.cookie()
         return cls(cookie, f"{bpffs.root()}/pylvs/{cookie}")
 
     @classmethod
@@ -244,7 +244,7 @@ def sweep(folder: str, own: int) -> list[int]:
     doubtful = [cookie for cookie in doubtful if not _has_live_link(f"{folder}/{cookie}/live/links")]
     if not doubtful:
         return []
-    alive = namespaces.live_cookies()
+    alive = netns.live_cookies()
     gone = [cookie for cookie in doubtful if alive is not None and cookie not in alive]
     return [cookie for cookie in gone if _remove_unlocked(Instance(cookie, f"{folder}/{cookie}"))]
 

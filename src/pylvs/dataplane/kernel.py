@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Self
@@ -48,7 +48,6 @@ class Command(IntEnum):
     MAP_UPDATE_BATCH = 26
     LINK_CREATE = 28
     LINK_UPDATE = 29
-    ITER_CREATE = 33
     LINK_DETACH = 34
 
 
@@ -73,7 +72,6 @@ F_MMAPABLE = 1 << 10
 
 ANY, NOEXIST, EXIST = 0, 1, 2  # flags of Map.update
 
-ATTACH_ITERATOR = 28
 ATTACH_XDP = 37
 ATTACH_TCX_INGRESS = 46
 XDP_DRIVER_MODE = 1 << 2
@@ -166,23 +164,6 @@ class _LinkCreate(ctypes.Structure):
         ("relative", ctypes.c_uint64),
         ("expected_revision", ctypes.c_uint64),
     ]
-
-
-class _IteratorLinkCreate(ctypes.Structure):
-    """`link_create` for SEC("iter/…"); `info` points to a `union bpf_iter_link_info`."""
-
-    _fields_ = [
-        ("prog_fd", ctypes.c_uint32),
-        ("target", ctypes.c_uint32),
-        ("attach_type", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("info", ctypes.c_uint64),
-        ("info_len", ctypes.c_uint32),
-    ]
-
-
-class _IteratorCreate(ctypes.Structure):
-    _fields_ = [("link_fd", ctypes.c_uint32), ("flags", ctypes.c_uint32)]
 
 
 class _LinkUpdate(ctypes.Structure):
@@ -585,11 +566,9 @@ class Program(Descriptor):
         sizes = self._table("jited_func_lens", "=I", "nr_jited_func_lens")
         return [(start, size) for (start,), (size,) in zip(starts, sizes, strict=True)]
 
-    def lines(self) -> list[Line]:
-        """The lines of C that the machine code came from, by address; as root. Empty without a line table."""
-        from pylvs.dataplane.btf import Layouts  # a command that only lists does not come here
-
-        text = Layouts.of_program(self).text
+    def lines(self, text: Callable[[int], str]) -> list[Line]:
+        """The lines of C that the machine code came from, by address; as root. Empty without a line table. `text` gives
+        the string at an offset of the program's BTF (`Layouts.text`)."""
         places = self._table("jited_line_info", "=Q", "nr_jited_line_info", "jited_line_info_rec_size")
         lines = self._table("line_info", "=4I", "nr_line_info", "line_info_rec_size")
 
@@ -670,12 +649,3 @@ class Link(Descriptor):
     def detach(self) -> None:
         """Detach now, even while pinned."""
         _checked(Command.LINK_DETACH, _Id(self.fd), "cannot detach")
-
-
-def open_iterator(program: Program, over: Map) -> Descriptor:
-    """A file of what a SEC("iter/bpf_map_elem") program writes of a map's elements; reading runs it."""
-    map_fd = ctypes.c_uint32(over.fd)
-    attr = _IteratorLinkCreate(program.fd, 0, ATTACH_ITERATOR, 0, _address(map_fd), ctypes.sizeof(map_fd))
-    what = "cannot iterate over a map"
-    with Descriptor(_checked(Command.LINK_CREATE, attr, what)) as link:
-        return Descriptor(_checked(Command.ITER_CREATE, _IteratorCreate(link.fd), what))

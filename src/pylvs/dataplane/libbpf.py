@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pylvs.dataplane.btf import Layouts
-from pylvs.dataplane.kernel import Map, Program
+from pylvs.dataplane.kernel import Map, Program, SyscallProgram
 from pylvs.errors import PRIVILEGES, DataPlaneError, NotPermitted, Unsupported
 
 LOG_MAX = (16 << 20) + 4096  # libbpf's own limit for a verifier log is 16 MiB; untouched pages cost nothing
@@ -44,7 +44,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 
 class LoadError(DataPlaneError):
-    """libbpf or the verifier refused an object; `log` is all that was said, `tail` its last lines."""
+    """libbpf or the verifier refused an object; `log` is all that was printed, `tail` its last lines."""
 
     def __init__(self, message: str, number: int, log: str) -> None:
         super().__init__(message)
@@ -69,8 +69,8 @@ def _library() -> ctypes.CDLL:
 
 @contextmanager
 def _captured() -> Iterator[list[str]]:
-    """What libbpf prints meanwhile, but for its debugging chatter."""
-    said: list[str] = []
+    """The lines that libbpf prints meanwhile, debugging output excepted."""
+    printed: list[str] = []
     format_text = ctypes.CDLL(None).vsnprintf
     format_text.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
 
@@ -79,14 +79,14 @@ def _captured() -> Iterator[list[str]]:
             with mmap.mmap(-1, LOG_MAX) as room:
                 text = (ctypes.c_char * LOG_MAX).from_buffer(room)
                 format_text(ctypes.addressof(text), LOG_MAX, pattern, arguments)
-                said.append(ctypes.string_at(text).decode(errors="replace"))
+                printed.append(ctypes.string_at(text).decode(errors="replace"))
                 del text  # or the mapping cannot be closed
         return 0
 
     callback = _PrintFunction(hear)
     before = _library().libbpf_set_print(callback)
     try:
-        yield said
+        yield printed
     finally:
         _library().libbpf_set_print(ctypes.cast(before or 0, _PrintFunction))
 
@@ -95,8 +95,8 @@ def _reason(log: str, number: int) -> str:
     """The one line of a load's log that says most: the verifier's last words before its statistics."""
     noise = ("processed ", "-- ", "libbpf: ", "verification time", "stack depth")
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    spoken = [line for line in lines if not line.startswith(noise)]
-    last = spoken[-1] if spoken else (lines[-1] if lines else "")
+    telling = [line for line in lines if not line.startswith(noise)]
+    last = (telling or lines or [""])[-1]
     return f"{os.strerror(number)} ({last})" if last else os.strerror(number)
 
 
@@ -113,11 +113,11 @@ class ObjectFile:
         self.path = Path(path)
         self.lib = _library()
         if not self.path.is_file():
-            raise DataPlaneError(f"{self.path}: the compiled data plane is not there; build it by: make bpf")
-        with _captured() as said:
+            raise DataPlaneError(f"{self.path}: the compiled data plane is not there; run: make bpf")
+        with _captured() as printed:
             self.pointer: int | None = self.lib.bpf_object__open_file(os.fsencode(self.path), None)
         if not self.pointer:
-            raise LoadError(f"{self.path}: not an object that libbpf can read", ctypes.get_errno(), "".join(said))
+            raise LoadError(f"{self.path}: not an object that libbpf can read", ctypes.get_errno(), "".join(printed))
         self._maps = dict(self._walk(self.lib.bpf_object__next_map, self.lib.bpf_map__name))
         self._programs = dict(self._walk(self.lib.bpf_object__next_program, self.lib.bpf_program__name))
 
@@ -168,10 +168,10 @@ class ObjectFile:
 
     def load(self) -> None:
         """Create the maps and have the programs verified; LoadError carries the verifier's log."""
-        with _captured() as said:
+        with _captured() as printed:
             result = self.lib.bpf_object__load(self.pointer)
         if result:
-            raise _load_failure(self.path.name, -result, "".join(said))
+            raise _load_failure(self.path.name, -result, "".join(printed))
 
     def map(self, name: str) -> Map:
         """A loaded map, as a descriptor of its own that outlives this object."""
@@ -180,6 +180,10 @@ class ObjectFile:
     def program(self, name: str) -> Program:
         """A loaded program, as a descriptor of its own that outlives this object."""
         return Program(os.dup(self.lib.bpf_program__fd(self._program(name))))
+
+    def syscall_program(self, name: str, context_size: int) -> SyscallProgram:
+        """A loaded SEC("syscall") program with a context of `context_size` bytes, as a descriptor of its own."""
+        return SyscallProgram(os.dup(self.lib.bpf_program__fd(self._program(name))), context_size)
 
     def maps(self) -> dict[str, Map]:
         """Every loaded map by name."""

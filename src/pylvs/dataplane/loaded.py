@@ -116,5 +116,5 @@ class DataPlane:
         """Structs and enums of the object that was loaded, as the kernel keeps them."""
         for name in names_in(f"{self._directory}/progs"):
             with self.program(name) as program:
-                return Layouts.of_program(program)
+                return Layouts(program.btf())
         raise NotThere("the data plane of this network namespace was removed meanwhile")

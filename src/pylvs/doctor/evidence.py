@@ -15,7 +15,9 @@ from pylvs.dataplane.attach import XDP_CATCHES, Attachment
 from pylvs.doctor.firewall import Rule
 from pylvs.host.capture import Heard
 from pylvs.host.machine import Held
-from pylvs.host.probes import Neighbour, Outcome, Path, Reply, Way
+from pylvs.host.neighbours import Neighbour
+from pylvs.host.probes import ForwardingPath, Reply, Result
+from pylvs.host.routes import Route
 from pylvs.model import (
     Address,
     DestinationState,
@@ -100,17 +102,17 @@ class DestinationEvidence:
     vips: frozenset[Address] = frozenset()  # of all services: no probe may have one as its source
     half_open: int = 0  # recent connections in SYN_RECV
     other_states: int = 0  # recent connections in any other state
-    route: Way | None = None
+    route: Route | None = None
     arp_macs: tuple[str, ...] = ()  # who answers ARP for the RIP, asked from the director's address
     arp_probe_macs: tuple[str, ...] = ()  # who answers an ARP probe (RFC 5227: sender 0.0.0.0)
     neighbour: Neighbour | None = None  # the entry of the director's neighbour table
-    tcp_to_rip: Outcome | None = None  # a handshake with RIP:port
-    tcp_to_vip: Outcome | None = None  # a handshake with the VIP by the real forwarding path
-    tcp_from_outside: Outcome | None = None  # NAT: a handshake with RIP:port from another network of the director's
-    ping_of_rip: Outcome | None = None
-    ping_of_vip: Outcome | None = None  # by the forwarding path
-    full_ping_of_vip: Outcome | None = None  # TUN: one that fills the tunnel
-    ack_of_vip: Outcome | None = None  # a bare ACK, which conntrack does not take for INVALID
+    tcp_to_rip: Result | None = None  # a handshake with RIP:port
+    tcp_to_vip: Result | None = None  # a handshake with the VIP by the real forwarding path
+    tcp_from_outside: Result | None = None  # NAT: a handshake with RIP:port from another network of the director's
+    ping_of_rip: Result | None = None
+    ping_of_vip: Result | None = None  # by the forwarding path
+    full_ping_of_vip: Result | None = None  # TUN: one that fills the tunnel
+    ack_of_vip: Result | None = None  # a bare ACK, which conntrack does not take for INVALID
     ipv6_replies: bool = False  # the same machine replies to a ping by IPv6
     arp_sender: Address | None = None  # DR: the sender of its ARP requests when it replies from the VIP
     other_ports: tuple[int, ...] = ()  # usual ports that accept TCP, where the right one refuses
@@ -176,14 +178,14 @@ class DestinationEvidence:
         return self.route is None or (self.method is ForwardingMethod.DR and not self.on_link)
 
     @property
-    def path(self) -> Path | None:
+    def path(self) -> ForwardingPath | None:
         """The forwarding path for packets to the VIP; None where it is not hidden, or cannot be used."""
         if self.local or self.out_of_reach or self.vip is None:
             return None
         if self.method is ForwardingMethod.DR:
-            return Path(self.vip, self.address, None, self.vips)
+            return ForwardingPath(self.vip, self.address, None, self.vips)
         if self.method is ForwardingMethod.TUN:
-            return Path(self.vip, self.address, self.tunnel, self.vips)
+            return ForwardingPath(self.vip, self.address, self.tunnel, self.vips)
         return None
 
     @property
@@ -208,8 +210,8 @@ class DestinationEvidence:
     @property
     def alive(self) -> bool:
         """Whether the machine gives any sign of life."""
-        outcomes = (self.tcp_to_rip, self.tcp_to_vip, self.ping_of_vip, self.ping_of_rip)
-        return bool(self.arp_macs) or any(replied(outcome, *SIGNS_OF_LIFE) for outcome in outcomes)
+        results = (self.tcp_to_rip, self.tcp_to_vip, self.ping_of_vip, self.ping_of_rip)
+        return bool(self.arp_macs) or any(replied(result, *SIGNS_OF_LIFE) for result in results)
 
     @property
     def takes_network_for_its_own(self) -> bool:
@@ -244,9 +246,9 @@ class DestinationEvidence:
         return (self.route.mtu if self.route else 1500) - self.tunnel_overhead
 
 
-def replied(outcome: Outcome | None, *replies: Reply) -> bool:
+def replied(result: Result | None, *replies: Reply) -> bool:
     """Whether a probe was made and met one of these."""
-    return outcome is not None and outcome.reply in replies
+    return result is not None and result.reply in replies
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def without_checksum(evidence: DirectorEvidence) -> list[Heard]:
 
 def _forwarded(evidence: DirectorEvidence, one: Heard) -> bool:
     """Whether XDP forwards this segment: it is to a service, or from a real server of NAT or FULLNAT."""
-    if one.card not in evidence.virtual_xdp:
+    if one.interface not in evidence.virtual_xdp:
         return False
     for destination in evidence.destinations:
         to_service = (one.target, one.dport) == (destination.vip, destination.service.service.key.port)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pylvs.doctor import iptables_legacy
-from pylvs.host.machine import CommandFailed, command
+from pylvs.host.command import CommandFailed, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def _nftables() -> list[dict[str, Any]]:
     if not shutil.which("nft", path=iptables_legacy.PATH):
         return []
     try:
-        rows: list[dict[str, Any]] = json.loads(command(["nft", "-j", "-a", "list", "ruleset"]))["nftables"]
+        rows: list[dict[str, Any]] = json.loads(run(["nft", "-j", "-a", "list", "ruleset"]))["nftables"]
     except (CommandFailed, ValueError, KeyError):
         return []
     return rows

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pylvs.host.machine import CommandFailed, command
+from pylvs.host.command import CommandFailed, run
 
 Row = dict[str, Any]
 TABLE = "iptables-legacy "  # in front of a table's name: nftables may have one of the same name
@@ -38,7 +38,7 @@ def _saved(program: str) -> str:
     for name in (f"{program}-legacy-save", f"{program}-save"):
         if shutil.which(name, path=PATH):
             try:
-                saved = command([name])
+                saved = run([name])
             except CommandFailed:
                 continue
             if "(nf_tables)" not in saved.partition("\n")[0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from pylvs.host.machine import CommandFailed, command
+from pylvs.host.command import CommandFailed, run
 
 # These make a driver merge packets before XDP sees them, so that it refuses XDP, or has to give them up for it.
 MERGING = ("large-receive-offload", "rx-gro-hw")
@@ -38,6 +38,6 @@ def frames_lost(interface: str) -> int:
 
 def _ethtool(*words: str) -> str:
     try:
-        return command(["ethtool", *words])
+        return run(["ethtool", *words])
     except CommandFailed:
         return ""

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from pylvs.addresses import unpack
+from pylvs.dataplane.arp_self_test import claims
 from pylvs.dataplane.attach import Attacher, Attachment
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.loaded import NotThere
@@ -31,12 +32,12 @@ from pylvs.doctor.evidence import (
 from pylvs.doctor.firewall import Rule, rules
 from pylvs.doctor.plan import Step, Values
 from pylvs.errors import PylvsError
-from pylvs.host import neighbours, probes
+from pylvs.host import neighbours, probes, sysctl
 from pylvs.host.capture import overhear
 from pylvs.host.machine import Machine
-from pylvs.host.probes import Outcome, Path, Reply, Way
+from pylvs.host.probes import ForwardingPath, Reply, Result
+from pylvs.host.routes import Route, route_to
 from pylvs.model import Address, ServiceState
-from pylvs.realserver.injection import claims
 from pylvs.table import outcomes
 from pylvs.table.connections import TCP_STATES
 from pylvs.table.director import Director
@@ -56,9 +57,8 @@ def host_state() -> HostState:
     """This machine, read at once."""
     machine = Machine()
     networks = [*machine.networks(4), *machine.networks(6)]
-    names = _sysctls(machine.cards)
-    sysctls = {name: machine.knob(name) for name in names}
-    return HostState(tuple(machine.addresses), tuple(machine.cards), tuple(networks), sysctls)
+    sysctls = {name: sysctl.number(name) for name in _sysctls(machine.interfaces)}
+    return HostState(tuple(machine.addresses), tuple(machine.interfaces), tuple(networks), sysctls)
 
 
 def _sysctls(interfaces: Sequence[str]) -> Iterator[str]:
@@ -197,13 +197,13 @@ def _answers(vip: VipEvidence) -> bool | None:
 VIP_ACTIONS: Actions[VipEvidence] = {"claimed_by": _claimed_by, "answers": _answers}
 
 
-def _route(one: DestinationEvidence) -> Way:
+def _route(one: DestinationEvidence) -> Route:
     """The route, in steps that the plan takes only where there is one."""
     assert one.route
     return one.route
 
 
-def _path(one: DestinationEvidence) -> Path:
+def _path(one: DestinationEvidence) -> ForwardingPath:
     assert one.path
     return one.path
 
@@ -217,15 +217,15 @@ def _arp_probe_macs(one: DestinationEvidence) -> tuple[str, ...]:
     return tuple(neighbours.ask(_route(one).interface, one.address, None, probes.PATIENCE, 1))
 
 
-def _tcp_to_rip(one: DestinationEvidence) -> Outcome:
+def _tcp_to_rip(one: DestinationEvidence) -> Result:
     return probes.connect(one.address, one.port, one.route.source if one.route else None)
 
 
 def _other_ports(one: DestinationEvidence) -> tuple[int, ...]:
     ports = [port for port in plan.USUAL_PORTS if port != one.port]
     with ThreadPoolExecutor(len(ports)) as pool:
-        outcomes = list(pool.map(lambda port: probes.connect(one.address, port), ports))
-    return tuple(port for port, outcome in zip(ports, outcomes, strict=True) if outcome.reply is Reply.OPEN)
+        results = list(pool.map(lambda port: probes.connect(one.address, port), ports))
+    return tuple(port for port, result in zip(ports, results, strict=True) if result.reply is Reply.OPEN)
 
 
 def _arp_sender(one: DestinationEvidence) -> Address | None:
@@ -241,8 +241,8 @@ def _arp_sender(one: DestinationEvidence) -> Address | None:
 def _meant(one: DestinationEvidence) -> Address | None:
     similar = list(islice(_similar(one), plan.SIMILAR))
     with ThreadPoolExecutor(plan.SIMILAR) as pool:
-        outcomes = list(pool.map(lambda address: probes.connect(address, one.port), similar))
-    accepting = (address for address, outcome in zip(similar, outcomes, strict=True) if outcome.reply is Reply.OPEN)
+        results = list(pool.map(lambda address: probes.connect(address, one.port), similar))
+    accepting = (address for address, result in zip(similar, results, strict=True) if result.reply is Reply.OPEN)
     return next(accepting, None)
 
 
@@ -259,10 +259,10 @@ def _similar(one: DestinationEvidence) -> Iterator[Address]:
 
 
 DESTINATION_ACTIONS: Actions[DestinationEvidence] = {
-    "route": lambda one: probes.way_to(one.address, one.vips),
+    "route": lambda one: route_to(one.address, one.vips),
     "arp_macs": _arp_macs,
     "arp_probe_macs": _arp_probe_macs,
-    "neighbour": lambda one: probes.neighbour(_route(one).interface, one.address),
+    "neighbour": lambda one: neighbours.known(_route(one).interface, one.address),
     "tcp_to_rip": _tcp_to_rip,
     "tcp_to_vip": lambda one: probes.handshake(_path(one), one.port),
     "tcp_from_outside": lambda one: probes.connect(one.address, one.port, one.outside),

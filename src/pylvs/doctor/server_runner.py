@@ -14,10 +14,11 @@ from pylvs.doctor.firewall import listed
 from pylvs.doctor.ruleset import Ruleset
 from pylvs.doctor.runner import Actions, carry_out
 from pylvs.doctor.server_state import RealServerState, Socket, VipState
+from pylvs.host import iproute
 from pylvs.host.capture import overhear
-from pylvs.host.machine import Machine, ip_json
+from pylvs.host.machine import Machine
 from pylvs.model import Address
-from pylvs.realserver import check, joining
+from pylvs.realserver import plan as requirements
 
 NET = Path("/proc/thread-self/net")
 LISTEN = "0A"  # TCP_LISTEN (10), as /proc/net/tcp has it
@@ -25,7 +26,7 @@ LISTEN = "0A"  # TCP_LISTEN (10), as /proc/net/tcp has it
 
 def joined(host: HostState) -> RealServerState:
     """The VIPs of this machine: as much as decides whether it is a real server."""
-    return RealServerState(host, joining.joined())
+    return RealServerState(host, requirements.joined())
 
 
 def examine(state: RealServerState) -> RealServerState:
@@ -62,23 +63,23 @@ def _served_at(host: HostState, vip: Address, interface: str) -> Address | None:
     return next((address for address in held if address.version == vip.version), None)
 
 
-def _checked(look: Callable[[check.Subject], Iterator[check.Finding]]) -> Callable[[VipState], object]:
+def _checked(look: Callable[[requirements.Subject], Iterator[requirements.Finding]]) -> Callable[[VipState], object]:
     """What one look of `pylvs realserver check` finds."""
-    return lambda vip: tuple(look(check.Subject(vip.vip, vip.method, vip.interface, vip.gateway)))
+    return lambda vip: tuple(look(requirements.Subject(vip.vip, vip.method, vip.interface, vip.gateway)))
 
 
 VIP_ACTIONS: Actions[VipState] = {
-    "on_lo": _checked(check.address),
-    "arp_sysctls": _checked(check.arp_knobs),
-    "arp_reply": _checked(check.silence),
-    "decapsulator": _checked(check.decapsulator),
-    "return_route": _checked(check.route_back),
+    "on_lo": _checked(requirements.address),
+    "arp_sysctls": _checked(requirements.arp_knobs),
+    "arp_reply": _checked(requirements.silence),
+    "decapsulator": _checked(requirements.decapsulator),
+    "return_route": _checked(requirements.route_back),
 }
 
 
 def _routes_out(_: RealServerState) -> tuple[str, ...]:
     """The IPv4 routes that lead further than an interface's own network, or to one host of it."""
-    rows = [row for row in ip_json("-4", "route", "show") if row.get("dev", "lo") != "lo"]
+    rows = [row for row in iproute.listed("-4", "route", "show") if row.get("dev", "lo") != "lo"]
     return tuple(f"{row['dst']} dev {row['dev']}" for row in rows if "gateway" in row or "/" not in row["dst"])
 
 

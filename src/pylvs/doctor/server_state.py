@@ -11,14 +11,14 @@ from pylvs.doctor.evidence import NOWHERE, HostState
 from pylvs.doctor.firewall import Rule
 from pylvs.doctor.ruleset import Packet, Ruleset
 from pylvs.model import Address
-from pylvs.realserver.check import Finding
+from pylvs.realserver.plan import Finding
 
 Socket = tuple[Address, int]  # where a program listens for TCP; the address is unspecified for any
 
 
 @dataclass(frozen=True, slots=True)
 class VipState:
-    """One VIP of a real server, and what `pylvs realserver check` finds of it, by what is looked at."""
+    """One VIP of a real server, and what `pylvs realserver check` finds of it, by what it looks at."""
 
     vip: Address
     method: str = "dr"  # or "tun", "nat"; made by hand, it is taken for DR

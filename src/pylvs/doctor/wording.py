@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pylvs.doctor.evidence import DestinationEvidence
 from pylvs.doctor.finding import Finding, Health
-from pylvs.host.probes import Outcome, Reply
+from pylvs.host.probes import Reply, Result
 from pylvs.model import Endpoint, ForwardingMethod
 
 # The words of `pylvs realserver join --method`.
@@ -74,8 +74,8 @@ def half_open(destination: DestinationEvidence) -> str:
     return f"{destination.half_open} recent connections are in SYN_RECV, {destination.other_states} in any other state"
 
 
-def told(outcome: Outcome) -> str:
+def told(result: Result) -> str:
     """The reply to one probe, and who sent it where that is somebody else."""
-    if outcome.by and outcome.reply not in (Reply.OPEN, Reply.REFUSED):
-        return f"{outcome.reply.value}, reported by {outcome.by}"
-    return outcome.reply.value
+    if result.by and result.reply not in (Reply.OPEN, Reply.REFUSED):
+        return f"{result.reply.value}, reported by {result.by}"
+    return result.reply.value

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Listening to the TCP that comes in by this machine's cards while nothing is asked of anybody."""
+"""Listening on interfaces by packet sockets (packet(7)): every frame of one, or the TCP that comes in by several."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ import time
 from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Self
 
-from pylvs.host import neighbours, packets
+from pylvs.host import neighbours, netns, packets
+from pylvs.host.packets import Seen
 from pylvs.model import Address
 
 SOL_PACKET, PACKET_AUXDATA = 263, 8  # linux/if_packet.h
 TP_STATUS_CSUMNOTREADY = 1 << 3
-SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+SO_ATTACH_FILTER, SO_RCVBUFFORCE = 26, 33  # asm-generic/socket.h
 AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata
-SNAP = 128
+RECEIVE_BUFFER = 32 << 20  # bytes: some megabytes of traffic wait in it until they are looked at
+SNAP = 192  # bytes kept of a frame: every header that is looked at, a tunnel's too
 MOST = 2000  # frames in one listening: what is to be learned is learned from the first few
 
 Program = tuple[tuple[int, int, int, int], ...]
 
-# Classic BPF (code, true, false, operand): TCP with SYN, over IPv4 or IPv6 without extension headers. A loaded director
-# is not to copy every packet for us.
+# Classic BPF (code, jump if true, jump if false, operand): TCP with SYN, over IPv4 or IPv6 without extension headers.
+# A director under load must not copy every packet for us.
 SYN_ONLY: Program = (
     (0x28, 0, 0, 12),  # ether type
     (0x15, 0, 7, 0x0800),
@@ -49,9 +52,12 @@ ANY_TCP = (*SYN_ONLY[:-3], (0x05, 0, 0, 1), *SYN_ONLY[-2:])
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """TCP that came in; `answer`: a SYN+ACK. `unsummed`: its sender left the checksum to a card that never did it."""
+    """TCP that came in by an interface; `answer`: a SYN+ACK.
 
-    card: str
+    `unsummed`: its checksum was offloaded to a virtual NIC that filled none in (CHECKSUM_PARTIAL).
+    """
+
+    interface: str
     mac: str
     source: Address
     sport: int
@@ -61,16 +67,58 @@ class Heard:
     unsummed: bool
 
 
-def overhear(cards: Iterable[str], seconds: float, whole: Container[str] = ()) -> list[Heard]:
-    """What comes in by these cards in so many seconds, each once: SYNs and SYN+ACKs; all of TCP on the `whole` ones."""
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame at an interface: MAC addresses, whether the interface sent it, and the IP packet in it."""
+
+    source: str
+    target: str
+    sent: bool
+    packet: Seen
+
+
+class Capture:
+    """Every IP packet that passes an interface of a network namespace (a name of `ip netns`) from now on."""
+
+    def __init__(self, namespace: str, interface: str) -> None:
+        with netns.inside(namespace):
+            self._raw = neighbours.listen(interface)
+        self._raw.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        self._raw.setblocking(False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._raw.close()
+
+    def frames(self) -> Iterator[Frame]:
+        """What came since the last call."""
+        while True:
+            try:
+                data, (_, _, kind, _, _) = self._raw.recvfrom(SNAP)
+            except BlockingIOError:
+                return
+            packet = packets.parse(data)
+            if packet:
+                sent = kind == socket.PACKET_OUTGOING
+                yield Frame(neighbours.mac_text(data[6:12]), neighbours.mac_text(data[:6]), sent, packet)
+
+
+def overhear(interfaces: Iterable[str], seconds: float, whole: Container[str] = ()) -> list[Heard]:
+    """The SYNs and SYN+ACKs that come in by these interfaces in so many seconds, each once; nobody is asked for any.
+
+    On the interfaces of `whole` every TCP segment counts.
+    """
     found: dict[Heard, None] = {}
     number = 0
     with ExitStack() as open_sockets:
-        raws = {open_sockets.enter_context(_ear(card, ANY_TCP if card in whole else SYN_ONLY)): card for card in cards}
+        filters = {name: ANY_TCP if name in whole else SYN_ONLY for name in interfaces}
+        raws = {open_sockets.enter_context(_filtered(name, lines)): name for name, lines in filters.items()}
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and number < MOST:
             for raw in select.select(list(raws), [], [], left)[0]:
-                found |= dict.fromkeys(_frame(raw, raws[raw]))
+                found |= dict.fromkeys(_heard(raw, raws[raw]))
                 number += 1
     return list(found)
 
@@ -81,23 +129,31 @@ def attach(lines: Program, to: socket.socket) -> None:
     to.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(lines), ctypes.addressof(held)))
 
 
-def _ear(card: str, lines: Program) -> socket.socket:
-    """A socket for some of what comes by a card; the filter is there before the card, so that nothing else gets in."""
+def _filtered(interface: str, lines: Program) -> socket.socket:
+    """A packet socket with a filter; it is bound after it has the filter, so that nothing else gets in."""
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     attach(lines, raw)
     raw.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
-    raw.bind((card, neighbours.ETH_P_ALL))
+    raw.bind((interface, neighbours.ETH_P_ALL))
     return raw
 
 
-def _frame(raw: socket.socket, card: str) -> Iterator[Heard]:
-    data, said, _, (_, _, kind, _, _) = raw.recvmsg(SNAP, socket.CMSG_SPACE(AUXDATA.size))
+def _heard(raw: socket.socket, interface: str) -> Iterator[Heard]:
+    """The next frame of the socket, if it is TCP that came in."""
+    data, ancillary, _, (_, _, kind, _, _) = raw.recvmsg(SNAP, socket.CMSG_SPACE(AUXDATA.size))
     seen = packets.parse(data)
     if seen is None or kind == socket.PACKET_OUTGOING:
         return
-    texts = [text for level, name, text in said if (level, name) == (SOL_PACKET, PACKET_AUXDATA)]
-    status = AUXDATA.unpack(texts[0])[0] if texts else 0
-    mac, (sport, dport) = neighbours.mac_text(data[6:12]), seen.ports
-    answer = seen.tcp_flags & (packets.SYN | packets.ACK) == packets.SYN | packets.ACK
-    unsummed = bool(status & TP_STATUS_CSUMNOTREADY)
-    yield Heard(card, mac, seen.source, sport, seen.target, dport, answer, unsummed)
+    records = [record for level, name, record in ancillary if (level, name) == (SOL_PACKET, PACKET_AUXDATA)]
+    status = AUXDATA.unpack(records[0])[0] if records else 0
+    sport, dport = seen.ports
+    yield Heard(
+        interface=interface,
+        mac=neighbours.mac_text(data[6:12]),
+        source=seen.source,
+        sport=sport,
+        target=seen.target,
+        dport=dport,
+        answer=seen.tcp_flags & (packets.SYN | packets.ACK) == packets.SYN | packets.ACK,
+        unsummed=bool(status & TP_STATUS_CSUMNOTREADY),
+    )

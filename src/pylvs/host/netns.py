@@ -1,113 +1,41 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The only place that makes network namespaces, puts them on a switch, enters them and takes them away."""
+"""Network namespaces: entering one, making one without a name, and telling them apart.
+
+Nothing here starts a process: the director's first command needs the cookie, and is to be quick. Namespaces that stand
+for machines, with cables between them, are those of `pylvs.host.testbed`.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import signal
-import subprocess
-import time
-from collections.abc import Iterator, Sequence
+import socket
+import struct
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from pylvs.errors import PylvsError
 
-RUN = Path("/run/netns")
+NAMED = Path("/run/netns")  # where `ip netns add` mounts a namespace under its name
+SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 CLONE_NEWNET = 0x40000000  # linux/sched.h
-MNT_DETACH = 2  # sys/mount.h
-POLL = 0.01  # seconds between two looks at a condition
+INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, linux/proc_ns.h
+OWN = "/proc/thread-self/ns/net"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class CommandFailed(PylvsError):
-    """A command ended with a status other than 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cable:
-    """A veth pair: `port` on the bridge `segment` in namespace `switch`, `interface` in `namespace`."""
-
-    switch: str
-    segment: str
-    port: str
-    namespace: str
-    interface: str
-    mac: str
-
-
-def run(argv: Sequence[str], stdin: str | None = None, keep: Sequence[int] = ()) -> str:
-    """Run a command in the thread's namespace and return its output; `keep` are descriptors it inherits."""
-    try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, pass_fds=keep, timeout=60)
-    except FileNotFoundError:
-        raise CommandFailed(f"no command '{argv[0]}' on this machine; type: make setup") from None
-    except subprocess.TimeoutExpired:
-        raise CommandFailed(f"'{' '.join(argv)}' did not end within 60 s") from None
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
-        raise CommandFailed(f"'{' '.join(argv)}' ended with status {done.returncode} and said: {said}")
-    return done.stdout
-
-
-def create(namespace: str, keep: Sequence[int] = ()) -> None:
-    """Make a named namespace with its loopback up."""
-    run(["ip", "netns", "add", namespace], keep=keep)
-    with inside(namespace):
-        run(["ip", "link", "set", "lo", "up"], keep=keep)
-
-
-def create_switch(namespace: str, segments: Sequence[str], keep: Sequence[int] = ()) -> None:
-    """Make a namespace with one bridge for each segment; forwarding at once, no spanning tree."""
-    create(namespace, keep)
-    lines = [f"link add {segment} up type bridge forward_delay 0 stp_state 0" for segment in segments]
-    with inside(namespace):
-        run(["ip", "-batch", "-"], "\n".join(lines) + "\n", keep)
-
-
-def plug(cable: Cable, keep: Sequence[int] = ()) -> None:
-    """Connect a machine to a switch, by a pair made in the switch's namespace, never in our own."""
-    lines = [
-        f"link add {cable.port} type veth peer name {cable.interface} address {cable.mac} netns {cable.namespace}",
-        f"link set {cable.port} master {cable.segment} up",
-    ]
-    with inside(cable.switch):
-        run(["ip", "-batch", "-"], "\n".join(lines) + "\n", keep)
-
-
-def _setns(descriptor: int) -> None:
-    if _libc.setns(descriptor, CLONE_NEWNET):
-        number = ctypes.get_errno()
-        raise PylvsError(f"cannot enter a network namespace: {os.strerror(number)}; type it as root")
-
-
-@contextmanager
-def inside(namespace: str) -> Iterator[None]:
-    """This thread, its sockets and its child processes are in the namespace; other threads are not."""
-    try:
-        there = os.open(RUN / namespace, os.O_RDONLY)
-    except FileNotFoundError:
-        raise PylvsError(f"no namespace {namespace}; type: pylvs lab up") from None
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    try:
-        _setns(there)
-        yield
-    finally:
-        _setns(home)
-        os.close(home)
-        os.close(there)
-
-
-def listing(prefix: str) -> list[str]:
-    """The named namespaces that begin so, half-made ones too."""
-    return sorted(path.name for path in RUN.glob(f"{prefix}*"))
+def cookie() -> int:
+    """The cookie of the calling thread's namespace, which the kernel never gives twice between two boots."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as any_socket:
+        raw = any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+    return int(struct.unpack("=Q", raw)[0])
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of a namespace, or None when it (or its process) is gone."""
+    """Device and inode of the namespace (or other file) at `path`; None when it, or its process, is gone."""
     try:
         status = path.stat()
     except OSError:
@@ -115,47 +43,147 @@ def identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def processes(namespaces: Sequence[str], mark: str = "") -> list[int]:
-    """Ids of the processes in these namespaces or with `mark` in their command line; never our own."""
-    wanted = {identity(RUN / name) for name in namespaces} - {None, identity(Path("/proc/self/ns/net"))}
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            there = identity(entry / "ns/net") in wanted or (mark and mark in _command_line(entry))
-            found += [int(entry.name)] if there else []
-    return found
+@contextmanager
+def inside(namespace: str | int) -> Iterator[None]:
+    """The calling thread, its sockets and its child processes are in the namespace; other threads are not.
 
-
-def _command_line(process: Path) -> str:
+    `namespace` is a name of `ip netns`, or a descriptor that is open on a namespace. PylvsError if there is no such
+    name, or without root.
+    """
+    home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        _enter(namespace)
+        try:
+            yield
+        finally:
+            _set(home)
+    finally:
+        os.close(home)
+
+
+@contextmanager
+def fresh() -> Iterator[int]:
+    """The calling thread is in a new namespace without a name, which has nothing but a `lo` that is down.
+
+    Gives its descriptor. The namespace lasts as long as a descriptor or a process of it does.
+    """
+    descriptor = unnamed()
+    try:
+        with inside(descriptor):
+            yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def unnamed() -> int:
+    """Make a namespace without a name and return its descriptor; the calling thread stays where it is."""
+    home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.unshare(CLONE_NEWNET):
+            raise _refused("make")
+        try:
+            return os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            _set(home)
+    finally:
+        os.close(home)
+
+
+def _enter(namespace: str | int) -> None:
+    if isinstance(namespace, int):
+        _set(namespace)
+        return
+    try:
+        there = os.open(NAMED / namespace, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise PylvsError(f"no network namespace '{namespace}'; to see those there are, type: ip netns") from None
+    try:
+        _set(there)
+    finally:
+        os.close(there)
+
+
+def _set(descriptor: int) -> None:
+    if _libc.setns(descriptor, CLONE_NEWNET):
+        raise _refused("enter")
+
+
+def _refused(what: str) -> PylvsError:
+    return PylvsError(f"cannot {what} a network namespace: {os.strerror(ctypes.get_errno())}; run it as root")
+
+
+def live_cookies() -> set[int] | None:
+    """Cookies of every namespace of this machine, entered one after another by a thread made for it.
+
+    None: not all of them can be seen from here, so that none may be called gone.
+    """
+    if not _sees_everybody():
+        return None
+    found: dict[tuple[int, int], int] = {}
+    for path in _reachable():
+        _hold(path, found)
+    cookies: set[int] = set()
+    visitor = threading.Thread(target=_visit, args=(found.values(), cookies))
+    visitor.start()
+    visitor.join()
+    return cookies
+
+
+def _sees_everybody() -> bool:
+    """Whether /proc has every process of the machine: not so in a container, nor where it is not mounted."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino == INITIAL_PID_NAMESPACE
     except OSError:
-        return ""
+        return False
 
 
-def end(namespaces: Sequence[str], mark: str, patience: float = 2.0) -> int:
-    """End these processes, by SIGKILL after `patience` seconds; return how many there were."""
-    found = processes(namespaces, mark)
-    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 10.0)):
-        deadline = time.monotonic() + seconds
-        while left := processes(namespaces, mark):
-            for pid in left:
-                _kill(pid, number)
-            if time.monotonic() > deadline:
-                break
-            time.sleep(POLL)
-    return len(found)
+def _reachable() -> Iterator[str]:
+    """Paths of every namespace of a process, a thread's excepted, or of a mount that any process sees."""
+    views: set[tuple[int, str]] = set()
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            yield f"/proc/{entry.name}/ns/net"
+            yield from _mounted(entry.name, views)
 
 
-def _kill(pid: int, number: int) -> None:
+def _mounted(pid: str, views: set[tuple[int, str]]) -> Iterator[str]:
+    """The names of `ip netns` and the like as this process sees them, for a mount namespace older than a name does
+    not have it. Processes with one view are asked once."""
     try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
+        view = os.stat(f"/proc/{pid}/ns/mnt").st_ino, os.readlink(f"/proc/{pid}/root")
+        if view in views:
+            return
+        views.add(view)
+        lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        fields = line.split(" ")
+        if fields[3].startswith("net:["):
+            yield f"/proc/{pid}/root{fields[4]}"
 
 
-def delete(namespace: str) -> None:
-    """Take a named namespace away, also one whose making was cut off between its file and its mount."""
-    path = RUN / namespace
-    _libc.umount2(os.fsencode(path), MNT_DETACH)
-    path.unlink(missing_ok=True)
+def _hold(path: str, found: dict[tuple[int, int], int]) -> None:
+    """Open the namespace at once: a moment later that process may have ended, or moved to another one."""
+    try:
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) in found:
+            return
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    status = os.fstat(descriptor)
+    if found.setdefault((status.st_dev, status.st_ino), descriptor) != descriptor:
+        os.close(descriptor)
+
+
+def _visit(descriptors: Iterable[int], cookies: set[int]) -> None:
+    """Collect the cookies of the calling thread's namespace and of these, and close the descriptors.
+
+    The thread does not come back, and one that may not be entered is left out.
+    """
+    cookies.add(cookie())
+    for descriptor in descriptors:
+        if _libc.setns(descriptor, CLONE_NEWNET) == 0:
+            cookies.add(cookie())
+        os.close(descriptor)

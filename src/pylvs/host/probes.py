@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Asking real servers, harmlessly: a few packets each, no connection is left open, nobody's neighbour table changes.
+"""Probes of real servers, directly and by the path that the director's packets take: a few packets each.
 
-Frames are made by hand where the kernel would refuse: the director has the VIP itself, so it cannot send to it.
+No connection is left open and nobody's neighbour table changes. Frames are made by hand where the kernel would refuse:
+the director has the VIP itself, so that its own sockets cannot reach the VIP of a real server.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from enum import Enum
 from ipaddress import ip_address
 
 from pylvs.host import neighbours, packets
-from pylvs.host.machine import CommandFailed, ip_json
+from pylvs.host.machine import Machine
 from pylvs.host.packets import Seen
+from pylvs.host.routes import NOBODY, Route, link_local_address, own_address, route_to
 from pylvs.model import Address, Tunnel
 
-PATIENCE = 0.7  # seconds for an answer, once; a lost packet is asked for again
-TRIES = 2
-SNAP = 2048
+PATIENCE = 0.7  # seconds for a reply to one packet
+TRIES = 2  # a lost packet is sent again
+SNAP = 2048  # bytes kept of a frame
+OUT_OF_WINDOW = 1 << 30  # added to a sequence number
+ALL_NODES = ip_address("ff02::1")  # RFC 4291, 2.7.1
 
 
 class Reply(Enum):
@@ -33,7 +37,7 @@ class Reply(Enum):
 
     OPEN = "answers"
     REFUSED = "refuses the connection (RST)"
-    SILENT = "says nothing"
+    SILENT = "gives no reply"
     PROHIBITED = "a firewall says that it is prohibited (ICMP)"
     UNREACHABLE = "is said to be unreachable (ICMP)"
     UNKNOWN_TUNNEL = "does not know the tunnel (ICMP)"
@@ -43,68 +47,140 @@ class Reply(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """A reply, who gave it ('' if nobody), and for TOO_BIG the MTU that was said."""
+class Result:
+    """A reply, who gave it ('' if nobody), and for TOO_BIG the MTU in it."""
 
     reply: Reply
     by: str = ""
     mtu: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """The way to an address: the card, our own address there, the gateway (None: on-link), the card's MTU."""
-
-    interface: str
-    source: Address
-    gateway: Address | None
-    mtu: int = 1500
-
-    def next_hop(self, target: Address) -> Address:
-        return self.gateway or target
-
-
-NOBODY: frozenset[Address] = frozenset()
-
-
-def way_to(target: Address, avoid: frozenset[Address] = NOBODY) -> Way | None:
-    """What the routing table says; None where it knows no way, or the address is our own.
-
-    `avoid` are the VIPs: the kernel may choose one as our source, and a real server would answer that to itself.
-    """
-    try:
-        found = ip_json(f"-{target.version}", "route", "get", str(target))[0]
-    except (CommandFailed, IndexError):
-        return None
-    source = found.get("prefsrc")
-    if found.get("type") in ("local", "unreachable", "blackhole", "prohibit") or found.get("dev") in (None, "lo"):
-        return None
-    if source and ip_address(source) in avoid:
-        source = own_address(found["dev"], target.version, avoid) or source
-    if not source:
-        return None
-    via = found.get("gateway")
-    mtu = int(ip_json("link", "show", found["dev"])[0].get("mtu", 1500))
-    return Way(found["dev"], ip_address(str(source)), ip_address(via) if via else None, mtu)
+SILENCE = Result(Reply.SILENT)
+BY_ERRNO = {
+    errno.EHOSTUNREACH: Reply.UNREACHABLE,
+    errno.ENETUNREACH: Reply.NO_ROUTE,
+    errno.EACCES: Reply.PROHIBITED,
+    errno.EPERM: Reply.PROHIBITED,
+}
+BY_ICMP = (
+    (packets.UNKNOWN_PROTOCOL, Reply.UNKNOWN_TUNNEL),
+    (packets.TOO_BIG, Reply.TOO_BIG),
+    (packets.PROHIBITED, Reply.PROHIBITED),
+    (packets.HOST_UNREACHABLE, Reply.UNREACHABLE),
+)
+Judge = Callable[[Seen], Result | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
-    """An entry of the neighbour table: hardware address and state, such as REACHABLE or PERMANENT."""
+class ForwardingPath:
+    """How the VIP's packets reach a real server: by DR, or by TUN in `tunnel`; `avoid` are not to be sent from."""
 
-    mac: str
-    state: str
+    vip: Address
+    real: Address
+    tunnel: Tunnel | None = None
+    avoid: frozenset[Address] = NOBODY
+
+    def wrap(self, route: Route, packet: bytes) -> bytes:
+        """The packet as it leaves the director."""
+        return packets.wrap(self.tunnel, route.source, self.real, packet) if self.tunnel else packet
+
+    def source(self, route: Route) -> Address | None:
+        """An address of ours, of the VIP's family, for the VIP to reply to."""
+        if route.source.version == self.vip.version:
+            return route.source
+        return own_address(route.interface, self.vip.version, self.avoid)
 
 
-def neighbour(interface: str, address: Address) -> Neighbour | None:
-    """What this machine's neighbour table says; None where it does not know."""
-    for row in ip_json("neigh", "show", "to", str(address), "dev", interface):
-        if "lladdr" in row:
-            return Neighbour(row["lladdr"], " ".join(row.get("state", [])))
-    return None
+class PacketSocket:
+    """Sends IP packets by a route in frames to the next hop's MAC address, and waits for what comes back."""
+
+    def __init__(self, route: Route, mac: bytes, raw: socket.socket) -> None:
+        self.route, self.mac = route, mac
+        self._raw = raw
+        self._own = neighbours.mac_of(route.interface)
+
+    def send(self, packet: bytes) -> bool:
+        """Whether it left: a drop on the way out, as by a firewall at the interface's egress, is ENOBUFS here."""
+        try:
+            self._raw.send(packets.frame(self._own, self.mac, packet))
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            return False
+        return True
+
+    def frames(self, patience: float = PATIENCE) -> Iterator[bytes]:
+        """The frames that come in within `patience` seconds."""
+        deadline = time.monotonic() + patience
+        while (left := deadline - time.monotonic()) > 0 and select.select([self._raw], [], [], left)[0]:
+            data, (_, _, kind, _, _) = self._raw.recvfrom(SNAP)
+            if kind != socket.PACKET_OUTGOING:
+                yield data
+
+    def wait(self, judge: Judge) -> Result:
+        """The first result of `judge` for a packet that came in; SILENCE when there is none in time."""
+        for data in self.frames():
+            seen = packets.parse(data)
+            if seen and (result := judge(seen)):
+                return result
+        return SILENCE
+
+    def ask(self, packet: bytes, judge: Judge) -> Result:
+        """Send and wait, and once more without a reply."""
+        result = SILENCE
+        for _ in range(TRIES):
+            if not self.send(packet):
+                return Result(Reply.KEPT_HERE, "this machine")
+            result = self.wait(judge)
+            if result.reply is not Reply.SILENT:
+                break
+        return result
 
 
-def connect(target: Address, port: int, source: Address | None = None) -> Outcome:
+@contextmanager
+def packet_socket(target: Address, avoid: frozenset[Address] = NOBODY) -> Iterator[PacketSocket | None]:
+    """A socket towards a real server; None where there is no route, or the next hop does not answer."""
+    route = route_to(target, avoid)
+    macs = neighbours.ask(route.interface, route.next_hop(target), route.source, PATIENCE, 1) if route else []
+    if not route or not macs:
+        yield None
+        return
+    with neighbours.listen(route.interface) as raw:
+        yield PacketSocket(route, bytes.fromhex(macs[0].replace(":", "")), raw)
+
+
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """TCP segments of one client to the VIP, by the forwarding path, without a connection in the kernel."""
+
+    socket: PacketSocket
+    path: ForwardingPath
+    client: Address
+    port: int
+    cport: int
+    seq: int
+
+    @classmethod
+    def to(cls, socket: PacketSocket, path: ForwardingPath, client: Address, port: int) -> _Flow:
+        """A flow with a port and a sequence number of its own."""
+        return cls(socket, path, client, port, 20000 + secrets.randbelow(12000), secrets.randbits(32))
+
+    def segment(self, flags: int, offset: int = 0) -> bytes:
+        """The packet to send; `offset` is added to the flow's sequence number."""
+        seq = (self.seq + offset) & 0xFFFFFFFF
+        packet = packets.tcp(self.client, self.cport, self.path.vip, self.port, flags, seq)
+        return self.path.wrap(self.socket.route, packet)
+
+    def reset(self) -> None:
+        """Let the real server forget the flow."""
+        self.socket.send(self.segment(packets.RST, 1))
+
+    def owns(self, seen: Seen) -> bool:
+        """Whether this is a segment of the VIP's to this client."""
+        return seen.protocol == packets.TCP and seen.source == self.path.vip and seen.ports == (self.port, self.cport)
+
+
+def connect(target: Address, port: int, source: Address | None = None) -> Result:
     """A TCP handshake by the kernel, ended at once by RST, so that nothing lingers."""
     family = socket.AF_INET if target.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_STREAM) as one:
@@ -112,264 +188,135 @@ def connect(target: Address, port: int, source: Address | None = None) -> Outcom
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if source:
             one.bind((str(source), 0))
-        return _result(lambda: one.connect((str(target), port)), str(target))
-
-
-def _result(call: Callable[[], None], target: str) -> Outcome:
-    try:
-        call()
-        return Outcome(Reply.OPEN, target)
-    except ConnectionRefusedError:
-        return Outcome(Reply.REFUSED, target)
-    except TimeoutError:
-        return Outcome(Reply.SILENT)
-    except OSError as error:
-        known = {
-            errno.EHOSTUNREACH: Reply.UNREACHABLE,
-            errno.ENETUNREACH: Reply.NO_ROUTE,
-            errno.EACCES: Reply.PROHIBITED,
-            errno.EPERM: Reply.PROHIBITED,
-        }
-        return Outcome(known.get(error.errno or 0, Reply.UNREACHABLE), "a router or a firewall")
-
-
-class Wire:
-    """Hand-made frames on the way to a destination, and what comes back to our own address there."""
-
-    def __init__(self, way: Way, mac: bytes, raw: socket.socket) -> None:
-        self.way = way
-        self._raw, self._target = raw, mac
-        self._own = neighbours.mac_of(way.interface)
-
-    @property
-    def mac(self) -> bytes:
-        """The next hop's."""
-        return self._target
-
-    def send(self, packet: bytes) -> bool:
-        """Whether it left: a drop on the way out, as by a firewall at the card's egress, is told as a full buffer."""
         try:
-            self._raw.send(packets.frame(self._own, self._target, packet))
+            one.connect((str(target), port))
+        except ConnectionRefusedError:
+            return Result(Reply.REFUSED, str(target))
+        except TimeoutError:
+            return SILENCE
         except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            return False
-        return True
-
-    def wait(self, judge: Callable[[Seen], Outcome | None], patience: float = PATIENCE) -> Outcome:
-        """The first verdict on a packet that came in; SILENT when there is none in time."""
-        deadline = time.monotonic() + patience
-        while (left := deadline - time.monotonic()) > 0:
-            if not select.select([self._raw], [], [], left)[0]:
-                break
-            data, (_, _, kind, _, _) = self._raw.recvfrom(SNAP)
-            seen = packets.parse(data) if kind != socket.PACKET_OUTGOING else None
-            if seen and (outcome := judge(seen)):
-                return outcome
-        return Outcome(Reply.SILENT)
-
-    def ask(self, packet: bytes, judge: Callable[[Seen], Outcome | None]) -> Outcome:
-        """Send, and once more if nobody answers."""
-        outcome = Outcome(Reply.SILENT)
-        for _ in range(TRIES):
-            if not self.send(packet):
-                return Outcome(Reply.KEPT_HERE, "this machine")
-            outcome = self.wait(judge)
-            if outcome.reply is not Reply.SILENT:
-                break
-        return outcome
+            return Result(BY_ERRNO.get(error.errno or 0, Reply.UNREACHABLE), "a router or a firewall")
+        return Result(Reply.OPEN, str(target))
 
 
-@contextmanager
-def wire_to(target: Address, avoid: frozenset[Address] = NOBODY) -> Iterator[Wire | None]:
-    """A wire towards a real server; None where there is no way, or the next hop does not answer."""
-    way = way_to(target, avoid)
-    macs = neighbours.ask(way.interface, way.next_hop(target), way.source, PATIENCE, 1) if way else []
-    if not way or not macs:
-        yield None
-        return
-    with neighbours.listen(way.interface) as raw:
-        yield Wire(way, bytes.fromhex(macs[0].replace(":", "")), raw)
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """The real forwarding path to a destination: the VIP's packets to this real server, by DR or TUN."""
-
-    vip: Address
-    real: Address
-    tunnel: Tunnel | None = None
-    avoid: frozenset[Address] = NOBODY
-
-    def dress(self, way: Way, packet: bytes) -> bytes:
-        """The packet as it leaves the director."""
-        return packets.wrap(self.tunnel, way.source, self.real, packet) if self.tunnel else packet
-
-    def source(self, way: Way) -> Address | None:
-        """An address of ours, of the VIP's family, for the VIP to answer to."""
-        if way.source.version == self.vip.version:
-            return way.source
-        return own_address(way.interface, self.vip.version, self.avoid)
-
-
-def own_address(interface: str, version: int, avoid: frozenset[Address]) -> Address | None:
-    """An address of ours on a card, of this family, that is no VIP."""
-    from pylvs.host.machine import Machine
-
-    found = (h.address.ip for h in Machine().addresses if h.interface == interface and h.address.version == version)
-    return next((one for one in found if one not in avoid and not one.is_link_local), None)
-
-
-def icmp_judge(way: Way, seen: Seen) -> Outcome | None:
-    """An ICMP error to us, as an outcome."""
+def icmp_result(route: Route, seen: Seen) -> Result | None:
+    """The result of an ICMP error that is for us; None for any other packet."""
     error = seen.error
-    if error is None or seen.target != way.source:
+    if error is None or seen.target != route.source:
         return None
-    for codes, reply in (
-        (packets.UNKNOWN_PROTOCOL, Reply.UNKNOWN_TUNNEL),
-        (packets.TOO_BIG, Reply.TOO_BIG),
-        (packets.PROHIBITED, Reply.PROHIBITED),
-        (packets.HOST_UNREACHABLE, Reply.UNREACHABLE),
-    ):
+    for codes, reply in BY_ICMP:
         if error in codes:
-            return Outcome(reply, str(seen.source), seen.mtu if reply is Reply.TOO_BIG else 0)
+            return Result(reply, str(seen.source), seen.mtu if reply is Reply.TOO_BIG else 0)
     if error in packets.PORT_UNREACHABLE:
-        quoted = packets.parse(bytes(14) + seen.quoted)
+        quoted = packets.parse_ip(seen.quoted)
         tunnelled = quoted is not None and quoted.protocol == packets.UDP and quoted.target == seen.source
-        return Outcome(Reply.UNKNOWN_TUNNEL if tunnelled else Reply.PROHIBITED, str(seen.source))
+        return Result(Reply.UNKNOWN_TUNNEL if tunnelled else Reply.PROHIBITED, str(seen.source))
     return None
 
 
-def handshake(path: Path, port: int, source: Address | None = None) -> Outcome:
-    """SYN to the VIP by the forwarding path; what comes back to us. A SYN+ACK is answered by RST."""
-    with wire_to(path.real, path.avoid) as wire:
-        own = source or (path.source(wire.way) if wire else None)
-        if wire is None or own is None:
-            return Outcome(Reply.UNREACHABLE)
-        sport, seq = 20000 + secrets.randbelow(12000), secrets.randbits(32)
+def handshake(path: ForwardingPath, port: int, source: Address | None = None) -> Result:
+    """Send a SYN to the VIP by the forwarding path; a SYN+ACK that comes back is answered by RST."""
+    with packet_socket(path.real, path.avoid) as sock:
+        own = source or (path.source(sock.route) if sock else None)
+        if sock is None or own is None:
+            return Result(Reply.UNREACHABLE)
+        flow = _Flow.to(sock, path, own, port)
 
-        def judge(seen: Seen) -> Outcome | None:
-            if seen.protocol == packets.TCP and seen.source == path.vip and seen.ports == (port, sport):
+        def judge(seen: Seen) -> Result | None:
+            if flow.owns(seen):
                 opened = seen.tcp_flags & packets.SYN
-                return Outcome(Reply.OPEN if opened else Reply.REFUSED, str(path.real))
-            return icmp_judge(wire.way, seen)
+                return Result(Reply.OPEN if opened else Reply.REFUSED, str(path.real))
+            return icmp_result(sock.route, seen)
 
-        def segment(flags: int, number: int) -> bytes:
-            return path.dress(wire.way, packets.tcp(own, sport, path.vip, port, flags, number))
-
-        outcome = wire.ask(segment(packets.SYN, seq), judge)
-        wire.send(segment(packets.RST, (seq + 1) & 0xFFFFFFFF))
-        return outcome
+        result = sock.ask(flow.segment(packets.SYN), judge)
+        flow.reset()
+        return result
 
 
-OUT_OF_WINDOW = 1 << 30
-
-
-def bare_ack(path: Path, port: int) -> Outcome:
-    """Whether an ACK comes back where a SYN+ACK does not: a SYN, and one out of its window, which is answered by ACK.
+def bare_ack(path: ForwardingPath, port: int) -> Result:
+    """Whether an ACK comes back where a SYN+ACK does not: after a SYN, one out of its window is answered by ACK.
 
     Conntrack takes an ACK of a connection that it does not know for the middle of one, and a SYN+ACK for INVALID.
     """
-    with wire_to(path.real, path.avoid) as wire:
-        own = path.source(wire.way) if wire else None
-        if wire is None or own is None:
-            return Outcome(Reply.UNREACHABLE)
-        sport, seq = 20000 + secrets.randbelow(12000), secrets.randbits(32)
+    with packet_socket(path.real, path.avoid) as sock:
+        own = path.source(sock.route) if sock else None
+        if sock is None or own is None:
+            return Result(Reply.UNREACHABLE)
+        flow = _Flow.to(sock, path, own, port)
 
-        def judge(seen: Seen) -> Outcome | None:
-            ours = seen.protocol == packets.TCP and seen.source == path.vip and seen.ports == (port, sport)
-            return Outcome(Reply.OPEN, str(path.real)) if ours and seen.tcp_flags == packets.ACK else None
+        def judge(seen: Seen) -> Result | None:
+            acknowledged = flow.owns(seen) and seen.tcp_flags == packets.ACK
+            return Result(Reply.OPEN, str(path.real)) if acknowledged else None
 
-        def segment(flags: int, number: int) -> bytes:
-            return path.dress(wire.way, packets.tcp(own, sport, path.vip, port, flags, number & 0xFFFFFFFF))
-
-        wire.send(segment(packets.SYN, seq))
-        outcome = wire.ask(segment(packets.SYN, seq + OUT_OF_WINDOW), judge)
-        wire.send(segment(packets.RST, seq + 1))
-        return outcome
+        sock.send(flow.segment(packets.SYN))
+        result = sock.ask(flow.segment(packets.SYN, OUT_OF_WINDOW), judge)
+        flow.reset()
+        return result
 
 
-def ping(path: Path, size: int = 64) -> Outcome:
-    """An echo request of `size` bytes (with IP header) to the VIP by the forwarding path."""
-    with wire_to(path.real, path.avoid) as wire:
-        own = path.source(wire.way) if wire else None
-        if wire is None or own is None:
-            return Outcome(Reply.UNREACHABLE)
+def ping(path: ForwardingPath, size: int = 64) -> Result:
+    """Send an ICMP echo request of `size` bytes, IP header included, to the VIP by the forwarding path."""
+    with packet_socket(path.real, path.avoid) as sock:
+        own = path.source(sock.route) if sock else None
+        if sock is None or own is None:
+            return Result(Reply.UNREACHABLE)
         identity = 1 + secrets.randbelow(65535)
 
-        def judge(seen: Seen) -> Outcome | None:
+        def judge(seen: Seen) -> Result | None:
             if seen.source == path.vip and seen.echo_reply == identity:
-                return Outcome(Reply.OPEN, str(path.real))
-            return icmp_judge(wire.way, seen)
+                return Result(Reply.OPEN, str(path.real))
+            return icmp_result(sock.route, seen)
 
-        return wire.ask(path.dress(wire.way, packets.echo(own, path.vip, identity, size)), judge)
+        return sock.ask(path.wrap(sock.route, packets.echo(own, path.vip, identity, size)), judge)
 
 
-def ping_directly(target: Address, avoid: frozenset[Address] = NOBODY) -> Outcome:
-    """A small ping of a real server's own address."""
-    return ping(Path(target, target, None, avoid))
+def ping_directly(target: Address, avoid: frozenset[Address] = NOBODY) -> Result:
+    """Send a small ICMP echo request to a real server's own address."""
+    return ping(ForwardingPath(target, target, None, avoid))
 
 
 def speaks_ipv6(target: Address) -> bool:
-    """Whether the machine with an IPv4 address answers a ping to all IPv6 hosts of the segment, sent to it alone."""
-    with wire_to(target) as wire:
-        own = _link_local(wire.way.interface) if wire else None
-        if wire is None or own is None:
+    """Whether the machine with this IPv4 address replies to a ping of all IPv6 nodes that is sent to it alone."""
+    with packet_socket(target) as sock:
+        own = link_local_address(sock.route.interface) if sock else None
+        if sock is None or own is None:
             return False
-        everybody, identity = ip_address("ff02::1"), 1 + secrets.randbelow(65535)
+        identity = 1 + secrets.randbelow(65535)
 
-        def judge(seen: Seen) -> Outcome | None:
-            return Outcome(Reply.OPEN, str(seen.source)) if seen.echo_reply == identity else None
+        def judge(seen: Seen) -> Result | None:
+            return Result(Reply.OPEN, str(seen.source)) if seen.echo_reply == identity else None
 
-        return wire.ask(packets.echo(own, everybody, identity, 64), judge).reply is Reply.OPEN
-
-
-def _link_local(interface: str) -> Address | None:
-    from pylvs.host.machine import Machine
-
-    found = (h.address.ip for h in Machine().addresses if h.interface == interface and h.address.version == 6)
-    return next((one for one in found if one.is_link_local), None)
+        return sock.ask(packets.echo(own, ALL_NODES, identity, 64), judge).reply is Reply.OPEN
 
 
-def announced(path: Path, port: int, stranger: Address) -> Address | None:
-    """Which address a real server gives as its own when it asks for a neighbour to send the VIP's reply to.
+def announced(path: ForwardingPath, port: int, stranger: Address) -> Address | None:
+    """The sender address in the real server's ARP request for whom it sends the VIP's reply to; None without one.
 
     A SYN seems to come from `stranger`, an address of the segment that nobody has, so that the real server has to ask.
     """
-    with wire_to(path.real, path.avoid) as wire:
-        if wire is None or path.vip.version != 4:
+    with packet_socket(path.real, path.avoid) as sock:
+        if sock is None or path.vip.version != 4:
             return None
-        sport, seq = 20000 + secrets.randbelow(12000), secrets.randbits(32)
-        wire.send(packets.tcp(stranger, sport, path.vip, port, packets.SYN, seq))
-        found = _asker(wire, path, stranger)
-        wire.send(packets.tcp(stranger, sport, path.vip, port, packets.RST, (seq + 1) & 0xFFFFFFFF))
+        flow = _Flow.to(sock, path, stranger, port)
+        sock.send(flow.segment(packets.SYN))
+        askers = (neighbours.asker_in(data, stranger) for data in sock.frames())
+        found = next((address for mac, address in filter(None, askers) if mac == sock.mac), None)
+        flow.reset()
         return found
 
 
-def _asker(wire: Wire, path: Path, stranger: Address) -> Address | None:
-    """The sender's address in the first ARP request for `stranger` from the real server."""
-    deadline = time.monotonic() + PATIENCE
-    while (left := deadline - time.monotonic()) > 0 and select.select([wire._raw], [], [], left)[0]:
-        data = wire._raw.recv(SNAP)
-        request = data[12:14] == b"\x08\x06" and data[20:22] == b"\0\1" and data[38:42] == stranger.packed
-        if request and data[6:12] == wire.mac:
-            return ip_address(data[28:32])
-    return None
-
-
-def free_address(way: Way, near: Address, avoid: frozenset[Address] = NOBODY) -> Address | None:
-    """An address of the real server's segment that nobody has, for `announced` to use."""
-    from pylvs.host.machine import Machine
-
+def free_address(route: Route, near: Address, avoid: frozenset[Address] = NOBODY) -> Address | None:
+    """An IPv4 address on the segment of the real server `near` that nobody has, for `announced` to use."""
     held = Machine().addresses
-    network = next((h.address.network for h in held if h.interface == way.interface
-                    and h.address.version == 4 and near in h.address.network), None)  # fmt: skip
+    ours = {h.address.ip for h in held}
+    networks = (h.address.network for h in held if h.interface == route.interface and h.address.version == 4)
+    network = next((one for one in networks if near in one), None)
     if network is None or network.prefixlen > 29:
         return None
     for _ in range(4):
         host = int(network.network_address) + 1 + secrets.randbelow(network.num_addresses - 2)
         candidate = ip_address(host)
-        ours = candidate in avoid or any(candidate == h.address.ip for h in held)
-        if not ours and not neighbours.ask(way.interface, candidate, None, 0.3, 1):
+        taken = candidate in avoid or candidate in ours
+        if not taken and not neighbours.ask(route.interface, candidate, None, 0.3, 1):
             return candidate
     return None

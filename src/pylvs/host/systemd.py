@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from pylvs.errors import PylvsError
+from pylvs.host import command
 
 UNITS = Path("/etc/systemd/system")
 WANTS = "multi-user.target.wants"
@@ -53,4 +53,4 @@ def remove(name: str) -> Path | None:
 
 def _reload() -> None:
     if os.path.isdir("/run/systemd/system"):
-        subprocess.run(["systemctl", "daemon-reload"], check=True, capture_output=True, timeout=60)
+        command.run(["systemctl", "daemon-reload"])

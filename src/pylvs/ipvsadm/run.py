@@ -159,9 +159,8 @@ class Session:
             yield from asjson.connections(rows)
             return
         yield title(layout.persistent)
-        text = self.table.connection_text() if layout.numeric and command.filter.everything() else None
-        if text is not None:
-            yield from map(bytes.decode, text)
+        if layout.numeric and command.filter.everything():
+            yield from map(bytes.decode, self.table.connection_text())
         else:
             yield from list_connections(rows, layout.numeric)
 

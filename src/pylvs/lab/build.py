@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pylvs.errors import PylvsError
-from pylvs.host import netns
+from pylvs.host import command, iproute, netns, testbed
 from pylvs.lab import httpd
 from pylvs.lab.steps import STATE, SWITCH, Step, folder, steps
 from pylvs.lab.topology import METHODS, Options, Port, Topology, prefix, topology
@@ -77,9 +77,9 @@ def require(name: str) -> Topology:
 def alive(lab: Topology) -> bool:
     """Whether every machine is there and every real server still has its httpd."""
     names = {lab.namespace(machine) for machine in (SWITCH, *(m.name for m in lab.machines))}
-    if not names <= set(netns.listing(prefix(lab.options.name))):
+    if not names <= set(testbed.listing(prefix(lab.options.name))):
         return False
-    return all(netns.processes([lab.namespace(machine.name)]) for machine in lab.servers)
+    return all(testbed.processes([lab.namespace(machine.name)]) for machine in lab.servers)
 
 
 def up(options: Options, watch: Watcher) -> tuple[Topology, bool]:
@@ -114,9 +114,9 @@ def carry_out(lab: Topology, step: Step, descriptor: int = -1) -> Done:
 
 def _make(lab: Topology, machine: str, keep: Sequence[int]) -> None:
     if machine == SWITCH:
-        netns.create_switch(lab.namespace(SWITCH), lab.segments, keep)
+        testbed.create_switch(lab.namespace(SWITCH), lab.segments, keep)
         return
-    netns.create(lab.namespace(machine), keep)
+    testbed.create(lab.namespace(machine), keep)
     home = folder(lab, machine)
     home.mkdir(parents=True, exist_ok=True)
     if lab[machine].serves:
@@ -131,12 +131,12 @@ def switch_port(machine: str, port: Port) -> str:
 def _plug(lab: Topology, machine: str, port: Port, keep: Sequence[int]) -> None:
     end = switch_port(machine, port)
     switch = lab.namespace(SWITCH)
-    netns.plug(netns.Cable(switch, port.segment, end, lab.namespace(machine), port.interface, port.mac), keep)
+    testbed.plug(testbed.Cable(switch, port.segment, end, lab.namespace(machine), port.interface, port.mac), keep)
     with netns.inside(lab.namespace(machine)):
-        netns.run(["ip", "link", "set", port.interface, "up"])
+        iproute.batch(f"link set {port.interface} up")
     if lab[machine] is lab.director:
         with netns.inside(switch):  # veth takes redirected XDP frames only where its peer polls
-            netns.run(["ethtool", "-K", end, "gro", "on"])
+            command.run(["ethtool", "-K", end, "gro", "on"])
 
 
 def path() -> str:
@@ -153,9 +153,9 @@ def run(lab: Topology, machine: str, argv: list[str]) -> str:
     """Run a command on a machine and return its output."""
     where = shutil.which(argv[0], path=path())
     if not where:
-        raise netns.CommandFailed(f"no command '{argv[0]}' on this machine; type: make setup")
+        raise command.missing(argv[0])
     with netns.inside(lab.namespace(machine)):
-        return netns.run([where, *argv[1:]])
+        return command.run([where, *argv[1:]])
 
 
 def await_servers(lab: Topology, patience: float = 10.0) -> None:
@@ -166,7 +166,7 @@ def await_servers(lab: Topology, patience: float = 10.0) -> None:
             if time.monotonic() > deadline:
                 log = folder(lab, machine.name) / "error.log"
                 raise PylvsError(f"the httpd of {machine.name} does not listen; see {log}")
-            time.sleep(netns.POLL)
+            time.sleep(testbed.POLL)
 
 
 def down(name: str) -> int:
@@ -177,11 +177,11 @@ def down(name: str) -> int:
 
 def remove(name: str) -> int:
     """End the lab's processes, then its namespaces, then its files: each is found by what comes after it."""
-    namespaces = netns.listing(prefix(name))
-    ended = netns.end(namespaces, f"{STATE / name}/")
+    namespaces = testbed.listing(prefix(name))
+    ended = testbed.end(namespaces, f"{STATE / name}/")
     for namespace in namespaces:
         _unload(namespace)
-        netns.delete(namespace)
+        testbed.delete(namespace)
     shutil.rmtree(STATE / name, ignore_errors=True)
     return len(namespaces) + ended
 
@@ -232,7 +232,7 @@ def _locked(path: Path) -> int:
         os.close(descriptor)
         if time.monotonic() > deadline:
             raise PylvsError("another `pylvs lab` is at work on this lab; wait for it, or end it")
-        time.sleep(netns.POLL)
+        time.sleep(testbed.POLL)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pylvs.host import netns
+from pylvs.host import netns, testbed
 from pylvs.model import Address
 
 TIMEOUT = 3.0  # seconds for one request: far more than it takes here, so that a late answer is a failed one
@@ -112,7 +112,7 @@ class Traffic:
         while self.answers[server] < goal:
             if self.failures or time.monotonic() > deadline:
                 return False
-            time.sleep(netns.POLL)
+            time.sleep(testbed.POLL)
         return True
 
     def _work(self) -> None:

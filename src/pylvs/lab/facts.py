@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from pylvs.errors import PylvsError
-from pylvs.host import netns
+from pylvs.host import testbed
 from pylvs.lab import build, table
 from pylvs.lab.steps import SWITCH
 from pylvs.lab.topology import Machine, Topology
@@ -49,7 +49,7 @@ Stats = dict[str, dict[str, dict[str, int]]]
 def _facts(lab: Topology, machine: Machine, links: Stats, rows: dict[str, table.DestinationRow]) -> Facts:
     stats = [links[build.switch_port(machine.name, port)] for port in machine.ports]
     return Facts(
-        len(netns.processes([lab.namespace(machine.name)])),
+        len(testbed.processes([lab.namespace(machine.name)])),
         sum(s["rx"]["packets"] for s in stats),
         sum(s["tx"]["packets"] for s in stats),
         rows.get(str(Endpoint(machine.address, lab.port))),

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pylvs.errors import PylvsError
-from pylvs.host import netns
+from pylvs.host import testbed
 from pylvs.lab import build
 from pylvs.lab.httpd import binary
 from pylvs.lab.steps import SWITCH, add_destination, folder, service
@@ -87,8 +86,6 @@ def _invalid(machine: str, hook: str) -> Commands:
     """A firewall that follows connections, where replies pass it and requests do not."""
     return tuple((machine, line.replace("{hook}", hook)) for line in NFT_INVALID)
 
-
-NO_FAR_END = "from pylvs.realserver.decapsulator import FarEnd; FarEnd.here().unload()"
 
 FAULTS: dict[str, Fault] = {
     "arp-ignore": Fault(
@@ -179,9 +176,11 @@ FAULTS: dict[str, Fault] = {
         "tunnel_mtu", (TUN,),
     ),
     "decapsulator-missing": Fault(
-        "nothing on a real server unwraps the tunnel",
-        ((VICTIM, f"{shlex.quote(sys.executable)} -c '{NO_FAR_END}'"),),
-        ((VICTIM, "pylvs realserver join {vip} --method tun --interface eth0"),), "decapsulator_missing", (TUN,),
+        "a real server has the VIP on its lo, and nothing there unwraps the tunnel",
+        ((VICTIM, "pylvs realserver leave {vip}"), (VICTIM, "ip addr add {vip}/32 dev lo")),
+        ((VICTIM, "ip addr del {vip}/32 dev lo"),
+         (VICTIM, "pylvs realserver join {vip} --method tun --interface eth0")),
+        "decapsulator_missing", (TUN,),
     ),
     "conntrack": Fault(
         "a router that sees replies and no requests drops what conntrack calls INVALID",
@@ -324,7 +323,7 @@ def mend(lab: Topology) -> Commands:
 
 def _plug(lab: Topology) -> None:
     port, switch = _second_card(lab), lab.namespace("switch")
-    netns.plug(netns.Cable(switch, port.segment, f"{VICTIM}-2nd", lab.namespace(VICTIM), port.interface, port.mac))
+    testbed.plug(testbed.Cable(switch, port.segment, f"{VICTIM}-2nd", lab.namespace(VICTIM), port.interface, port.mac))
     build.run(lab, VICTIM, ["ip", "link", "set", port.interface, "up"])
 
 
@@ -345,11 +344,11 @@ def _await(lab: Topology, port: int | None) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
         listening = build.run(lab, VICTIM, ["ss", "-Hltn"])
-        if (f":{port} " in listening) if port else not netns.processes([lab.namespace(VICTIM)]):
+        if (f":{port} " in listening) if port else not testbed.processes([lab.namespace(VICTIM)]):
             return
         if time.monotonic() > deadline:
             raise PylvsError(f"the httpd of {VICTIM} did not {'start' if port else 'stop'}; see its error.log")
-        time.sleep(netns.POLL)
+        time.sleep(testbed.POLL)
 
 
 def run(argv: Sequence[str]) -> int:

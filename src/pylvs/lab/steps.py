@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pylvs.host.packets import GUE_PORT
 from pylvs.lab.httpd import binary
 from pylvs.lab.topology import Machine, Port, Topology
 from pylvs.model import Address, ForwardingMethod
@@ -181,7 +182,7 @@ def method_words(topology: Topology) -> str:
     """The forwarding method as `pylvsadm` spells it."""
     options = topology.options
     if options.method is ForwardingMethod.TUN and options.tunnel.value != "ipip":
-        port = " --tun-port 6080" if options.tunnel.value == "gue" else ""
+        port = f" --tun-port {GUE_PORT}" if options.tunnel.value == "gue" else ""
         return f"-i --tun-type {options.tunnel.value}{port}"
     return {
         ForwardingMethod.DR: "-g",

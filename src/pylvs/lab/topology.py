@@ -6,12 +6,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from ipaddress import ip_interface
 
 from pylvs.errors import PylvsError
+from pylvs.host.machine import IpInterface
 from pylvs.model import Address, ForwardingMethod, TunnelType
 
-Interface = IPv4Interface | IPv6Interface
 METHODS = {
     "dr": ForwardingMethod.DR,
     "nat": ForwardingMethod.NAT,
@@ -47,7 +47,7 @@ class Port:
 
     interface: str
     segment: str
-    address: Interface
+    address: IpInterface
 
     @property
     def mac(self) -> str:
@@ -141,7 +141,7 @@ def prefix(name: str) -> str:
     return f"pylvs-{name}-"
 
 
-def machine_address(net: int, host: int, ipv6: bool) -> Interface:
+def machine_address(net: int, host: int, ipv6: bool) -> IpInterface:
     """Host `host` of lab network `net` (247 or 248): 192.168.NET.HOST/24 or fd00:NET::HOST/64."""
     return ip_interface(f"fd00:{net}::{host}/64" if ipv6 else f"192.168.{net}.{host}/24")
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kinds of change that `join` makes, each with what it says, how it is done, and how it is undone.
+"""The kinds of change that `join` makes: what a person would type for each, how it is done, and how it is undone.
 
-`before` is what was there, as text for the journal; it is written down before the change is made, so every undo must
-bear that the change was never made, or was undone, or that somebody else has changed the thing meanwhile.
+`before` is what was there, as text for the journal. It is recorded before the change is made, so that every undo must
+work where the change was never made, or was undone, or where somebody else has changed the thing meanwhile.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from pylvs.host.machine import CommandFailed, Machine, command, set_sysctl, sysctl
+from pylvs.addresses import pack
+from pylvs.host import command, sysctl
+from pylvs.host.machine import Machine
 from pylvs.model import Address
-from pylvs.realserver.decapsulator import FarEnd
+from pylvs.realserver import decapsulator
 
 ABSENT = ""
 
@@ -31,22 +33,22 @@ class Sysctl:
         return f"sysctl -w {self.key}={self.value}"
 
     def before(self) -> str:
-        return sysctl(self.key) or ABSENT
+        return sysctl.read(self.key) or ABSENT
 
     def there(self) -> bool:
         return self.before() == self.value
 
     def do(self) -> None:
-        set_sysctl(self.key, self.value)
+        sysctl.write(self.key, self.value)
 
     def undo(self, before: str) -> str:
-        """Put the old value back, unless somebody has set another one meanwhile; say what a person would type."""
+        """Put the old value back, unless somebody has set another one meanwhile; return what a person would type."""
         now = self.before()
         if now in (before, ABSENT) or before == ABSENT:
             return ""
         if now != self.value:
             return f"# {self.key} is {now} now, set by somebody else: it stays"
-        set_sysctl(self.key, before)
+        sysctl.write(self.key, before)
         return f"sysctl -w {self.key}={before}"
 
 
@@ -72,19 +74,19 @@ class LoAddress:
         return any(h.interface == "lo" for h in Machine().holders(self.vip))
 
     def do(self) -> None:
-        command(self.typed.split())
+        command.run(self.typed.split())
 
     def undo(self, before: str) -> str:
         if before != ABSENT or not self.there():
             return ""
         typed = f"ip addr del {self._spelled} dev lo"
-        command(typed.split())
+        command.run(typed.split())
         return typed
 
 
 @dataclass(frozen=True, slots=True)
 class DefaultRoute:
-    """The way back through the director."""
+    """The default route by the director, for the replies of NAT."""
 
     gateway: Address
     interface: str
@@ -95,8 +97,7 @@ class DefaultRoute:
         return " ".join(self._words())
 
     def _words(self, verb: str = "replace") -> list[str]:
-        return ["ip", f"-{self.gateway.version}", "route", verb, "default", "via", str(self.gateway),
-                "dev", self.interface]  # fmt: skip
+        return f"ip -{self.gateway.version} route {verb} default via {self.gateway} dev {self.interface}".split()
 
     def before(self) -> str:
         route = Machine().default_route(self.gateway.version)
@@ -107,24 +108,24 @@ class DefaultRoute:
         return route is not None and route.gateway == self.gateway
 
     def do(self) -> None:
-        command(self._words())
+        command.run(self._words())
 
     def undo(self, before: str) -> str:
         if not self.there():
             return ""
         typed = []
-        if before != ABSENT:  # the old one first: never a moment without a route
+        if before != ABSENT:  # first, so that there is never a moment without a route
             typed.append(["ip", f"-{self.gateway.version}", "route", "replace", *before.split()])
-            command(typed[0])
-        if self.there():  # a metric of its own let the old one stay beside ours
+            command.run(typed[0])
+        if self.there():  # still, where the old one has a metric of its own and so did not replace ours
             typed.append(self._words("del"))
-            command(typed[-1])
+            command.run(typed[-1])
         return " && ".join(" ".join(words) for words in typed)
 
 
 @dataclass(frozen=True, slots=True)
 class Decapsulator:
-    """Our own end of the tunnel, on an interface."""
+    """Our decapsulator (bpf/realserver.bpf.c), on an interface."""
 
     vip: Address
     interface: str
@@ -139,26 +140,24 @@ class Decapsulator:
         return ABSENT
 
     def there(self) -> bool:
-        from pylvs.addresses import pack
-
-        far = FarEnd.here()
-        ours = far.loaded and pack(self.vip) in far.joined() and self.interface in far.attached()
-        return ours and far.gue_port() == self.gue_port
+        present = decapsulator.Decapsulator.here()
+        unwraps = present.loaded and pack(self.vip) in present.joined() and self.interface in present.attached()
+        return unwraps and present.gue_port() == self.gue_port
 
     def do(self) -> None:
-        FarEnd.here().join(self.vip, self.interface, self.gue_port)
+        decapsulator.Decapsulator.here().join(self.vip, self.interface, self.gue_port)
 
     def undo(self, before: str) -> str:
-        far = FarEnd.here()
-        if not far.loaded:
+        present = decapsulator.Decapsulator.here()
+        if not present.loaded:
             return ""
-        far.leave(self.vip)
+        present.leave(self.vip)
         return f"# BPF: nothing is unwrapped for {self.vip} any more"
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The kernel's own tunnel device: its name, and the words of `ip link add`."""
+    """The kernel's tunnel device: its name, and the words of `ip link add` behind it."""
 
     name: str
     words: str
@@ -173,19 +172,19 @@ class Device:
 
     def there(self) -> bool:
         try:
-            command(["ip", "link", "show", self.name])
-        except CommandFailed:
+            command.run(["ip", "link", "show", self.name])
+        except command.CommandFailed:
             return False
         return True
 
     def do(self) -> None:
-        command(self.typed.split())
+        command.run(self.typed.split())
 
     def undo(self, before: str) -> str:
         if before != ABSENT or not self.there():
             return ""
         typed = f"ip link del {self.name}"
-        command(typed.split())
+        command.run(typed.split())
         return typed
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The far end of a tunnel: our decapsulator (bpf/realserver.bpf.c), loaded and pinned for this namespace."""
+"""The decapsulator of a real server of TUN (bpf/realserver.bpf.c), loaded and pinned for one network namespace."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import ATTACH_TCX_INGRESS, BpfError, Link, possible_cpus
 from pylvs.errors import PylvsError
 from pylvs.host.interfaces import Interface, interfaces
+from pylvs.host.packets import GUE_PORT
 from pylvs.model import Address
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "realserver.bpf.o"
-TC_PROGRAM, XDP_PROGRAM, INJECT_PROGRAM = "far_end_tc", "far_end_xdp", "inject"
-GUE_PORT = 6080  # of the kernel's documentation (Documentation/networking) and of the lab; IPVS has no default
-FOLDER = "pylvs-realserver"  # on the bpffs, beside the director's
+TC_PROGRAM = "far_end_tc"
+FOLDER = "pylvs-realserver"  # on the bpffs, beside that of the director
 
-# Name in bpf/realserver.bpf.c -> what it says to a person.
+# Outcome of bpf/realserver.bpf.c -> what it means.
 MEANINGS = {
     "FAR_PASS_OTHER": "passed: not a tunnel",
     "FAR_PASS_NOT_HERE": "passed: a tunnel to another host",
     "FAR_PASS_NOT_JOINED": "passed: carries a packet for an address that was not joined",
-    "FAR_PASS_FRAGMENT": "passed: a piece of a tunnelled packet without the one before it",
+    "FAR_PASS_FRAGMENT": "passed: a fragment of a tunnelled packet without the one before it",
     "FAR_PASS_OPTION": "passed: GRE with key or sequence number, or GUE with flags",
-    "FAR_PASS_MALFORMED": "passed: headers cut short or wrong",
-    "FAR_PASS_REFUSED": "passed: the kernel would not take the outer header off",
+    "FAR_PASS_MALFORMED": "passed: headers truncated or wrong",
+    "FAR_PASS_REFUSED": "passed: the kernel did not let the outer header be removed",
     "FAR_IPIP": "unwrapped: IPIP",
     "FAR_GUE": "unwrapped: GUE",
     "FAR_GRE": "unwrapped: GRE",
-    "FAR_PIECE": "unwrapped: a piece of a tunnelled packet that was cut on the way",
-    "FAR_DROP_ECN": "dropped: congestion was marked on a packet that cannot carry the mark",
+    "FAR_PIECE": "unwrapped: a fragment of a tunnelled packet",
+    "FAR_DROP_ECN": "dropped: congestion was marked on a packet that is not ECN-capable (RFC 6040)",
 }
 
 
@@ -43,22 +43,27 @@ def instance() -> Instance:
     return Instance(cookie, f"{bpffs.root()}/{FOLDER}/{cookie}")
 
 
-class FarEnd:
+class Decapsulator:
     """The decapsulator of one network namespace, which must be the caller's."""
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
 
     @classmethod
-    def here(cls) -> FarEnd:
+    def here(cls) -> Decapsulator:
+        """That of the caller's namespace, loaded or not."""
         return cls(instance())
 
     @property
     def loaded(self) -> bool:
+        """Whether it is there."""
         return self.instance.loaded
 
     def join(self, vip: Address, interface: str, gue_port: int = GUE_PORT) -> None:
-        """Unwrap packets for `vip` that come in by `interface`; loads and attaches what is not there."""
+        """Unwrap packets for `vip` that come in by `interface`; load and attach what is not there.
+
+        PylvsError where there is no such Ethernet interface, or the kernel has no room for a second filter there.
+        """
         with self.instance.locked():
             if not self.loaded:
                 with self.instance.creating(OBJECT):
@@ -68,7 +73,7 @@ class FarEnd:
             self._attach(named(interface))
 
     def leave(self, vip: Address) -> None:
-        """Unwrap nothing for `vip` any more; with the last VIP everything is taken away."""
+        """Unwrap nothing for `vip` any more; with the last VIP the program goes too."""
         with self.instance.locked():
             if not self.loaded:
                 return
@@ -83,13 +88,13 @@ class FarEnd:
             self.instance.remove()
 
     def joined(self) -> dict[bytes, int]:
-        """Packets unwrapped, by VIP (16 bytes, IPv4-mapped)."""
+        """How many packets were unwrapped, by VIP (16 bytes, IPv4-mapped)."""
         if not self.loaded:
             return {}
         return {key: int.from_bytes(value, "little") for key, value in self.instance.map("joined").items()}
 
     def gue_port(self) -> int:
-        """The UDP port at which GUE is expected."""
+        """The UDP port of GUE, in host order."""
         record = self.instance.map("far_settings").lookup(bytes(4)) or bytes(2)
         return int.from_bytes(record[:2], "big")
 
@@ -148,7 +153,7 @@ class FarEnd:
         return False
 
     def _detach(self) -> None:
-        """At once: a link that only loses its pin goes when the kernel comes to it."""
+        """Detach before the pins go: the kernel frees a link that only loses its pin some time later."""
         for link in self.instance.links().values():
             with link:
                 if link.info.ifindex:

@@ -4,30 +4,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 
 from pylvs.errors import PylvsError
-from pylvs.host import neighbours
-from pylvs.host.machine import CommandFailed, Machine, command
+from pylvs.host import command, neighbours
+from pylvs.host.machine import Machine
 from pylvs.model import Address
-from pylvs.realserver import journal, plan
+from pylvs.realserver import journal, preparation
 from pylvs.realserver.changes import Change
 from pylvs.realserver.journal import Entry, Journal
-from pylvs.realserver.plan import Refused, Request
+from pylvs.realserver.preparation import Refused, Request
 
-Tell = Callable[[str, str], None]  # what a person would type, and why
+Tell = Callable[[str, str], None]  # gets what a person would type, and why
 
 
 def prepare(request: Request, tell: Tell) -> tuple[str, list[Change]]:
     """The interface and the changes; Refused where it must not be. Asks the network who has the VIP."""
     machine = Machine()
-    if why := plan.refusal(request, machine):
+    if why := preparation.refusal(request, machine):
         raise Refused(why)
-    interface = plan.choose_interface(request, machine)
+    interface = preparation.choose_interface(request, machine)
     if request.method != "nat":
         _ask_for_vip(request, interface, machine, tell)
     device = request.method == "tun" and wants_device(request)
-    return interface, list(plan.changes(request, interface, machine, device))
+    return interface, list(preparation.changes(request, interface, machine, device))
 
 
 def _ask_for_vip(request: Request, interface: str, machine: Machine, tell: Tell) -> None:
@@ -36,22 +35,18 @@ def _ask_for_vip(request: Request, interface: str, machine: Machine, tell: Tell)
         return  # on another segment: there it cannot be asked for
     macs = neighbours.ask(interface, request.vip)
     director = neighbours.ask(interface, request.director, enough=1) if request.director else []
-    if why := plan.refusal_by_answers(request, macs, director):
+    if why := preparation.refusal_by_answers(request, macs, director):
         raise Refused(f"{why}; --force joins all the same")
     who = "the director" if request.director else "who should be the director"
-    said = f"{request.vip} is at {macs[0]}, {who}" if macs else f"nobody answers for {request.vip} yet"
-    asks = (
-        f"arping -D -c 1 -I {interface} {request.vip}"
-        if request.vip.version == 4
-        else f"ndisc6 {request.vip} {interface}"
-    )
-    tell(asks, said)
+    answer = f"{request.vip} is at {macs[0]}, {who}" if macs else f"nobody answers for {request.vip} yet"
+    arping, ndisc = f"arping -D -c 1 -I {interface} {request.vip}", f"ndisc6 {request.vip} {interface}"
+    tell(arping if request.vip.version == 4 else ndisc, answer)
 
 
 def wants_device(request: Request) -> bool:
     """Whether to use the kernel's tunnel device: where it has one for the one type that is asked for."""
     if request.decapsulator == "bpf" or (request.decapsulator == "auto" and not request.tunnel):
-        return False  # our own takes all types at once, the kernel needs a device for each
+        return False  # BPF takes all types at once, the kernel needs a device for each
     able = request.vip.version == 4 and request.tunnel in ("ipip", "gre") and _has_device(request.tunnel)
     if request.decapsulator == "kernel" and not able:
         raise Refused("this kernel has no such tunnel device; type --decapsulator bpf")
@@ -59,17 +54,20 @@ def wants_device(request: Request) -> bool:
 
 
 def _has_device(kind: str) -> bool:
-    """Whether the kernel makes tunnel devices of this kind: found by making one that is down, and removing it."""
+    """Whether the kernel has tunnel devices of this kind: one is made, down, and removed."""
     try:
-        command(["ip", "link", "add", "pylvs-probe", "type", kind, "local", "127.0.0.1", "remote", "any"])
-    except CommandFailed:
+        command.run(["ip", "link", "add", "pylvs-probe", "type", kind, "local", "127.0.0.1", "remote", "any"])
+    except command.CommandFailed:
         return False
-    command(["ip", "link", "del", "pylvs-probe"])
+    command.run(["ip", "link", "del", "pylvs-probe"])
     return True
 
 
 def join(request: Request, tell: Tell) -> str:
-    """Make this machine a real server for the VIP, by the interface that this gives; what is right already stays."""
+    """Make this machine a real server for the VIP, and return the interface; what is right already stays.
+
+    Refused, or any other PylvsError, leaves the machine as it was.
+    """
     with journal.locked() as book:
         _refuse_another_method(request, book)
         journal.sweep()
@@ -77,7 +75,7 @@ def join(request: Request, tell: Tell) -> str:
         book.joins[str(request.vip)] = {**request.words(), "interface": interface}
         book.save()
         if all(change.there() for change in wanted):
-            tell("# nothing to change: this machine is as a real server must be already", "")
+            tell("# nothing to change: this machine already is as a real server must be", "")
         try:
             for change in wanted:
                 _carry_out(book, change, request.vip, tell)
@@ -105,13 +103,13 @@ def _carry_out(book: Journal, change: Change, vip: Address, tell: Tell) -> None:
         book.entries.append(entry)
     if str(vip) not in entry.vips:
         entry.vips.append(str(vip))
-    book.save()  # before it is done: a crash in between is undone as well
+    book.save()  # before the change is made, so that one made just before a crash is undone as well
     change.do()
     tell(change.typed, change.why)
 
 
 def _keep_shared(book: Journal, request: Request, interface: str) -> None:
-    """What another VIP has changed on the same interface must stay for this one too."""
+    """Sysctls that another VIP has changed on the same interface must stay as long as this one is joined."""
     for entry in book.entries:
         shared = getattr(entry.change, "key", "")
         needed = shared and request.method != "nat" and request.vip.version == 4 and _concerns(shared, interface)
@@ -125,7 +123,7 @@ def _concerns(key: str, interface: str) -> bool:
 
 
 def planned(request: Request, tell: Tell) -> str:
-    """Say what `join` would do, and do nothing but ask who has the VIP; the interface."""
+    """Tell what `join` would do, and do nothing but ask who has the VIP; return the interface."""
     interface, wanted = prepare(request, tell)
     for change in wanted:
         if not change.there():
@@ -144,17 +142,17 @@ def leave(vip: Address, tell: Tell) -> bool:
 
 def _undo(book: Journal, vip: Address, tell: Tell) -> None:
     for entry in _needed_by_none_but(book, vip):
-        said = entry.change.undo(entry.before)
+        typed = entry.change.undo(entry.before)
         book.entries.remove(entry)
         book.save()
-        if said:
-            tell(said, "")
+        if typed:
+            tell(typed, "")
     book.joins.pop(str(vip), None)
     book.save()
 
 
 def _needed_by_none_but(book: Journal, vip: Address) -> Iterator[Entry]:
-    """The entries to undo, last made first; the others lose their claim by this VIP only."""
+    """The entries to undo, last made first. One that another VIP needs too only ceases to be needed by this one."""
     for entry in reversed(list(book.entries)):
         if str(vip) not in entry.vips:
             continue
@@ -162,8 +160,3 @@ def _needed_by_none_but(book: Journal, vip: Address) -> Iterator[Entry]:
             yield entry
         else:
             entry.vips.remove(str(vip))
-
-
-def joined() -> dict[Address, dict[str, object]]:
-    """What is joined here, by VIP."""
-    return {ip_address(vip): dict(words) for vip, words in journal.read().joins.items()}

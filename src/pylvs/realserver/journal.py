@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What was joined in this network namespace, and what was there before: written down before each change is made.
+"""The journal of what was joined in a network namespace, and what was there before; written before each change.
 
-The file is named by the namespace's cookie and holds the boot's number: what it says of another boot is not true any
-more, for sysctls, addresses and routes begin anew with the machine.
+The file is named after the namespace's cookie and holds the boot's id: one of another boot no longer holds, for
+sysctls, addresses and routes begin anew with the machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pylvs.errors import NotPermitted
-from pylvs.host import namespaces
+from pylvs.host import netns
 from pylvs.realserver.changes import Change, from_words, to_words
 
 FOLDER = Path("/run/pylvs")
@@ -35,7 +35,7 @@ class Entry:
 
 @dataclass
 class Journal:
-    """Everything that `leave` must know. `joins`: options of the join, by VIP."""
+    """Everything that `leave` needs. `joins`: options of each join, by VIP."""
 
     path: Path
     joins: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -47,18 +47,18 @@ class Journal:
         return next((entry for entry in self.entries if _identity(entry.change) == key), None)
 
     def save(self) -> None:
-        """Write it whole or not at all; an empty one is no file."""
+        """Write it whole or not at all; an empty journal is no file."""
         if not self.joins and not self.entries:
             self.path.unlink(missing_ok=True)
             return
-        said = {
+        document = {
             "boot": boot(),
             "joins": self.joins,
             "entries": [{"change": to_words(e.change), "before": e.before, "vips": e.vips} for e in self.entries],
         }
         new = self.path.with_suffix(".new")
         with new.open("w") as file:
-            json.dump(said, file, indent=1)
+            json.dump(document, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         new.rename(self.path)
@@ -69,32 +69,32 @@ def _identity(change: Change) -> str:
 
 
 def boot() -> str:
-    """The kernel's number of this boot."""
+    """The kernel's id of this boot."""
     return BOOT.read_text().strip()
 
 
 def where() -> Path:
     """The journal's file of the calling thread's network namespace."""
-    return FOLDER / f"realserver-{namespaces.cookie()}.json"
+    return FOLDER / f"realserver-{netns.cookie()}.json"
 
 
 def read() -> Journal:
-    """The journal of this namespace, empty if there is none or if it speaks of another boot."""
+    """The journal of this namespace; empty if there is none, or only one of another boot."""
     journal = Journal(where())
     try:
-        said = json.loads(journal.path.read_text())
+        document = json.loads(journal.path.read_text())
     except (OSError, ValueError):
         return journal
-    if said["boot"] != boot():
+    if document["boot"] != boot():
         return journal
-    journal.joins = said["joins"]
-    journal.entries = [Entry(from_words(e["change"]), e["before"], e["vips"]) for e in said["entries"]]
+    journal.joins = document["joins"]
+    journal.entries = [Entry(from_words(e["change"]), e["before"], e["vips"]) for e in document["entries"]]
     return journal
 
 
 @contextmanager
 def locked() -> Iterator[Journal]:
-    """The journal for one who changes it, one at a time."""
+    """Hold the journal, one process at a time, to change it; NotPermitted without root."""
     try:
         FOLDER.mkdir(mode=0o755, exist_ok=True)
         lock = os.open(where().with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -110,11 +110,11 @@ def locked() -> Iterator[Journal]:
 
 
 def sweep() -> None:
-    """Remove what namespaces that are gone, or another boot, have left."""
+    """Remove the journals of namespaces that are gone."""
     files = [path for path in FOLDER.glob("realserver-*") if path.stem.partition("-")[2].isdigit()]
     if not files:
         return
-    alive = namespaces.live_cookies()
+    alive = netns.live_cookies()
     for path in files:
         if alive is not None and int(path.stem.partition("-")[2]) not in alive:
             path.unlink(missing_ok=True)

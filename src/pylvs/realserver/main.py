@@ -8,14 +8,15 @@ import json
 import sys
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pylvs.errors import PylvsError
 from pylvs.model import Address
-from pylvs.realserver.plan import Request
+from pylvs.realserver.preparation import Request
 
 if TYPE_CHECKING:
-    from pylvs.realserver.check import Finding
+    from pylvs.realserver.journal import Journal
+    from pylvs.realserver.plan import Finding, Subject
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="prove that it is right; exit status 1 if it is not")
     check.add_argument("vip", nargs="?", help="default: every VIP that was joined")
     for command in (status, check):
-        command.add_argument("--json", action="store_true", help="as data")
+        command.add_argument("--json", action="store_true", help="as JSON")
     return top
 
 
@@ -44,7 +45,7 @@ def _join_options(join: argparse.ArgumentParser) -> None:
     join.add_argument("--tun-port", type=_port, default=6080, help="with tun: UDP port of GUE (default 6080)")
     join.add_argument("--decapsulator", choices=("auto", "bpf", "kernel"), default="auto",
                       help="with tun: auto takes the kernel's device where it has one for the --tun-type")  # fmt: skip
-    join.add_argument("--dry-run", action="store_true", help="show what would be typed, change nothing")
+    join.add_argument("--dry-run", action="store_true", help="show the commands, change nothing")
     join.add_argument("--persist", action="store_true", help="also join at boot, by a systemd unit")
     join.add_argument("--force", action="store_true", help="join although others answer, or the default route changes")
 
@@ -94,37 +95,36 @@ def run(argv: Sequence[str]) -> int:
 
 
 def tell(typed: str, why: str) -> None:
-    """One step: what a person would type for it, and why."""
+    """Print one step: what a person would type for it, and why."""
     print(f"{typed:<60} # {why}" if why and not typed.startswith("#") else f"{typed}   {why}".rstrip())
 
 
 def join(arguments: argparse.Namespace) -> int:
     """Join, or only show what would be done."""
-    from pylvs.host import systemd as units
-    from pylvs.realserver import joining, persist
+    from pylvs.realserver import joining, unit
 
     wanted = request(arguments)
     if arguments.dry_run:
         interface = joining.planned(wanted, tell)
         if arguments.persist:
-            print(f"\n# {units.UNITS / persist.name(wanted.vip)}\n{persist.text(wanted, interface)}", end="")
+            print(f"\n# {unit.path(wanted.vip)}\n{unit.text(wanted, interface)}", end="")
         return 0
     interface = joining.join(wanted, tell)
     if arguments.persist:
-        path = persist.write(wanted, interface)
+        path = unit.write(wanted, interface)
         print(f"# {path}: joins at boot")
     return 0
 
 
 def leave(arguments: argparse.Namespace) -> int:
-    """Undo; 1 if nothing was joined."""
-    from pylvs.realserver import joining, persist
+    """Undo what join changed; 1 if nothing was joined."""
+    from pylvs.realserver import joining, plan, unit
 
-    vips = [address(arguments.vip)] if arguments.vip else list(joining.joined())
+    vips = [address(arguments.vip)] if arguments.vip else list(plan.joined())
     left = [vip for vip in vips if joining.leave(vip, tell)]
     if not arguments.keep_persist:
         for vip in vips:
-            if path := persist.remove(vip):
+            if path := unit.remove(vip):
                 print(f"rm {path}")
                 left.append(vip)
     if not left:
@@ -133,60 +133,71 @@ def leave(arguments: argparse.Namespace) -> int:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """List what is joined."""
+    """List what is joined, and the packets of the decapsulator by outcome."""
     from pylvs.realserver import journal
-    from pylvs.realserver.changes import to_words
-    from pylvs.realserver.decapsulator import MEANINGS, FarEnd
+    from pylvs.realserver.decapsulator import Decapsulator
 
-    book, outcomes = journal.read(), FarEnd.here().outcomes()
+    book, outcomes = journal.read(), Decapsulator.here().outcomes()
     if arguments.json:
-        entries = [{**to_words(e.change), "before": e.before, "vips": e.vips} for e in book.entries]
-        print(json.dumps({"joins": book.joins, "changes": entries, "outcomes": outcomes}, indent=2))
-        return 0
+        print(json.dumps(_status_document(book, outcomes), indent=2))
+    else:
+        _show_status(book, outcomes)
+    return 0
+
+
+def _status_document(book: Journal, outcomes: dict[str, int]) -> dict[str, Any]:
+    from pylvs.realserver.changes import to_words
+
+    entries = [{**to_words(e.change), "before": e.before, "vips": e.vips} for e in book.entries]
+    return {"joins": book.joins, "changes": entries, "outcomes": outcomes}
+
+
+def _show_status(book: Journal, outcomes: dict[str, int]) -> None:
+    from pylvs.realserver.decapsulator import MEANINGS
+
     if not book.joins:
         print("nothing is joined here; type: pylvs realserver join VIP")
-    for vip, said in book.joins.items():
-        print(f"{vip}  method {said['method']}  interface {said['interface']}")
+    for vip, options in book.joins.items():
+        print(f"{vip}  method {options['method']}  interface {options['interface']}")
         for entry in book.entries:
             if vip in entry.vips:
                 print(f"    {entry.change.typed}" + (f"   (was {entry.before})" if entry.before else ""))
     for name, count in outcomes.items():
         if count:
             print(f"{count:>16}  {MEANINGS[name]}")
-    return 0
 
 
 def check(arguments: argparse.Namespace) -> int:
     """Prove what is joined; 1 if anything is wrong."""
-    from pylvs.realserver import joining
-    from pylvs.realserver.check import words
+    from pylvs.realserver import plan
 
-    joins = joining.joined()
-    if arguments.vip and address(arguments.vip) not in joins:
-        raise PylvsError(f"{arguments.vip} is not joined here; type: pylvs realserver join {arguments.vip}")
-    if not joins:
-        raise PylvsError("nothing is joined here; type: pylvs realserver join VIP")
-    chosen = {vip: said for vip, said in joins.items() if not arguments.vip or vip == address(arguments.vip)}
-    findings = {vip: findings_for(vip, said) for vip, said in chosen.items()}
+    chosen = _chosen(arguments.vip)
+    findings = {subject: plan.check(subject) for subject in chosen}
     if arguments.json:
-        print(json.dumps({str(vip): [words(f) for f in found] for vip, found in findings.items()}, indent=2))
+        document = {str(subject.vip): [plan.words(one) for one in found] for subject, found in findings.items()}
+        print(json.dumps(document, indent=2))
     else:
-        for vip, found in findings.items():
-            print(f"{vip}  method {chosen[vip]['method']}")
-            for finding in found:
-                mark = {True: "ok   ", False: "WRONG", None: "?    "}[finding.ok]
-                print(f"  {mark}  {finding.what}: {finding.saw}")
-                if finding.mend:
-                    print(f"         type: {finding.mend}")
+        for subject, found in findings.items():
+            _show_findings(subject, found)
     return 1 if any(finding.ok is False for found in findings.values() for finding in found) else 0
 
 
-def findings_for(vip: Address, said: dict[str, object]) -> list[Finding]:
-    """Check one join."""
-    from pylvs.realserver.check import Subject
-    from pylvs.realserver.check import check as look
+def _chosen(vip: str | None) -> list[Subject]:
+    """The VIP that was asked for, or every one that is joined."""
+    from pylvs.realserver import plan
 
-    gateway = said.get("gateway")
-    return look(
-        Subject(vip, str(said["method"]), str(said["interface"]), ip_address(str(gateway)) if gateway else None)
-    )
+    joins = plan.joined()
+    if vip and address(vip) not in joins:
+        raise PylvsError(f"{vip} is not joined here; type: pylvs realserver join {vip}")
+    if not joins:
+        raise PylvsError("nothing is joined here; type: pylvs realserver join VIP")
+    return [plan.subject(one, options) for one, options in joins.items() if not vip or one == address(vip)]
+
+
+def _show_findings(subject: Subject, found: list[Finding]) -> None:
+    print(f"{subject.vip}  method {subject.method}")
+    for finding in found:
+        mark = {True: "ok   ", False: "WRONG", None: "?    "}[finding.ok]
+        print(f"  {mark}  {finding.what}: {finding.saw}")
+        if finding.mend:
+            print(f"         type: {finding.mend}")

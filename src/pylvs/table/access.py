@@ -14,7 +14,7 @@ from typing import Self
 from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.instance import Instance
 from pylvs.errors import DataPlaneError, NoSuchService
-from pylvs.host import namespaces
+from pylvs.host import netns
 from pylvs.model import ServiceKey
 from pylvs.table.edit import Edit
 from pylvs.table.memory import Memory
@@ -77,7 +77,7 @@ class Access:
         if self._is_editor:
             yield
             return
-        if namespaces.cookie() != self.instance.cookie:
+        if netns.cookie() != self.instance.cookie:
             raise DataPlaneError("this Director is another network namespace's; make one where its table is changed")
         with self.instance.locked():
             self._is_editor = True

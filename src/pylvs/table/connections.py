@@ -11,7 +11,6 @@ from pylvs.addresses import unpack
 from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.loaded import DataPlane
 from pylvs.dataplane.mapped import MappedArray
-from pylvs.errors import PylvsError
 from pylvs.model import Connection, ConnectionRow, Protocol
 from pylvs.table.memory import Memory
 from pylvs.table.records import Record, swap16
@@ -178,13 +177,9 @@ class Connections:
             rport,
         )
 
-    def text(self) -> Iterator[bytes] | None:
-        """All entries as numeric rows of `-Lnc`, in blocks; None where the kernel cannot write them."""
-        from pylvs.table.listing import connection_text
+    def text(self) -> Iterator[bytes]:
+        """Every entry as a numeric row of `-Lnc`, in ASCII: blocks of whole rows that the kernel writes."""
+        from pylvs.table.listing import MAPS, connection_text
 
-        memory = self._memory
-        maps = memory.plane.map("connections"), memory.plane.map("records")
-        try:
-            return connection_text(*maps, now=memory.control.now(), second=self._second)
-        except PylvsError:
-            return None
+        maps = {name: self._memory.plane.map(name) for name in MAPS}
+        return connection_text(maps, now=self._memory.control.now(), second=self._second)

@@ -200,9 +200,9 @@ class Director(Access):
         """Every entry as a plain tuple, in chunks: a million of them in a few seconds."""
         return Connections(self.memory).rows() if self.loaded else iter(())
 
-    def connection_text(self) -> Iterator[bytes] | None:
-        """Every entry as a numeric row of `-Lnc`, in blocks; None where the kernel cannot write them."""
-        return Connections(self.memory).text() if self.loaded else None
+    def connection_text(self) -> Iterator[bytes]:
+        """Every entry as a numeric row of `-Lnc`, in ASCII: blocks of whole rows that the kernel writes."""
+        return Connections(self.memory).text() if self.loaded else iter(())
 
     # --- timeouts, knobs and daemons
 

@@ -13,8 +13,8 @@ from typing import Any
 from pylvs.addresses import pack, unpack
 from pylvs.dataplane.attach import Attacher
 from pylvs.dataplane.instance import Instance
-from pylvs.host import probes
 from pylvs.host.locality import Locality
+from pylvs.host.routes import Route, route_to
 from pylvs.model import Address, DestinationState, Endpoint, ForwardingMethod, Protocol, ServiceFlag, ServiceState
 from pylvs.rules import AddressType
 from pylvs.table.connections import Entries, Entry
@@ -116,9 +116,9 @@ class Case:
         )
 
     @cached_property
-    def way(self) -> probes.Way | None:
+    def way(self) -> Route | None:
         """What the routing table has for the destination."""
-        return probes.way_to(self.chosen.destination.address) if self.chosen else None
+        return route_to(self.chosen.destination.address) if self.chosen else None
 
     @property
     def rport(self) -> int:
@@ -152,7 +152,7 @@ class Case:
     @cached_property
     def card(self) -> str:
         """Where the client is, by the routing table; '' for nowhere, or this host."""
-        way = probes.way_to(self.client)
+        way = route_to(self.client)
         return way.interface if way else ""
 
 

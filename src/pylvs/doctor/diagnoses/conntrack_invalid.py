@@ -13,7 +13,7 @@ from pylvs.doctor.facts import reply_through_director, rules_dropping_invalid
 from pylvs.doctor.finding import Finding
 from pylvs.doctor.firewall import Rule
 from pylvs.doctor.wording import about, half_open, told
-from pylvs.host.probes import Outcome, Reply
+from pylvs.host.probes import Reply, Result
 
 LIKELIHOOD = 72
 
@@ -36,7 +36,7 @@ def untracked(one: DestinationEvidence) -> str:
     )
 
 
-def _on_return_path(one: DestinationEvidence, ack: Outcome) -> Finding:
+def _on_return_path(one: DestinationEvidence, ack: Result) -> Finding:
     router = one.route.gateway if one.route else None
     where = str(router or one.address)
     return about(

@@ -25,7 +25,7 @@ def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
 
 
 def _finding(one: DestinationEvidence, reply: Heard, host: HostState) -> Finding:
-    accept_local = f"net.ipv4.conf.{reply.card}.accept_local"
+    accept_local = f"net.ipv4.conf.{reply.interface}.accept_local"
     return about(
         one,
         "replies_by_director",
@@ -33,7 +33,7 @@ def _finding(one: DestinationEvidence, reply: Heard, host: HostState) -> Finding
         f"sysctl -w net.ipv4.ip_forward=1 {accept_local}=1   (on the director; better: give {one.address}"
         " another route to the clients)",
         LIKELIHOOD,
-        f"a SYN+ACK from the VIP to {reply.target} arrived by the director's {reply.card}",
+        f"a SYN+ACK from the VIP to {reply.target} arrived by the director's {reply.interface}",
         f"there accept_local is {host.sysctl(accept_local)} and ip_forward {host.sysctl('net.ipv4.ip_forward')}",
         half_open(one),
     )

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pylvs.doctor.evidence import DestinationEvidence, DirectorEvidence, replied
 from pylvs.doctor.finding import Finding
 from pylvs.doctor.wording import about, method, told
-from pylvs.host.probes import Outcome, Reply, Way
+from pylvs.host.probes import Reply, Result
+from pylvs.host.routes import Route
 
 LIKELIHOOD = 60
 SAFE_MTU = 1280  # of IPv6 (RFC 8200), where no router has told the right one
@@ -21,7 +22,7 @@ def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
             yield _finding(one, full, route)
 
 
-def _finding(one: DestinationEvidence, full: Outcome, route: Way) -> Finding:
+def _finding(one: DestinationEvidence, full: Result, route: Route) -> Finding:
     size = one.tunnel_room + one.tunnel_overhead
     via = f"via {route.gateway} " if route.gateway else ""
     reported = f", MTU {full.mtu}" if full.mtu else ""

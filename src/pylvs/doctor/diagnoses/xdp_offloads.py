@@ -39,12 +39,12 @@ def _without_checksum(one: Heard, stuck: list[str]) -> Finding:
         "xdp_offloads",
         f"{one.source} leaves checksums to a NIC that does not fill them in, and XDP forwards them as they are",
         (
-            f"TCP from {source} to {target} arrived by {one.card} without its checksum (TP_STATUS_CSUMNOTREADY)",
-            f"the data plane is at XDP on {one.card}",
+            f"TCP from {source} to {target} arrived by {one.interface} without its checksum (TP_STATUS_CSUMNOTREADY)",
+            f"the data plane is at XDP on {one.interface}",
             *stuck,
         ),
         str(one.source),
-        f"ethtool -K IF tx off   (on {one.source}; or on the director: pylvs attach --mode tc {one.card})",
+        f"ethtool -K IF tx off   (on {one.source}; or on the director: pylvs attach --mode tc {one.interface})",
         Health.BROKEN,
         LIKELIHOOD,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pylvs.doctor.finding import Finding, Health
 from pylvs.doctor.server_state import RealServerState, VipState
-from pylvs.realserver import check
+from pylvs.realserver import plan
 
 LIKELIHOOD = 90
 # The likeliest first.
@@ -21,7 +21,7 @@ def diagnose(state: RealServerState) -> Iterator[Finding]:
                 yield _finding(name, vip, checked)
 
 
-def _by_fault(vip: VipState) -> Iterator[tuple[str, check.Finding]]:
+def _by_fault(vip: VipState) -> Iterator[tuple[str, plan.Finding]]:
     """What was checked, and the name of the fault if it is not so."""
     for checked in vip.on_lo:
         yield "vip_with_network" if checked.mend.startswith("ip addr del") else "vip_missing", checked
@@ -35,7 +35,7 @@ def _by_fault(vip: VipState) -> Iterator[tuple[str, check.Finding]]:
         yield "nat_return", checked
 
 
-def _finding(name: str, vip: VipState, checked: check.Finding) -> Finding:
+def _finding(name: str, vip: VipState, checked: plan.Finding) -> Finding:
     return Finding(
         name,
         f"{vip.vip} ({vip.method}): it is not so that {checked.what}",

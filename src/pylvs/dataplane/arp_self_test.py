@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Whether this machine answers for an address on an interface, without a second machine to ask it.
+"""The ARP self-test: whether this machine answers for an address on an interface, with no second machine to ask it.
 
-A frame that we send on `lo` is turned by a tiny program (bpf/realserver.bpf.c) into one that arrives by the interface;
-the answer goes out there, to our own hardware address, which no switch delivers to anybody.
+A frame that we send on `lo` is redirected by a tiny program (`inject` of bpf/realserver.bpf.c, attached by TCX) to the
+ingress of the interface. The answer goes out there, to our own MAC address, which no switch delivers to anybody.
 """
 
 from __future__ import annotations
@@ -11,26 +11,30 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pylvs.dataplane.kernel import ATTACH_TCX_INGRESS, BpfError, Link, Program
+from pylvs.dataplane.libbpf import ObjectFile
 from pylvs.errors import Unsupported
-from pylvs.host.neighbours import SO_MARK, answers, listen, mac_of, question
+from pylvs.host.neighbours import answers, listen, mac_of, question
 from pylvs.model import Address
-from pylvs.realserver.decapsulator import INJECT_PROGRAM, OBJECT, TC_PROGRAM, XDP_PROGRAM
+
+OBJECT = Path(__file__).parent.parent / "bpf" / "realserver.bpf.o"
+PROGRAM = "inject"
+SO_MARK = 36  # asm-generic/socket.h
 
 
 @contextmanager
 def injecting(interface: str) -> Iterator[int]:
-    """Frames sent on `lo` with the mark that this gives arrive by `interface`."""
-    from pylvs.dataplane.libbpf import ObjectFile
-
+    """Frames sent on `lo` with the mark that this gives arrive by `interface`; Unsupported without TCX."""
     mark = int.from_bytes(os.urandom(4), "little") >> 1 | 1  # the socket option is a signed number
     with ObjectFile(OBJECT) as file:
-        file.skip_program(TC_PROGRAM)
-        file.skip_program(XDP_PROGRAM)
+        for name in file.program_names:
+            if name != PROGRAM:
+                file.skip_program(name)
         file.set_variables({"inject_mark": mark, "inject_interface": socket.if_nametoindex(interface)})
         file.load()
-        with file.program(INJECT_PROGRAM) as program, _attached(program):
+        with file.program(PROGRAM) as program, _attached(program):
             yield mark
 
 
@@ -39,13 +43,13 @@ def _attached(program: Program) -> Iterator[None]:
     try:
         link = Link.create(program, socket.if_nametoindex("lo"), ATTACH_TCX_INGRESS)
     except BpfError as error:
-        raise Unsupported(f"this kernel has no TCX (Linux 6.6) to ask oneself by: {error}") from None
+        raise Unsupported(f"TCX (Linux 6.6) is required for the ARP self-test: {error}") from None
     with link:
         yield
 
 
 def claims(interface: str, targets: list[Address], patience: float = 0.3) -> dict[Address, bool]:
-    """For each address whether this machine says on `interface` that it has it."""
+    """Whether this machine answers on `interface` for each of these addresses, waiting `patience` seconds for each."""
     with injecting(interface) as mark, listen(interface) as raw, _sender(mark) as sender:
         return {target: _claimed(raw, sender, interface, target, patience) for target in targets}
 

@@ -17,7 +17,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
 from pylvs.dataplane.kernel import skb_context, xdp_context
-from pylvs.realserver.decapsulator import FarEnd
+from pylvs.realserver.decapsulator import Decapsulator
 from tests.realserver.conftest import ip
 
 DIRECTOR, REAL, CLIENT, VIP = "192.168.248.134", "192.168.248.135", "192.168.247.1", "192.168.247.100"
@@ -147,15 +147,15 @@ class Host:
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         # The wire's other end says nothing by itself, which would be counted too.
         Path("/proc/sys/net/ipv6/conf/peer0/disable_ipv6").write_text("1")
-        self.far = FarEnd.here()
+        self.decapsulator = Decapsulator.here()
         for vip in (VIP, VIP6):
-            self.far.join(ip_address(vip), "eth0")
+            self.decapsulator.join(ip_address(vip), "eth0")
         self.index = socket.if_nametoindex("eth0")
 
     def run(self, hook: str, data: bytes) -> tuple[int, bytes]:
         """Verdict and frame."""
         context = skb_context(self.index) if hook == "tc" else xdp_context(len(data), self.index)
-        with self.far.instance.program(f"far_end_{hook}") as program:
+        with self.decapsulator.instance.program(f"far_end_{hook}") as program:
             result = program.test_run(data, context)
         return result.retval, result.data
 
@@ -164,15 +164,15 @@ class Host:
 def host(network: None) -> Iterator[Host]:
     made = Host()
     yield made
-    made.far.instance.remove()
+    made.decapsulator.instance.remove()
 
 
 def counted(host: Host, before: dict[str, int]) -> dict[str, int]:
-    return {name: n - before[name] for name, n in host.far.outcomes().items() if n != before[name]}
+    return {name: n - before[name] for name, n in host.decapsulator.outcomes().items() if n != before[name]}
 
 
 def one(host: Host, hook: str, given: bytes) -> tuple[int, bytes, dict[str, int]]:
-    before = host.far.outcomes()
+    before = host.decapsulator.outcomes()
     verdict, left = host.run(hook, given)
     return verdict, left, counted(host, before)
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A systemd unit that joins at boot and leaves at shutdown."""
+"""The systemd unit that joins at boot and leaves at shutdown."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
 
-from pylvs.host import systemd as units
+from pylvs.host import systemd
 from pylvs.model import Address
-from pylvs.realserver.plan import Request
+from pylvs.realserver.preparation import Request
 
 UNIT = """\
 [Unit]
@@ -28,12 +28,17 @@ WantedBy=multi-user.target
 
 
 def name(vip: Address) -> str:
-    """The unit's name; a colon would have to be escaped."""
+    """The name of the unit; a colon in it would have to be escaped."""
     return f"pylvs-realserver-{str(vip).replace(':', '-')}.service"
 
 
+def path(vip: Address) -> Path:
+    """Where the unit is, or would be."""
+    return systemd.UNITS / name(vip)
+
+
 def text(request: Request, interface: str) -> str:
-    """The unit for this join."""
+    """The text of the unit for this join."""
     options = [str(request.vip), "--method", request.method, "--interface", interface]
     for flag, value in (
         ("--gateway", request.gateway),
@@ -44,14 +49,14 @@ def text(request: Request, interface: str) -> str:
     if request.method == "tun":
         options += ["--tun-port", str(request.gue_port), "--decapsulator", request.decapsulator]
     options += ["--force"] if request.force else []
-    return UNIT.format(vip=request.vip, method=request.method, pylvs=units.program(), options=shlex.join(options))
+    return UNIT.format(vip=request.vip, method=request.method, pylvs=systemd.program(), options=shlex.join(options))
 
 
 def write(request: Request, interface: str) -> Path:
     """Write the unit and have it started at boot."""
-    return units.write(name(request.vip), text(request, interface))
+    return systemd.write(name(request.vip), text(request, interface))
 
 
 def remove(vip: Address) -> Path | None:
     """Take the unit away; None if there was none."""
-    return units.remove(name(vip))
+    return systemd.remove(name(vip))
