@@ -325,3 +325,12 @@ def test_every_fault_of_the_lab_has_a_diagnosis() -> None:
     orders = [module.LIKELIHOOD for module in modules(DIRECTOR)]
     assert len(orders) == len(set(orders))
     assert all(module.__doc__ for module in modules(DIRECTOR))
+
+
+def test_diagnoses_stand_alone() -> None:
+    """None imports another one, and none can reach the network or this machine: they take from `host` values only."""
+    packages = (DIRECTOR, REAL_SERVER)
+    for module in (module for package in packages for module in modules(package)):
+        imported = re.findall(r"^\s*(?:from|import) (\S+)", Path(module.__file__).read_text(), re.MULTILINE)
+        assert [name for name in imported if name.startswith(packages)] == []
+        assert not {"socket", "subprocess", "pylvs.doctor.runner", "pylvs.host"} & set(imported)
