@@ -177,7 +177,7 @@ DESTINATION: tuple[Step[DestinationEvidence], ...] = (
         3 * len(USUAL_PORTS),
         ASKED,
     ),
-    Step("arp_sender", "its ARP requests must not name the VIP", _sends_arp, 20, 2 * (4 * 0.3 + 2 * PATIENCE)),
+    Step("arp_sender", "its ARP requests must not name the VIP", _sends_arp, 24, 2 * (4 * 0.3 + 2 * PATIENCE)),
     Step("meant", "an address may be a slip", lambda d: d.out_of_reach and d.is_tcp, 3 * SIMILAR, ASKED),
 )
 
