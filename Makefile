@@ -18,6 +18,7 @@ BPF_C := $(wildcard src/pylvs/bpf/*.bpf.c src/pylvs/bench/*.bpf.c)
 BPF_O := $(BPF_C:.c=.o)
 BPF_H := $(wildcard src/pylvs/bpf/*.h src/pylvs/bpf/*/*.h)
 # Handlers and callbacks have the parameters that the kernel gives them, used or not.
+PYTHON := $(shell find src/pylvs -name '*.py')
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/$(shell uname -m)-linux-gnu
 # More than there are CPUs: half of what the tests do is to wait.
 WORKERS := 3
@@ -32,7 +33,7 @@ is_root = [ "$$(id -u)" = 0 ]
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-setup: $(VENV)/ready  ## what is missing: Debian packages (as root) and a virtual environment in .venv
+setup: $(VENV)/ready build/compiled  ## what is missing: Debian packages (as root) and a virtual environment in .venv
 
 bpf: build/packages $(BPF_O)  ## compile the BPF programs
 
@@ -50,7 +51,7 @@ kernel: check build/kernel/ready  ## the lab, by each method, on Debian 12's own
 root:
 	@$(is_root) || { $(fail) "this makes network namespaces and loads BPF, so it needs root; type: sudo make $(firstword $(MAKECMDGOALS))"; }
 
-check: root $(VENV)/ready bpf
+check: root $(VENV)/ready build/compiled bpf
 	@$(BIN)/python -m pylvs.lab.preflight
 
 lint: $(VENV)/ready  ## ruff, mypy --strict, clang-format
@@ -126,6 +127,12 @@ $(VENV)/ready: pyproject.toml | build/packages
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[test]' >build/pip.log 2>&1 || \
 		{ $(fail) "pip could not install (build/pip.log says why); is there no network to the Python package registry? mend it or the proxy settings and type make again"; }
 	touch $@
+
+# Modules as bytecode: without it each command compiles them anew where PYTHONDONTWRITEBYTECODE is set, or the user may
+# not write here, and takes four times as long to start. A wheel's are compiled by pip.
+build/compiled: $(PYTHON) | $(VENV)/ready
+	@$(BIN)/python -m compileall -q src/pylvs
+	mkdir -p build && touch $@
 
 %.bpf.o: %.bpf.c $(BPF_H) | build/packages
 	@$(say) "compiling $<"

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from enum import Enum, IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol as Interface
 
 from pylvs.errors import PylvsError, Unreadable
+from pylvs.values import frozen
 
 Address = IPv4Address | IPv6Address
 
@@ -32,7 +32,7 @@ class Protocol(IntEnum):
 SERVICE_OPTIONS = {Protocol.TCP: "-t", Protocol.UDP: "-u", Protocol.SCTP: "--sctp-service"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Endpoint:
     """An address and a port in host order; None: no port, which is another thing than port 0 (any port, in IPVS)."""
 
@@ -117,7 +117,7 @@ class ServiceFlag(IntFlag):
     SCHED3 = 0x20  # flag-3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServiceKey:
     """What names a virtual service: protocol + VIP + port, or a firewall mark with an address family.
 
@@ -173,7 +173,7 @@ def _mark_number(text: str) -> int:
     return int(text)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VirtualService:
     """Configuration of one virtual service.
 
@@ -193,7 +193,7 @@ class VirtualService:
             object.__setattr__(self, "netmask", 128)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tunnel:
     """How TUN wraps a packet; `port` is GUE's UDP port in host order, 0 for the other types."""
 
@@ -202,7 +202,10 @@ class Tunnel:
     checksum: TunnelChecksum = TunnelChecksum.NONE
 
 
-@dataclass(frozen=True, slots=True)
+PLAIN_TUNNEL = Tunnel()
+
+
+@frozen
 class Destination:
     """Configuration of one real server in a virtual service. Thresholds of 0 mean none.
 
@@ -215,7 +218,7 @@ class Destination:
     weight: int = 1
     upper_threshold: int = 0
     lower_threshold: int = 0
-    tunnel: Tunnel = field(default_factory=Tunnel)
+    tunnel: Tunnel = PLAIN_TUNNEL
     local_addresses: tuple[Address, ...] = ()
 
     def __str__(self) -> str:
@@ -233,7 +236,7 @@ class Destination:
         return cls(end.address, end.port or 0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counters:
     """Totals since the last zeroing (packets, bytes) or, as `rate`, the same per second."""
 
@@ -244,7 +247,10 @@ class Counters:
     out_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+NOTHING_COUNTED = Counters()
+
+
+@frozen
 class DestinationState:
     """A destination as observed. `persistent` counts its live templates."""
 
@@ -252,21 +258,21 @@ class DestinationState:
     active: int = 0
     inactive: int = 0
     persistent: int = 0
-    counters: Counters = field(default_factory=Counters)
-    rate: Counters = field(default_factory=Counters)
+    counters: Counters = NOTHING_COUNTED
+    rate: Counters = NOTHING_COUNTED
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServiceState:
     """A virtual service as observed; destinations in the kernel's order, newest first."""
 
     service: VirtualService
     destinations: tuple[DestinationState, ...] = ()
-    counters: Counters = field(default_factory=Counters)
-    rate: Counters = field(default_factory=Counters)
+    counters: Counters = NOTHING_COUNTED
+    rate: Counters = NOTHING_COUNTED
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Connection:
     """One entry of the connection table. `expires` is in seconds from now; a template has cport 0."""
 
@@ -293,7 +299,7 @@ ConnectionRow = tuple[int, str, int, bytes, int, bytes, int, bytes, int]
 ConfiguredService = tuple[VirtualService, Sequence[Destination]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timeouts:
     """Seconds, as `ipvsadm --set tcp tcpfin udp`; 0 leaves a value as it is when set."""
 
@@ -302,7 +308,7 @@ class Timeouts:
     udp: int = 300
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SyncDaemon:
     """A connection synchronization daemon: `role` is 'master' or 'backup'."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from os import strerror
@@ -24,6 +23,7 @@ from pylvs.model import (
     TunnelType,
     VirtualService,
 )
+from pylvs.values import replace
 
 # In the kernel's order; "none" is a service without a scheduler, which forwards nothing new.
 SCHEDULERS = (

@@ -24,7 +24,8 @@ README = Path(__file__).parents[2] / "README.md"
 def test_every_name_is_there() -> None:
     """And no other."""
     for name in pylvs.__all__:
-        assert getattr(pylvs, name).__name__ == name
+        assert name == "ConfiguredService" or getattr(pylvs, name).__name__ == name
+    assert pylvs.ConfiguredService is pylvs.model.ConfiguredService
     with pytest.raises(AttributeError, match="no attribute 'Balancer'"):
         _ = pylvs.Balancer  # type: ignore[attr-defined]
 
@@ -53,7 +54,34 @@ def script() -> str:
     return dedent(text[start : text.index("\n\n", start)])
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not OBJECT.exists(), reason="loads BPF: needs root, and make bpf")
+def example() -> str:
+    """The lines of Python in the package's own documentation."""
+    text = pylvs.__doc__ or ""
+    return dedent(text[text.index("    from pylvs import") : text.index("\n\nNames are imported")])
+
+
+needs_bpf = pytest.mark.skipif(os.geteuid() != 0 or not OBJECT.exists(), reason="loads BPF: needs root, and make bpf")
+
+
+@needs_bpf
+def test_the_example_of_the_package() -> None:
+    """As a program of its own: a service, its destination, where a packet would go, and draining."""
+    from tests.packets.plane import Network
+
+    with closing(Network()) as network, network.inside():
+        done = subprocess.run([sys.executable, "-c", example()], capture_output=True, text=True, check=True, timeout=60)
+        director = Director()
+        (state,) = director.services()
+        director.instance.remove()
+    assert done.stdout.splitlines() == [
+        "TCP 192.0.2.1:80 ['192.0.2.11:80']",
+        "a client would go to 192.0.2.11:80",
+        "connections that remain: 0",
+    ]
+    assert [member.destination.weight for member in state.destinations] == [0]
+
+
+@needs_bpf
 def test_the_script_in_the_readme() -> None:
     """Five lines; as a program of its own, and the table afterwards is what it says."""
     from tests.packets.plane import Network

@@ -73,8 +73,8 @@ def test_what_lblc_remembers_ends_with_it(plane: Plane) -> None:
         ("drop_packet=4", "drop_packet takes a number from 0 to 3, not '4'"),
         ("conntrack=1", "conntrack stays 0: packets pass before netfilter, which tracks none of them"),
         ("sync_retries=1", "sync_retries stays 0: no connections are synchronized"),
-        ("no_such=1", "no knob 'no_such'; type: pylvs get"),
-        ("am_droprate", "'am_droprate' sets nothing; type: pylvs set am_droprate=VALUE"),
+        ("no_such=1", "no knob 'no_such'; run: pylvs get"),
+        ("am_droprate", "'am_droprate' sets nothing; run: pylvs set am_droprate=VALUE"),
     ],
 )
 def test_what_a_knob_cannot_be(plane: Plane, assignment: str, says: str) -> None:

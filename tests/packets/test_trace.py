@@ -10,16 +10,18 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pylvs.dataplane.attach import Attachment
 from pylvs.dataplane.kernel import possible_cpus
 from pylvs.errors import PylvsError
+from pylvs.model import Endpoint
 from pylvs.table.outcomes import MEANINGS
 from pylvs.trace import pcapng
 from pylvs.trace.explain import explain
-from pylvs.trace.sight import Sight, document, line
+from pylvs.trace.packet import TracedPacket, document, line
 from pylvs.trace.tracing import Busy, Tracing
 from pylvs.trace.wanted import parse
 from tests.packets.cast import BACK_1, BACK_2, CLIENT, NAT_VIP, REAL_1, REAL_2, SECOND, TUN_VIP, VIP, Host, sent_by
@@ -47,6 +49,11 @@ def send(plane: Plane, hook: str, host: Host, packet: object) -> bytes:
     return plane.run(hook, bytes(sent_by(host, packet)), interface="eth1" if host in (BACK_1, BACK_2) else "eth0").frame
 
 
+def explained(client: str, virtual: str) -> dict[str, Any]:
+    """What `pylvs trace --explain CLIENT VIRTUAL --json` has."""
+    return explain(Endpoint.parse(client), Endpoint.parse(virtual)).document()
+
+
 def syn(vip: str = VIP, port: int = 20000, host: Host = CLIENT) -> object:
     return ip(host.ip, vip) / tcp(port, 80, "S")
 
@@ -60,7 +67,7 @@ def test_a_new_and_a_known_connection(plane: Plane, hook: str) -> None:
     with tracing.on():
         left = send(plane, hook, CLIENT, syn())
         send(plane, hook, CLIENT, ip(CLIENT.ip, VIP) / tcp(20000, 80))
-    first, second = tracing.last()
+    first, second = tracing.rest()
     assert (first.hook, first.interface, first.outcome, first.connection) == (hook, "eth0", "FORWARD_DR", "new")
     assert (first.service, first.scheduler, first.destination) == (f"-t {VIP}:80", "rr", f"{REAL_1.ip}:80")
     assert (first.source, first.target, first.flags) == (f"{CLIENT.ip}:20000", f"{VIP}:80", ("SYN",))
@@ -80,7 +87,7 @@ def test_scheduled_at_xdp_and_sent_by_tc(plane: Plane) -> None:
     with tracing.on():
         for hook in ("xdp", "tc"):
             plane.run(hook, bytes(sent_by(CLIENT, syn())))
-    first, second = tracing.last()
+    first, second = tracing.rest()
     assert (first.hook, first.outcome, first.connection, first.scheduler) == ("xdp", "PASS_TO_TC", "new", "rr")
     assert (second.hook, second.outcome, second.connection) == ("tc", "FORWARD_DR", "known")
 
@@ -101,7 +108,7 @@ def test_translation_both_ways(plane: Plane, hook: str, table: tuple[str, ...], 
             to = ip(BACK_1.ip, "10.1.0.1") / tcp(8080, local, "SA")
         send(plane, "tc", BACK_1, to)
         send(plane, hook, BACK_1, to)
-    there, _, back = tracing.last()
+    there, _, back = tracing.rest()
     source = f"10.1.0.1:{local}" if method == "FULLNAT" else f"{CLIENT.ip}:20000"
     assert there.rewritten == f"{source} > {BACK_1.ip}:8080"
     assert (there.method, there.out, there.mac, there.state) == (method, "eth1", BACK_1.mac, "SYN_RECV")
@@ -120,7 +127,7 @@ def test_a_tunnel(plane: Plane, hook: str) -> None:
     tracing = traced(plane)
     with tracing.on():
         send(plane, hook, CLIENT, syn(TUN_VIP))
-    (one,) = tracing.last()
+    (one,) = tracing.rest()
     assert (one.method, one.rewritten, one.out) == ("TUN", f"in GUE 10.1.0.1 > {BACK_1.ip}", "eth1")
 
 
@@ -133,11 +140,11 @@ def test_a_refusal(plane: Plane) -> None:
         with tracing.on():
             for hook in ("xdp", "tc"):
                 send(plane, hook, CLIENT, syn())
-        sights = list(tracing.last())
-        assert [one.outcome for one in sights] == outcomes
-        assert sights[-1].service == f"-t {VIP}:80"
-        assert sights[-1].rewritten == f"ICMP type 3 code 3 to {CLIENT.ip}"
-        assert "refused: no destination" in line(sights[-1])
+        traced_packets = list(tracing.rest())
+        assert [one.outcome for one in traced_packets] == outcomes
+        assert traced_packets[-1].service == f"-t {VIP}:80"
+        assert traced_packets[-1].rewritten == f"ICMP type 3 code 3 to {CLIENT.ip}"
+        assert "refused: no destination" in line(traced_packets[-1])
 
 
 @pytest.mark.parametrize(
@@ -165,7 +172,7 @@ def test_filters(plane: Plane, words: str, ports: list[int]) -> None:
     with tracing.on():
         for number, host in enumerate((CLIENT, SECOND, CLIENT), 1):
             send(plane, "tc", host, syn(port=number, host=host))
-    assert [int(one.client.rpartition(":")[2]) for one in tracing.last()] == ports
+    assert [int(one.client.rpartition(":")[2]) for one in tracing.rest()] == ports
 
 
 def test_the_rate_is_kept_and_said(plane: Plane) -> None:
@@ -179,7 +186,7 @@ def test_the_rate_is_kept_and_said(plane: Plane) -> None:
             send(plane, "tc", CLIENT, syn(port=port))
         seconds = int(time.monotonic() - begin) + 2
         over, lost = tracing.missed
-    seen = len(list(tracing.last()))
+    seen = len(list(tracing.rest()))
     assert 5 <= seen <= 5 * seconds * possible_cpus()
     assert (over, lost) == (40 - seen, 0)
 
@@ -194,11 +201,11 @@ def test_a_full_ring_is_said(plane: Plane) -> None:
         ctx = plane._context("tc", packet, plane.index["eth0"], 0, 0)
         plane.programs["tc"].test_run(packet, ctx, repeat=2500)
         lost = tracing.missed[1]
-        seen = len(list(tracing.last()))
+        seen = len(list(tracing.rest()))
         assert lost > 0
         assert seen + lost == 2500
         send(plane, "tc", CLIENT, syn(port=7))
-        assert [one.client for one in tracing.last()] == [f"{CLIENT.ip}:7"]
+        assert [one.client for one in tracing.rest()] == [f"{CLIENT.ip}:7"]
 
 
 def test_a_killed_tracer_leaves_nothing_on(plane: Plane) -> None:
@@ -209,7 +216,7 @@ def test_a_killed_tracer_leaves_nothing_on(plane: Plane) -> None:
     plane.settings["trace"] = (plane.tick() - 1) & 0xFFFFFFFF or 1
     send(plane, "tc", CLIENT, syn())
     assert plane.settings["trace"] == 0
-    assert list(tracing.last()) == []
+    assert list(tracing.rest()) == []
 
 
 def test_one_at_a_time(plane: Plane) -> None:
@@ -224,7 +231,7 @@ def test_one_at_a_time(plane: Plane) -> None:
     assert plane.settings["trace"] == 0
     with two.on():
         send(plane, "tc", CLIENT, syn())
-    assert len(list(two.last())) == 1
+    assert len(list(two.rest())) == 1
 
 
 def test_off_it_changes_nothing(plane: Plane) -> None:
@@ -250,7 +257,7 @@ def test_whatever_comes_has_a_line(plane: Plane, hook: str) -> None:
                 if len(changed) < least_at_tc(bytes(changed)):
                     continue
                 done = plane.run(hook, bytes(changed))
-                (one,) = tracing.last()
+                (one,) = tracing.rest()
                 assert (one.outcome, one.before) == (done.outcome, bytes(changed[:256]))
                 assert one.after == (done.frame[:256] if one.leaves else b"")
                 assert "\n" not in line(one)
@@ -268,7 +275,7 @@ def test_tcpdump_reads_the_capture(plane: Plane, tmp_path: Path) -> None:
     file = tmp_path / "trace.pcapng"
     with open(file, "wb") as out:
         writer = pcapng.Writer(out)
-        for one in tracing.last():
+        for one in tracing.rest():
             writer.write(one.interface, one.hook, True, one.time, one.before, one.length, "in")
             writer.write(one.out, one.hook, False, one.time, one.after, one.left, "out")
     tcpdump = shutil.which("tcpdump", path="/usr/sbin:/usr/bin")
@@ -318,8 +325,8 @@ def test_every_scheduler_does_what_was_explained(plane: Plane) -> None:
     for number, turn in itertools.product(range(len(FORETOLD)), range(3)):
         port, cport = 1000 + number, 30000 + turn
         before = {} if turn else plane.fingerprint()
-        said = explain(f"{CLIENT.ip}:{cport}", f"{VIP}:{port}", "tcp", 0)
-        again = explain(f"{CLIENT.ip}:{cport}", f"{VIP}:{port}", "tcp", 0)
+        said = explained(f"{CLIENT.ip}:{cport}", f"{VIP}:{port}")
+        again = explained(f"{CLIENT.ip}:{cport}", f"{VIP}:{port}")
         assert again | {"next hop": ""} == said | {"next hop": ""}  # how long it is known
         after = {} if turn else plane.fingerprint()
         changed = {name for name in after if after[name] != before[name]} - {"due", "estimates_chunk"}
@@ -344,7 +351,7 @@ def test_every_scheduler_does_what_was_explained(plane: Plane) -> None:
         (NAT, NAT_VIP, "FORWARD_NAT", f"> {BACK_1.ip}:8080"),
         (TUN, TUN_VIP, "FORWARD_TUN", f"in GUE 10.1.0.1 > {BACK_1.ip}"),
         (FULL, NAT_VIP, "FORWARD_FULLNAT", "10.1.0.1 (a free port)"),
-        (("-A -t VIP:80 -s rr", "-a -t VIP:80 -r NOWHERE -g"), VIP, "REFUSE_NO_ROUTE", "no way to it"),
+        (("-A -t VIP:80 -s rr", "-a -t VIP:80 -r NOWHERE -g"), VIP, "REFUSE_NO_ROUTE", "no route to it"),
         (("-A -t VIP:0 -s rr -p 60", "-a -t VIP:0 -r REAL_1 -g"), VIP, "FORWARD_DR", "for all ports"),
     ],
 )
@@ -352,9 +359,9 @@ def test_explained_outcomes(plane: Plane, table: tuple[str, ...], vip: str, outc
     """The outcome and why; a packet then has the same."""
     for command in table:
         plane.adm(command)
-    said = explain(CLIENT.ip, f"{vip}:80", "tcp", 0)
-    assert (said["outcome"], said["meaning"]) == (outcome, MEANINGS[outcome])
-    assert words in str(said)
+    found = explained(CLIENT.ip, f"{vip}:80")
+    assert (found["outcome"], found["meaning"]) == (outcome, MEANINGS[outcome])
+    assert words in str(found)
     assert plane.run("tc", bytes(sent_by(CLIENT, syn(vip)))).outcome == outcome
 
 
@@ -364,11 +371,11 @@ def test_templates_and_connections_are_explained(plane: Plane) -> None:
         plane.adm(command)
     send(plane, "tc", CLIENT, syn())
     real = next(row for row in plane.connections() if ":20000 " in row).split()[4]
-    said = explain(CLIENT.ip, f"{VIP}:80", "tcp", 0)
+    said = explained(CLIENT.ip, f"{VIP}:80")
     assert f"it goes to {real.partition(':')[0]}" in said["template"]
     assert said["scheduler"] == "rr is not asked"
     assert said["connection"][1].startswith(f"{CLIENT.ip}:20000 > {VIP}:80 at {real}")
-    known = explain(f"{CLIENT.ip}:20000", f"{VIP}:80", "tcp", 0)
+    known = explained(f"{CLIENT.ip}:20000", f"{VIP}:80")
     assert known["connection"] == f"known: {said['connection'][1]}"
 
 
@@ -378,11 +385,22 @@ BAD_FILTERS = (
 )  # fmt: skip
 
 
+@pytest.mark.usefixtures("attached")
+def test_an_explanation_as_values(plane: Plane) -> None:
+    """The service, and the destination with the port at which it gets the packet."""
+    for command in NAT:
+        plane.adm(command)
+    found = explain(Endpoint.parse(CLIENT.ip), Endpoint.parse(f"{NAT_VIP}:80"))
+    assert found.outcome == "FORWARD_NAT"
+    assert str(found.service) == f"TCP {NAT_VIP}:80"
+    assert str(found.destination) == f"{BACK_1.ip}:8080"
+
+
 @pytest.mark.parametrize(("client", "virtual"), BAD)
 def test_what_cannot_be_explained(plane: Plane, client: str, virtual: str) -> None:
     """One line."""
     with pytest.raises(PylvsError, match=r"\A[^\n]*\Z"):
-        explain(client, virtual, "tcp", 0)
+        explained(client, virtual)
 
 
 @pytest.mark.parametrize("words", BAD_FILTERS)
@@ -394,5 +412,5 @@ def test_bad_filters(words: str) -> None:
 
 def test_a_frame_that_is_not_ip_has_a_line() -> None:
     """And any other that was cut short."""
-    one = Sight(0, "eth0", "tc", "", "", "", "", "", (), 60, "PASS_NOT_IP")
+    one = TracedPacket(0, "eth0", "tc", "", "", "", "", "", (), 60, "PASS_NOT_IP")
     assert line(one).endswith("eth0 tc  frame of 60 bytes; PASS_NOT_IP (passed: not IP)")

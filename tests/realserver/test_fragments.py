@@ -127,7 +127,7 @@ def test_xdp_leaves_pieces_to_tc(host: Host) -> None:
 
 def test_memory_for_pieces_is_bounded(host: Host) -> None:
     """Firsts whose others never come push out one another."""
-    pieces = host.decapsulator.instance.map("pieces")
+    pieces = host.decapsulator.instance.map("fragments")
     for _ in range(pieces.info.max_entries + 1000):
         one_frame = tunnelled("IPIP", inner(100), [10])[0]
         host.run("tc", one_frame)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 SRC = Path(__file__).parents[2] / "src"
 FLOORS = (
-    "errors",
+    "errors values",
     "model",
     "addresses",
     "rules",

@@ -100,7 +100,8 @@ enum connection_flag {
 	CONN_NO_OUTPUT = 4, /* replies do not pass the director */
 	CONN_INVALID = 8,   /* a template whose destination went: listed with port 65535, never found */
 	CONN_HASHED = 16,   /* chosen by consistent hash: losing the entry does not move the flow */
-	CONN_AWAY = 32,     /* this and the next bit: how many full sets it passed, its home first; each counts it */
+	CONN_AWAY =
+		32, /* this and the next bit: how many full table_buckets it passed, its home first; each counts it */
 };
 
 /* What became of a packet. The names are what `pylvs status` prints; the groups say whether it is normal. */
@@ -175,7 +176,7 @@ struct settings {
 	__u32 drop_countdown; /* packets until the next that drop_packet drops */
 	__u32 amemthresh;     /* this and the next are for `pylvs get`: memory is never short */
 	__u32 drop_entry;
-	__u32 generation; /* of the table: odd while a command changes it, two more after it */
+	__u32 generation;          /* of the table: odd while a command changes it, two more after it */
 	__u32 tcp_timeout[STATES]; /* by tcp_state */
 	__u32 udp_timeout[STATES];
 	__u32 sctp_timeout[STATES];
@@ -280,8 +281,8 @@ struct connection {
 	__u32 timeout; /* of a template, ticks; FULLNAT: index of the local address; NAT: next hop of replies (forward.h) */
 };
 
-enum set_size { WAYS = 8 };
-struct connection_set {
+enum bucket_size { WAYS = 8 };
+struct connection_bucket {
 	struct connection way[WAYS];
 };
 
@@ -426,7 +427,7 @@ struct abi {
 	enum record_size record_size;
 	enum slot slot;
 	enum mark_size mark_size;
-	enum set_size set_size;
+	enum bucket_size bucket_size;
 	enum states states;
 	enum trace_flag trace_flag;
 	enum trace_size trace_size;

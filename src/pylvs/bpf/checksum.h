@@ -5,7 +5,7 @@
 
 #include "packet.h"
 
-inline_always __u16 checksum_fold(__u64 sum)
+static __always_inline __u16 checksum_fold(__u64 sum)
 {
 	sum = (sum & 0xffffffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
@@ -15,24 +15,24 @@ inline_always __u16 checksum_fold(__u64 sum)
 }
 
 /* Whether TCP's or UDP's header is here, and where in the frame its checksum is. */
-inline_always int has_checksum(const struct flow *flow)
+static __always_inline int has_checksum(const struct flow *flow)
 {
 	return flow->fragment == FRAGMENT_NONE && (flow->protocol == PROTO_TCP || flow->protocol == PROTO_UDP);
 }
 
-inline_always __u32 checksum_at(const struct flow *flow)
+static __always_inline __u32 checksum_at(const struct flow *flow)
 {
 	return flow->l4 + (flow->protocol == PROTO_UDP ? 6 : 16);
 }
 
 /* What replacing one 16-bit word by another adds to a sum. */
-inline_always __u64 checksum_delta(__be16 old, __be16 new)
+static __always_inline __u64 checksum_delta(__be16 old, __be16 new)
 {
 	return (__u16)~old + (__u64) new;
 }
 
 /* The same for addresses, both of one family. */
-inline_always __u64 checksum_delta_addr(const struct addr *old, const struct addr *new)
+static __always_inline __u64 checksum_delta_addr(const struct addr *old, const struct addr *new)
 {
 	__u64 sum;
 
@@ -45,13 +45,13 @@ inline_always __u64 checksum_delta_addr(const struct addr *old, const struct add
 }
 
 /* The checksum field after `delta` was added to what it covers. */
-inline_always __u16 checksum_update(__u16 check, __u64 delta)
+static __always_inline __u16 checksum_update(__u16 check, __u64 delta)
 {
 	return ~checksum_fold((__u16)~check + delta);
 }
 
-inline_always __u64 sum_of_pseudo_header(const struct addr *saddr, const struct addr *daddr, __u8 protocol,
-					 __u32 length)
+static __always_inline __u64 sum_of_pseudo_header(const struct addr *saddr, const struct addr *daddr, __u8 protocol,
+						  __u32 length)
 {
 	__u64 sum = bpf_htons(protocol) + (__u64)bpf_htons(length);
 
@@ -69,46 +69,46 @@ struct summing {
 	__u64 failed;
 };
 
-inline_always long sum_piece(struct summing *summing, enum hook hook)
+static __always_inline long sum_block(struct summing *summing, enum hook hook)
 {
 	struct packet packet = {.ctx = summing->ctx, .hook = hook};
 	__u32 size = summing->left < PIECE ? summing->left : PIECE;
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 
-	if (!size || !desk)
+	if (!size || !scratch)
 		return 1;
 	if (size < PIECE)
-		__builtin_memset(desk->piece, 0, PIECE); /* an odd number of bytes is summed with zeros behind it */
-	size = one_to(PIECE, size);
-	if (load_bytes(&packet, summing->offset, desk->piece, size)) {
+		__builtin_memset(scratch->piece, 0, PIECE); /* an odd number of bytes is summed with zeros behind it */
+	size = bounded_nonzero(PIECE, size);
+	if (load_bytes(&packet, summing->offset, scratch->piece, size)) {
 		summing->failed = 1;
 		return 1;
 	}
-	summing->sum += (__u32)bpf_csum_diff(0, 0, (void *)desk->piece, (size + 3) & ~3, 0);
+	summing->sum += (__u32)bpf_csum_diff(0, 0, (void *)scratch->piece, (size + 3) & ~3, 0);
 	summing->offset += size;
 	summing->left -= size;
 	return 0;
 }
 
-static long sum_piece_xdp(__u32 index, void *context)
+static long sum_block_xdp(__u32 index, void *context)
 {
-	return sum_piece(context, HOOK_XDP);
+	return sum_block(context, HOOK_XDP);
 }
 
-static long sum_piece_tc(__u32 index, void *context)
+static long sum_block_tc(__u32 index, void *context)
 {
-	return sum_piece(context, HOOK_TC);
+	return sum_block(context, HOOK_TC);
 }
 
 /* The sum over the whole IP packet as it is now, by reading it. */
-inline_always int sum_all(struct packet *packet, __u64 *sum)
+static __always_inline int sum_all(struct packet *packet, __u64 *sum)
 {
 	struct summing summing = {.ctx = packet->ctx, .offset = L3, .left = packet->flow->length};
 
 	if (packet->hook == HOOK_XDP)
-		bpf_loop(65536 / PIECE, sum_piece_xdp, &summing, 0);
+		bpf_loop(65536 / PIECE, sum_block_xdp, &summing, 0);
 	else
-		bpf_loop(65536 / PIECE, sum_piece_tc, &summing, 0);
+		bpf_loop(65536 / PIECE, sum_block_tc, &summing, 0);
 	*sum = summing.sum;
 	return summing.failed || summing.left ? -1 : 0;
 }
@@ -120,7 +120,7 @@ static const __u32 crc32c_zeros[16] = {
 };
 
 /* All ones if the bit is set; opaque to clang, which would make it a branch, and the verifier try both sides 32 times. */
-inline_always __u32 mask_of_bit(__u32 bit)
+static __always_inline __u32 mask_of_bit(__u32 bit)
 {
 	__u32 mask = -(bit & 1);
 
@@ -129,7 +129,7 @@ inline_always __u32 mask_of_bit(__u32 bit)
 }
 
 /* a * b mod the polynomial, reflected: the highest bit is x^0. Global: verified once, not for each power. */
-__attribute__((noinline)) __u32 crc32c_multiply(__u32 a, __u32 b)
+__noinline __u32 crc32c_multiply(__u32 a, __u32 b)
 {
 	__u32 product = 0;
 
@@ -142,7 +142,7 @@ __attribute__((noinline)) __u32 crc32c_multiply(__u32 a, __u32 b)
 
 /* How the CRC changes when the first four bytes of `length` change by `delta` (exclusive or, as they lie in memory):
  * CRC is linear, so it is delta * x^(8 * length). */
-__attribute__((noinline)) __u32 crc32c_delta(__u32 delta, __u32 length)
+__noinline __u32 crc32c_delta(__u32 delta, __u32 length)
 {
 	const __u32 one = 0x80000000U;
 

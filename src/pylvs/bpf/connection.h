@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* The connection table: sets of eight entries of one cache line each. An entry's home is the set chosen by client
+/* The connection table: table_buckets of eight entries of one cache line each. An entry's home is the set chosen by client
  * address, client port and protocol alone, so that a request and, in NAT, its reply find the same line. Where the home is
- * full, an entry goes to one of three more sets, chosen by the virtual address and port as well; each set counts the
+ * full, an entry goes to one of three more table_buckets, chosen by the virtual address and port as well; each set counts the
  * entries that had to go on from it. An entry is claimed by compare-and-swap of its tag, filled, and published by writing
  * the tag. */
 #ifndef PYLVS_CONNECTION_H
@@ -10,14 +10,14 @@
 #include "count.h"
 #include "states.h"
 
-enum { PLACES = 4 }; /* sets that an entry may be in */
+enum { CANDIDATES = 4 }; /* table_buckets that an entry may be in */
 enum tag { TAG_FREE = 0, TAG_BUSY = 1, TAG_FIRST = 2 };
 
 /* The golden ratio and a prime of Steele and Vigna's: any odd multiplier that mixes well would do. */
 #define MIX_1 0x9e3779b97f4a7c15ULL
 #define MIX_2 0xd1342543de82ef95ULL
 
-inline_always __u64 hash_client(const struct addr *client, __be16 cport, __u8 protocol)
+static __always_inline __u64 hash_client(const struct addr *client, __be16 cport, __u8 protocol)
 {
 	__u64 hash = (client->low ^ hash_seed) * MIX_1;
 
@@ -28,7 +28,7 @@ inline_always __u64 hash_client(const struct addr *client, __be16 cport, __u8 pr
 
 /* The next of an entry's sets: the virtual service is part of it. Neighbouring virtual addresses must spread as well as any
  * others, so every bit is mixed and comes down twice (IPv4's last byte is the highest of `low`). */
-inline_always __u64 hash_next(__u64 hash, const struct addr *virtual, __be16 vport)
+static __always_inline __u64 hash_next(__u64 hash, const struct addr *virtual, __be16 vport)
 {
 	hash = (hash ^ virtual->low) * MIX_1;
 	hash = (hash ^ hash >> 32 ^ virtual->high ^ (__u32)vport << 8) * MIX_2;
@@ -36,28 +36,28 @@ inline_always __u64 hash_next(__u64 hash, const struct addr *virtual, __be16 vpo
 	return hash ^ hash >> 32;
 }
 
-/* The table has any number of sets, not only a power of two. */
-inline_always __u32 set_of_hash(__u64 hash)
+/* The table has any number of table_buckets, not only a power of two. */
+static __always_inline __u32 bucket_of_hash(__u64 hash)
 {
-	return (hash & 0xffffffff) * sets >> 32;
+	return (hash & 0xffffffff) * table_buckets >> 32;
 }
 
-inline_always __u32 tag_of_hash(__u64 hash)
+static __always_inline __u32 tag_of_hash(__u64 hash)
 {
 	__u32 tag = hash >> 32;
 
 	return tag < TAG_FIRST ? tag + TAG_FIRST : tag;
 }
 
-inline_always struct connection_set *set_get(__u32 set)
+static __always_inline struct connection_bucket *connection_bucket_get(__u32 set)
 {
 	return bpf_map_lookup_elem(&connections, &set);
 }
 
 /* By its number: set * WAYS + way. */
-inline_always struct connection *connection_get(__u32 number)
+static __always_inline struct connection *connection_get(__u32 number)
 {
-	struct connection_set *set = set_get(number / WAYS);
+	struct connection_bucket *set = connection_bucket_get(number / WAYS);
 
 	if (!set)
 		return 0;
@@ -65,9 +65,9 @@ inline_always struct connection *connection_get(__u32 number)
 }
 
 /* The sweep must come by at `expires`, or sooner. */
-inline_always void due_by(__u32 set, __u32 expires)
+static __always_inline void due_by(__u32 set, __u32 expires)
 {
-	struct set_summary *summary = bpf_map_lookup_elem(&due, &set);
+	struct bucket_summary *summary = bpf_map_lookup_elem(&due, &set);
 	__u32 *due_at = summary ? &summary->due : 0;
 
 	if (!due_at)
@@ -84,19 +84,19 @@ inline_always void due_by(__u32 set, __u32 expires)
 	*(volatile __u32 *)due_at = 1; /* four rivals in a row: let the sweep look at once */
 }
 
-inline_always int connection_expired(const struct connection *connection, __u32 now)
+static __always_inline int connection_expired(const struct connection *connection, __u32 now)
 {
 	return !tick_before(now, connection->expires);
 }
 
 /* Thresholds: full at the upper one, taking new connections again as ip_vs_unbind_dest() has it. */
-inline_always void overload_on(struct destination *destination)
+static __always_inline void overload_on(struct destination *destination)
 {
 	if (destination->upper && (__u32)(destination->active + destination->inactive) >= destination->upper)
 		__sync_fetch_and_or(&destination->flags, DEST_OVERLOAD);
 }
 
-inline_always void overload_off(struct destination *destination)
+static __always_inline void overload_off(struct destination *destination)
 {
 	__u32 total = destination->active + destination->inactive;
 
@@ -108,7 +108,7 @@ inline_always void overload_off(struct destination *destination)
 		__sync_fetch_and_and(&destination->flags, ~DEST_OVERLOAD);
 }
 
-inline_always void count_bound(struct destination *destination, __u8 flags, int step)
+static __always_inline void count_bound(struct destination *destination, __u8 flags, int step)
 {
 	if (flags & CONN_TEMPLATE)
 		__sync_fetch_and_add(&destination->persistent, step);
@@ -118,29 +118,29 @@ inline_always void count_bound(struct destination *destination, __u8 flags, int 
 		__sync_fetch_and_add(&destination->active, step);
 }
 
-inline_always void bind_connection(struct destination *destination, __u8 flags)
+static __always_inline void bind_connection(struct destination *destination, __u8 flags)
 {
 	count_bound(destination, flags, 1);
 	overload_on(destination);
 }
 
-inline_always void unbind_connection(struct destination *destination, __u8 flags)
+static __always_inline void unbind_connection(struct destination *destination, __u8 flags)
 {
 	count_bound(destination, flags, -1);
 	overload_off(destination);
 }
 
 /* An entry came to another set than its home, or went from it: in each set that it had to pass, one more or one less. */
-__attribute__((noinline)) int count_overflow(const struct connection *connection, int step)
+__noinline int count_overflow(const struct connection *connection, int step)
 {
 	__u64 hash;
 
 	if (!connection)
 		return 0;
 	hash = hash_client(&connection->client, connection->cport, connection->protocol);
-	for (int passed = 0; passed < PLACES - 1; passed++) {
-		__u32 set = set_of_hash(hash);
-		struct set_summary *summary = bpf_map_lookup_elem(&due, &set);
+	for (int passed = 0; passed < CANDIDATES - 1; passed++) {
+		__u32 set = bucket_of_hash(hash);
+		struct bucket_summary *summary = bpf_map_lookup_elem(&due, &set);
 
 		if (passed >= connection->flags / CONN_AWAY)
 			break;
@@ -151,11 +151,11 @@ __attribute__((noinline)) int count_overflow(const struct connection *connection
 	return 0;
 }
 
-inline_always int reply_forget(struct connection *connection);
+static __always_inline int reply_forget(struct connection *connection);
 
 /* Takes an entry out of the table and out of the counts. A template that still controls connections stays for
  * another minute, as in IPVS. Returns whether the entry is free now. */
-__attribute__((noinline)) int connection_end(struct connection *connection, __u32 now, __u32 second)
+__noinline int connection_end(struct connection *connection, __u32 now, __u32 second)
 {
 	struct destination *destination;
 	__u32 tag, template = 0;
@@ -192,7 +192,7 @@ __attribute__((noinline)) int connection_end(struct connection *connection, __u3
 	return 1;
 }
 
-inline_always int is_client_of(const struct connection *connection, const struct flow *flow)
+static __always_inline int is_client_of(const struct connection *connection, const struct flow *flow)
 {
 	return connection->client.low == flow->saddr.low &&
 	       *(const __u32 *)&connection->cport == *(const __u32 *)&flow->sport && /* and vport, dport */
@@ -202,7 +202,7 @@ inline_always int is_client_of(const struct connection *connection, const struct
 }
 
 /* The destination of this connection, if it is what sent this packet; else 0. */
-inline_always struct destination *server_of(const struct connection *connection, const struct flow *flow)
+static __always_inline struct destination *server_of(const struct connection *connection, const struct flow *flow)
 {
 	struct destination *destination;
 
@@ -221,9 +221,10 @@ struct found {
 };
 
 /* The number + 1 of the connection of this tag in the set, or 0. */
-inline_always __u32 find_in_set(struct flow *flow, int reply, __u32 set_number, __u32 tag, struct found *found)
+static __always_inline __u32 find_in_bucket(struct flow *flow, int reply, __u32 bucket_number, __u32 tag,
+					    struct found *found)
 {
-	struct connection_set *set = set_get(set_number);
+	struct connection_bucket *set = connection_bucket_get(bucket_number);
 
 	if (!set)
 		return 0;
@@ -242,20 +243,20 @@ inline_always __u32 find_in_set(struct flow *flow, int reply, __u32 set_number, 
 		if (connection_expired(connection, flow->now))
 			continue;
 		found->connection = connection;
-		return set_number * WAYS + way + 1;
+		return bucket_number * WAYS + way + 1;
 	}
 	return 0;
 }
 
-inline_always int has_overflow(__u32 set)
+static __always_inline int has_overflow(__u32 set)
 {
-	struct set_summary *summary = bpf_map_lookup_elem(&due, &set);
+	struct bucket_summary *summary = bpf_map_lookup_elem(&due, &set);
 
 	return summary && summary->overflow;
 }
 
-/* The same in the sets after the home: rarely gone, so a function of its own. */
-__attribute__((noinline)) __u32 connection_find_away(struct flow *flow)
+/* The same in the table_buckets after the home: rarely gone, so a function of its own. */
+__noinline __u32 connection_find_overflow(struct flow *flow)
 {
 	struct found found = {};
 	__u32 number = 0;
@@ -264,29 +265,29 @@ __attribute__((noinline)) __u32 connection_find_away(struct flow *flow)
 	if (!flow)
 		return 0;
 	hash = hash_client(&flow->saddr, flow->sport, flow->protocol);
-	for (int passed = 1; !number && passed < PLACES && has_overflow(set_of_hash(hash)); passed++) {
+	for (int passed = 1; !number && passed < CANDIDATES && has_overflow(bucket_of_hash(hash)); passed++) {
 		hash = hash_next(hash, &flow->daddr, flow->dport);
-		number = find_in_set(flow, 0, set_of_hash(hash), tag_of_hash(hash), &found);
+		number = find_in_bucket(flow, 0, bucket_of_hash(hash), tag_of_hash(hash), &found);
 	}
 	return number;
 }
 
 /* The number + 1 of the connection whose client (or, `reply`, whose NAT server) sent this packet; 0: none. */
-inline_always __u32 connection_find(struct flow *flow, int reply, struct found *found)
+static __always_inline __u32 connection_find(struct flow *flow, int reply, struct found *found)
 {
 	__u64 hash = reply ? hash_client(&flow->daddr, flow->dport, flow->protocol)
 			   : hash_client(&flow->saddr, flow->sport, flow->protocol);
-	__u32 number = find_in_set(flow, reply, set_of_hash(hash), tag_of_hash(hash), found);
+	__u32 number = find_in_bucket(flow, reply, bucket_of_hash(hash), tag_of_hash(hash), found);
 
-	if (likely(number) || reply || !has_overflow(set_of_hash(hash)))
+	if (likely(number) || reply || !has_overflow(bucket_of_hash(hash)))
 		return number;
-	number = connection_find_away(flow);
+	number = connection_find_overflow(flow);
 	found->connection = number ? connection_get(number - 1) : 0;
 	return number;
 }
 
 /* The same for the ways that are less often gone, once for all of them. */
-__attribute__((noinline)) __u32 connection_lookup(struct flow *flow, int reply)
+__noinline __u32 connection_lookup(struct flow *flow, int reply)
 {
 	struct found found = {};
 
@@ -298,7 +299,7 @@ __attribute__((noinline)) __u32 connection_lookup(struct flow *flow, int reply)
 /* Whether the table may give this entry to another flow: half-open, and either chosen by the consistent hash (so that
  * the flow keeps its destination) or older than any handshake takes. NAT needs its entry to translate replies:
  * there every entry that is not established may go. */
-inline_always int may_evict(const struct connection *connection, __u32 now, __u32 second)
+static __always_inline int may_evict(const struct connection *connection, __u32 now, __u32 second)
 {
 	if (connection->flags & CONN_TEMPLATE)
 		return 0;
@@ -309,9 +310,9 @@ inline_always int may_evict(const struct connection *connection, __u32 now, __u3
 
 /* A free entry of the set, claimed (its tag says busy); the number + 1, or 0. Takes expired ones, and half-open ones if it
  * may evict. */
-__attribute__((noinline)) __u32 connection_claim(__u32 set_number, __u32 tag, __u32 now, int evict)
+__noinline __u32 connection_claim(__u32 bucket_number, __u32 tag, __u32 now, int evict)
 {
-	struct connection_set *set = set_get(set_number);
+	struct connection_bucket *set = connection_bucket_get(bucket_number);
 	__u32 victim = WAYS;
 
 	if (!set)
@@ -322,7 +323,7 @@ __attribute__((noinline)) __u32 connection_claim(__u32 set_number, __u32 tag, __
 
 		if (connection->tag == TAG_FREE) {
 			if (__sync_val_compare_and_swap(&connection->tag, TAG_FREE, TAG_BUSY) == TAG_FREE)
-				return set_number * WAYS + way + 1;
+				return bucket_number * WAYS + way + 1;
 			continue;
 		}
 		if (connection_expired(connection, now) ? !(connection->flags & CONN_TEMPLATE && connection->control)
@@ -334,19 +335,19 @@ __attribute__((noinline)) __u32 connection_claim(__u32 set_number, __u32 tag, __
 
 		if (connection_end(connection, now, settings.second) &&
 		    __sync_val_compare_and_swap(&connection->tag, TAG_FREE, TAG_BUSY) == TAG_FREE)
-			return set_number * WAYS + victim + 1;
+			return bucket_number * WAYS + victim + 1;
 	}
 	return 0;
 }
 
-inline_always void connection_publish(struct connection *connection, __u32 number, __u32 tag)
+static __always_inline void connection_publish(struct connection *connection, __u32 number, __u32 tag)
 {
 	__sync_lock_test_and_set(&connection->tag, tag);
 	due_by(number / WAYS, connection->expires);
 }
 
 /* Established: its template has proved itself. */
-inline_always void assure_template(const struct connection *connection)
+static __always_inline void template_assure(const struct connection *connection)
 {
 	struct connection *template;
 
@@ -358,7 +359,7 @@ inline_always void assure_template(const struct connection *connection)
 }
 
 /* Moves between the counts of active and inactive connections. */
-inline_always void count_state(struct connection *connection, struct destination *destination, int active)
+static __always_inline void count_state(struct connection *connection, struct destination *destination, int active)
 {
 	int inactive = connection->flags & CONN_INACTIVE;
 
@@ -373,7 +374,7 @@ inline_always void count_state(struct connection *connection, struct destination
 	}
 }
 
-inline_always __u32 timeout_of(__u8 protocol, __u8 state)
+static __always_inline __u32 timeout_of(__u8 protocol, __u8 state)
 {
 	if (protocol == PROTO_TCP)
 		return settings.tcp_timeout[bounded(state, STATES - 1)];
@@ -382,7 +383,7 @@ inline_always __u32 timeout_of(__u8 protocol, __u8 state)
 	return settings.sctp_timeout[bounded(state, STATES - 1)];
 }
 
-inline_always void connection_refresh(struct connection *connection, __u32 number, __u32 expires)
+static __always_inline void connection_refresh(struct connection *connection, __u32 number, __u32 expires)
 {
 	int sooner = tick_before(expires, connection->expires);
 
@@ -393,7 +394,8 @@ inline_always void connection_refresh(struct connection *connection, __u32 numbe
 		due_by(number / WAYS, expires);
 }
 
-inline_always __u8 next_state(const struct connection *connection, const struct flow *flow, enum direction direction)
+static __always_inline __u8 next_state(const struct connection *connection, const struct flow *flow,
+				       enum direction direction)
 {
 	if (flow->fragment == FRAGMENT_LATER)
 		return connection->state;
@@ -404,12 +406,12 @@ inline_always __u8 next_state(const struct connection *connection, const struct 
 	return connection->state;
 }
 
-inline_always int is_active(__u8 protocol, __u8 state)
+static __always_inline int is_active(__u8 protocol, __u8 state)
 {
 	return protocol == PROTO_TCP ? tcp_is_active(state) : protocol == PROTO_SCTP && state == SCTP_ESTABLISHED;
 }
 
-inline_always int is_assured(__u8 protocol, __u8 state, int direction)
+static __always_inline int is_assured(__u8 protocol, __u8 state, int direction)
 {
 	if (protocol == PROTO_UDP)
 		return direction == FROM_SERVER; /* it answers */
@@ -417,7 +419,7 @@ inline_always int is_assured(__u8 protocol, __u8 state, int direction)
 }
 
 /* One packet of the connection: state, counts, timer. */
-__attribute__((noinline)) int connection_advance(struct flow *flow, __u32 number, int direction)
+__noinline int connection_advance(struct flow *flow, __u32 number, int direction)
 {
 	struct connection *connection = connection_get(number);
 	struct destination *destination;
@@ -435,14 +437,14 @@ __attribute__((noinline)) int connection_advance(struct flow *flow, __u32 number
 		connection->state = state;
 	}
 	if (connection->control && is_assured(flow->protocol, state, direction))
-		assure_template(connection);
+		template_assure(connection);
 	connection_refresh(connection, number, flow->now + timeout_of(flow->protocol, state));
 	return 0;
 }
 
 /* The same, at once for the packet that is almost every packet: an ACK in an established connection, or a datagram. */
-inline_always void connection_see(struct connection *connection, __u32 number, struct flow *flow,
-				  enum direction direction)
+static __always_inline void connection_touch(struct connection *connection, __u32 number, struct flow *flow,
+					     enum direction direction)
 {
 	if (likely(flow->protocol == PROTO_TCP && flow->event == EVENT_ACK && connection->state == TCP_ESTABLISHED &&
 		   !connection->control))

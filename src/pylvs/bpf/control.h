@@ -16,7 +16,7 @@ struct survey {
 	__u32 gcd_of_last;
 };
 
-inline_always __u32 greatest_common_divisor(__u32 a, __u32 b)
+static __always_inline __u32 greatest_common_divisor(__u32 a, __u32 b)
 {
 	for (int i = 0; i < 48 && b; i++) {
 		__u32 rest = a % b;
@@ -51,7 +51,7 @@ static long survey_visit(__u32 index, void *context)
 }
 
 /* wrr begins a new round, at the current weight if that still makes sense (ip_vs_wrr_dest_changed). */
-inline_always void wrr_changed(struct service *service, const struct survey *survey, int fresh)
+static __always_inline void wrr_changed(struct service *service, const struct survey *survey, int fresh)
 {
 	__s32 gcd = survey->gcd ?: 1, max = survey->max_weight - (gcd - 1);
 	__s32 current = fresh ? 0 : (__u32)service->cursor;
@@ -93,7 +93,7 @@ static long deal_visit(__u32 index, void *context)
 }
 
 /* sh and dh: deals the buckets out anew. */
-inline_always void buckets_changed(struct service *service, __u32 slot, struct workbench *bench, int by_weight)
+static __always_inline void buckets_changed(struct service *service, __u32 slot, struct workbench *bench, int by_weight)
 {
 	struct dealing dealing = {.buckets = &bench->buckets, .first = service->first, .by_weight = by_weight};
 
@@ -113,7 +113,7 @@ struct permuting {
 
 /* Whether a destination comes before another one in the order of their addresses, the highest first: in which they are
  * when they were added from the lowest on. */
-inline_always int comes_before(__u32 a, __u32 b)
+static __always_inline int comes_before(__u32 a, __u32 b)
 {
 	struct destination *one = destination_get(a), *other = destination_get(b);
 
@@ -205,7 +205,7 @@ static long clear_visit(__u32 index, void *context)
 }
 
 /* Position of the highest bit that is set, from 1; 0 for 0. */
-inline_always __u32 highest_bit(__u32 value)
+static __always_inline __u32 highest_bit(__u32 value)
 {
 	__u32 bits = value != 0;
 
@@ -219,8 +219,8 @@ inline_always __u32 highest_bit(__u32 value)
 }
 
 /* mh: fills the table anew. Weights are divided by their greatest common divisor and cut to six bits, as in the kernel. */
-inline_always void maglev_changed(struct service *service, __u32 slot, struct workbench *bench,
-				  const struct survey *survey)
+static __always_inline void maglev_changed(struct service *service, __u32 slot, struct workbench *bench,
+					   const struct survey *survey)
 {
 	struct permuting permuting = {.bench = bench, .slot = service->first, .gcd = survey->gcd_of_last};
 
@@ -238,7 +238,7 @@ inline_always void maglev_changed(struct service *service, __u32 slot, struct wo
 }
 
 /* Lets the scheduler see its destinations anew; `fresh`: it is another scheduler now. */
-__attribute__((noinline)) int scheduler_changed(__u32 slot, int fresh)
+__noinline int scheduler_changed(__u32 slot, int fresh)
 {
 	struct service *service = service_get(slot);
 	struct survey survey = {};
@@ -283,7 +283,7 @@ static long before_visit(__u32 index, void *context)
 }
 
 /* Slot of the destination in front of this one, 0 if it is the first. */
-inline_always __u32 destination_before(struct service *service, __u32 slot)
+static __always_inline __u32 destination_before(struct service *service, __u32 slot)
 {
 	struct before before = {.slot = service->first, .wanted = slot};
 
@@ -292,7 +292,7 @@ inline_always __u32 destination_before(struct service *service, __u32 slot)
 	return before.found;
 }
 
-inline_always void link_destination(struct service *service, struct destination *destination, __u32 slot)
+static __always_inline void link_destination(struct service *service, struct destination *destination, __u32 slot)
 {
 	destination->next = service->first;
 	__sync_lock_test_and_set(&service->first, slot);
@@ -321,7 +321,7 @@ static long link_visit(__u32 index, void *context)
 	return !linking->slot;
 }
 
-inline_always void unlink_destination(struct service *service, struct destination *destination, __u32 slot)
+static __always_inline void unlink_destination(struct service *service, struct destination *destination, __u32 slot)
 {
 	__u32 before = destination_before(service, slot);
 	struct destination *previous = destination_get(before);
@@ -355,7 +355,7 @@ static long fold_visit(__u32 index, void *context)
 }
 
 /* Brings totals up to date: of a service and its destinations, or of everything. */
-inline_always void fold_counters(struct service *service, __u32 slot)
+static __always_inline void fold_counters(struct service *service, __u32 slot)
 {
 	__u32 first = service->first;
 
@@ -375,7 +375,7 @@ struct ending {
 static long end_visit(__u32 number, void *context)
 {
 	struct ending *ending = context;
-	struct connection_set *set = set_get(number);
+	struct connection_bucket *set = connection_bucket_get(number);
 
 	if (!set)
 		return 1;
@@ -389,12 +389,12 @@ static long end_visit(__u32 number, void *context)
 }
 
 /* Ends every connection of a destination: the next packet of each has none, and the host answers it with RST. */
-inline_always __u32 end_connections(__u32 destination, __u32 now)
+static __always_inline __u32 end_connections(__u32 destination, __u32 now)
 {
 	struct ending ending = {.destination = destination, .now = now};
 
 	ending.second = settings.second;
-	bpf_loop(sets, end_visit, &ending, 0);
+	bpf_loop(table_buckets, end_visit, &ending, 0);
 	return ending.ended;
 }
 
@@ -422,7 +422,7 @@ int control(struct control_args *args)
 		return 0;
 	}
 	if (args->operation == CONTROL_SWEEP) {
-		sweep_sets(0, sets, args->now);
+		sweep_sets(0, table_buckets, args->now);
 		return 0;
 	}
 	if (args->operation == CONTROL_END) {

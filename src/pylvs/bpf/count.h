@@ -6,12 +6,12 @@
 #include "packet.h"
 
 /* What this CPU, or another, has counted at a destination. */
-inline_always struct counters *counters_of(struct destination *destination, __u32 cpu)
+static __always_inline struct counters *counters_of(struct destination *destination, __u32 cpu)
 {
 	return destination && cpu < cpus ? (void *)destination + RECORD_SIZE + cpu * CPU_LINE : 0;
 }
 
-inline_always void count_connection(struct destination *destination)
+static __always_inline void count_connection(struct destination *destination)
 {
 	struct counters *counter = counters_of(destination, bpf_get_smp_processor_id());
 
@@ -20,7 +20,7 @@ inline_always void count_connection(struct destination *destination)
 }
 
 /* A packet of a connection towards its destination. Service and total follow from it (fold.h). */
-inline_always void count_request(struct destination *destination, __u32 bytes)
+static __always_inline void count_request(struct destination *destination, __u32 bytes)
 {
 	struct counters *counter = counters_of(destination, bpf_get_smp_processor_id());
 
@@ -30,7 +30,7 @@ inline_always void count_request(struct destination *destination, __u32 bytes)
 	}
 }
 
-inline_always void count_reply(struct destination *destination, __u32 bytes)
+static __always_inline void count_reply(struct destination *destination, __u32 bytes)
 {
 	struct counters *counter = counters_of(destination, bpf_get_smp_processor_id());
 
@@ -40,7 +40,7 @@ inline_always void count_reply(struct destination *destination, __u32 bytes)
 	}
 }
 
-inline_always int leave(struct packet *packet, enum outcome outcome)
+static __always_inline int leave(struct packet *packet, enum outcome outcome)
 {
 	__u32 index = outcome;
 	__u64 *count = bpf_map_lookup_elem(&outcomes, &index);

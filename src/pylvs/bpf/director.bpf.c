@@ -17,7 +17,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* The largest IP packet that the way to this destination takes. */
-inline_always __u32 mtu_towards(const struct destination *destination, __u8 method)
+static __always_inline __u32 path_mtu(const struct destination *destination, __u8 method)
 {
 	if (!destination->mtu)
 		return 65535;
@@ -26,17 +26,17 @@ inline_always __u32 mtu_towards(const struct destination *destination, __u8 meth
 
 /* Whether the packet may go on to this destination: refusals that do not depend on the method. OUTCOMES: it may.
  * XDP knows that already (xdp_can). */
-inline_always enum outcome admit(struct packet *packet, struct destination *destination, struct choice *choice)
+static __always_inline enum outcome admit(struct packet *packet, struct destination *destination, struct choice *choice)
 {
 	struct flow *flow = packet->flow;
 	enum outcome outcome;
 
 	if (unlikely(flow->ttl <= 1))
 		return REFUSE_TTL;
-	flow->mtu = mtu_towards(destination, choice->method);
+	flow->mtu = path_mtu(destination, choice->method);
 	if (likely(flow->length <= flow->mtu))
 		return OUTCOMES;
-	outcome = fit_tc(packet->ctx, flow, choice);
+	outcome = fit_mtu_tc(packet->ctx, flow, choice);
 	if (outcome == REFUSE_TOO_BIG && decrement_ttl(packet)) /* the kernel quotes it so */
 		return DROP_ERROR;
 	return outcome;
@@ -44,8 +44,8 @@ inline_always enum outcome admit(struct packet *packet, struct destination *dest
 
 /* All methods but DR and, at XDP, NAT; functions of their own for the verifier's sake, which would otherwise try them after
  * each of the many ways that lead here. */
-inline_always enum outcome forward_by(struct packet *packet, struct choice *choice, struct destination *destination,
-				      enum hop hop)
+static __always_inline enum outcome forward_by(struct packet *packet, struct choice *choice,
+					       struct destination *destination, enum hop hop)
 {
 	int full = choice->method == METHOD_FULLNAT && choice->number;
 	struct connection *connection = full ? connection_get(choice->number - 1) : 0;
@@ -60,16 +60,16 @@ inline_always enum outcome forward_by(struct packet *packet, struct choice *choi
 	return DROP_ERROR;
 }
 
-__attribute__((noinline)) int forward_xdp(struct xdp_md *ctx, struct flow *flow, struct choice *choice,
-					  struct destination *destination, int hop)
+__noinline int forward_xdp(struct xdp_md *ctx, struct flow *flow, struct choice *choice,
+			   struct destination *destination, int hop)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .flow = flow};
 
 	return flow && choice && destination ? forward_by(&packet, choice, destination, hop) : DROP_ERROR;
 }
 
-__attribute__((noinline)) int forward_tc(struct __sk_buff *ctx, struct flow *flow, struct choice *choice,
-					 struct destination *destination, int hop)
+__noinline int forward_tc(struct __sk_buff *ctx, struct flow *flow, struct choice *choice,
+			  struct destination *destination, int hop)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
 
@@ -78,34 +78,34 @@ __attribute__((noinline)) int forward_tc(struct __sk_buff *ctx, struct flow *flo
 
 /* A packet from lo still has the route that brought it there, and that is where the kernel would look for the neighbour once
  * it has answered: so it comes in once more, without. */
-inline_always int must_leave_its_route(struct packet *packet, struct destination *destination, enum hop hop)
+static __always_inline int must_drop_dst(struct packet *packet, struct destination *destination, enum hop hop)
 {
-	return hop == HOP_ASK && is_zero_mac(destination->neighbour) && arrived_by(packet) == LOOPBACK &&
+	return hop == HOP_RESOLVE && is_zero_mac(destination->neighbour) && ingress_ifindex(packet) == LOOPBACK &&
 	       !is_counted(packet);
 }
 
-inline_always enum outcome leave_its_route(struct packet *packet)
+static __always_inline enum outcome reinject_without_dst(struct packet *packet)
 {
-	((struct __sk_buff *)packet->ctx)->tc_index = PIECE_INSIDE;
-	return send_to_ourselves(packet, FORWARD_CUT);
+	((struct __sk_buff *)packet->ctx)->tc_index = FRAG_INNER;
+	return redirect_to_lo(packet, FORWARD_CUT);
 }
 
-inline_always enum outcome forward(struct packet *packet, struct choice *choice, struct destination *destination,
-				   enum hop hop)
+static __always_inline enum outcome forward(struct packet *packet, struct choice *choice,
+					    struct destination *destination, enum hop hop)
 {
 	enum outcome outcome;
 
-	if (hop == HOP_NONE || hop == HOP_SILENT) {
-		if (hop == HOP_SILENT && choice->method == METHOD_DR)
-			packet->flow->flags |= FLOW_SILENT;
+	if (hop == HOP_NO_ROUTE || hop == HOP_UNREACHABLE) {
+		if (hop == HOP_UNREACHABLE && choice->method == METHOD_DR)
+			packet->flow->flags |= FLOW_UNREACHABLE;
 		return REFUSE_NO_ROUTE;
 	}
 	if (hop == HOP_LOCAL && choice->method != METHOD_NAT)
 		return PASS_LOCAL;
 	if (choice->method == METHOD_TUN && unlikely(!settings.pmtu_disc) && packet->flow->family == 4)
 		packet->flow->flags &= ~FLOW_DF; /* the outer header's, by which the packet may be cut */
-	if (packet->hook == HOOK_TC && unlikely(must_leave_its_route(packet, destination, hop)))
-		return leave_its_route(packet);
+	if (packet->hook == HOOK_TC && unlikely(must_drop_dst(packet, destination, hop)))
+		return reinject_without_dst(packet);
 	if (packet->hook == HOOK_TC && hop != HOP_LOCAL) {
 		outcome = admit(packet, destination, choice);
 		if (outcome != OUTCOMES)
@@ -129,15 +129,15 @@ inline_always enum outcome forward(struct packet *packet, struct choice *choice,
 }
 
 /* Whether XDP can finish this packet by itself. It cannot refuse, nor ask for a neighbour. */
-inline_always int xdp_can(struct packet *packet, struct destination *destination, __u8 method, enum hop hop)
+static __always_inline int xdp_can(struct packet *packet, struct destination *destination, __u8 method, enum hop hop)
 {
-	return hop == HOP_READY && packet->flow->ttl > 1 && packet->flow->length <= mtu_towards(destination, method) &&
+	return hop == HOP_READY && packet->flow->ttl > 1 && packet->flow->length <= path_mtu(destination, method) &&
 	       !(packet->flow->flags & FLOW_ICMP_ERROR);
 }
 
 /* Whether a packet without a connection may open one; the table being pressed, also one in the middle of a flow, which
  * the consistent hash takes to where the rest of it went. */
-inline_always int may_open(const struct flow *flow)
+static __always_inline int may_open(const struct flow *flow)
 {
 	if (flow->fragment == FRAGMENT_LATER)
 		return 0;
@@ -149,7 +149,7 @@ inline_always int may_open(const struct flow *flow)
 }
 
 /* drop_packet: one packet in am_droprate that would open a connection. */
-inline_always int is_turn_to_drop(void)
+static __always_inline int must_drop_packet(void)
 {
 	if (likely(settings.drop_packet != 3) || !settings.am_droprate)
 		return 0;
@@ -160,7 +160,7 @@ inline_always int is_turn_to_drop(void)
 }
 
 /* A packet without a connection: fills in the choice, or says what becomes of the packet instead. */
-inline_always enum outcome open_connection(struct flow *flow, struct choice *choice)
+static __always_inline enum outcome open_connection(struct flow *flow, struct choice *choice)
 {
 	__u32 slot = service_find(flow);
 
@@ -170,25 +170,25 @@ inline_always enum outcome open_connection(struct flow *flow, struct choice *cho
 		return PASS_MALFORMED;
 	if (!may_open(flow))
 		return flow->fragment == FRAGMENT_LATER ? DROP_FRAGMENT : PASS_NO_CONNECTION;
-	if (is_turn_to_drop())
+	if (must_drop_packet())
 		return DROP_IN_TURN;
 	connection_new(flow, slot, choice);
 	return choice->destination ? OUTCOMES : choice->outcome;
 }
 
 /* schedule_icmp: an error about a connection that nobody knows opens it. */
-inline_always enum outcome open_by_error(struct choice *choice)
+static __always_inline enum outcome open_by_error(struct choice *choice)
 {
-	struct desk *desk = settings.schedule_icmp ? desk_get() : 0;
+	struct scratch *scratch = settings.schedule_icmp ? scratch_get() : 0;
 
-	if (likely(!desk))
+	if (likely(!scratch))
 		return PASS_NOT_OURS;
-	desk->quoted.flags |= FLOW_OPENS;
-	return open_connection(&desk->quoted, choice);
+	scratch->quoted.flags |= FLOW_OPENS;
+	return open_connection(&scratch->quoted, choice);
 }
 
 /* A new SYN on a port that is still in the table: a connection that is over is scheduled anew (conn_reuse_mode). */
-inline_always int is_reused(struct connection *connection, struct flow *flow)
+static __always_inline int is_reused(struct connection *connection, struct flow *flow)
 {
 	struct destination *destination;
 
@@ -209,7 +209,7 @@ inline_always int is_reused(struct connection *connection, struct flow *flow)
 }
 
 /* Its destination was deleted, and such connections are to end at once. */
-inline_always int is_orphan(struct connection *connection)
+static __always_inline int is_orphan(struct connection *connection)
 {
 	struct destination *destination;
 
@@ -220,24 +220,24 @@ inline_always int is_orphan(struct connection *connection)
 }
 
 /* The connection of an ICMP error's quoted packet, which a client's side sends about a reply. */
-inline_always __u32 quoted_connection(struct packet *packet, struct found *found)
+static __always_inline __u32 quoted_connection(struct packet *packet, struct found *found)
 {
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 	__u32 number;
 
-	if (!desk)
+	if (!scratch)
 		return 0;
-	if (packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &desk->quoted)) {
-		desk->quoted.family = 0; /* it is for no service */
+	if (packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &scratch->quoted)) {
+		scratch->quoted.family = 0; /* it is for no service */
 		return 0;
 	}
-	number = connection_lookup(&desk->quoted, 0);
+	number = connection_lookup(&scratch->quoted, 0);
 	found->connection = number ? connection_get(number - 1) : 0;
 	return number;
 }
 
 /* A packet from a client's side: of its connection, or of one that it opens; or an ICMP error about one. */
-inline_always enum outcome direct_request(struct packet *packet)
+static __always_inline enum outcome direct_request(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	int error = flow->flags & FLOW_ICMP_ERROR;
@@ -279,119 +279,120 @@ inline_always enum outcome direct_request(struct packet *packet)
 	if (!is_counted(packet)) {
 		count_request(destination, flow->length);
 		if (connection && !error)
-			connection_see(connection, choice.number - 1, flow, FROM_CLIENT);
+			connection_touch(connection, choice.number - 1, flow, FROM_CLIENT);
 	}
 	return forward(packet, &choice, destination, hop);
 }
 
 /* A reply from a NAT server to its client. */
-inline_always enum outcome reply(struct packet *packet, __u32 number, const struct found *found, struct desk *desk)
+static __always_inline enum outcome reply(struct packet *packet, __u32 number, const struct found *found,
+					  struct scratch *scratch)
 {
 	struct connection *connection = found->connection;
 	struct flow *flow = packet->flow;
 	int full = connection->method == METHOD_FULLNAT;
 	struct translation change;
 	enum outcome outcome = OUTCOMES;
-	enum age age;
+	enum ttl_change ttl;
 	enum hop hop;
 
 	if (flow->ttl <= 1)
 		return PASS_TTL;
-	hop = full ? client_hop(packet, &connection->client, desk)
-		   : connection_hop(packet, &connection->client, desk, &connection->timeout);
-	if (hop == HOP_LATER || (hop == HOP_LOCAL && packet->hook == HOOK_XDP))
+	hop = full ? client_hop(packet, &connection->client, scratch)
+		   : connection_hop(packet, &connection->client, scratch, &connection->timeout);
+	if (hop == HOP_DEFER_TO_TC || (hop == HOP_LOCAL && packet->hook == HOOK_XDP))
 		return PASS_TO_TC;
-	if (hop == HOP_NONE)
+	if (hop == HOP_NO_ROUTE)
 		return DROP_NO_ROUTE;
-	if (unlikely(desk->route.mtu && flow->length > desk->route.mtu) && hop != HOP_LOCAL) {
+	if (unlikely(scratch->route.mtu && flow->length > scratch->route.mtu) && hop != HOP_LOCAL) {
 		if (packet->hook == HOOK_XDP)
 			return PASS_TO_TC;
-		flow->mtu = desk->route.mtu;
-		outcome = fit_tc(packet->ctx, flow, 0);
+		flow->mtu = scratch->route.mtu;
+		outcome = fit_mtu_tc(packet->ctx, flow, 0);
 		if (outcome != OUTCOMES && outcome != FORWARD_CUT)
 			return outcome;
 	}
 	if (!is_counted(packet)) {
 		count_reply(found->server, flow->length);
-		connection_see(connection, number - 1, flow, FROM_SERVER);
+		connection_touch(connection, number - 1, flow, FROM_SERVER);
 	}
 	if (outcome == FORWARD_CUT)
 		return outcome;
 	translate_from(&change, flow, &connection->virtual, connection->vport);
 	if (is_untranslatable(flow, &change))
 		return DROP_FRAGMENT;
-	age = hop == HOP_LOCAL ? AGE_SAME : AGE_ONE_HOP;
-	if (translate(packet, &change, full ? AGE_SAME : age))
+	ttl = hop == HOP_LOCAL ? TTL_KEEP : TTL_DECREMENT;
+	if (translate(packet, &change, full ? TTL_KEEP : ttl))
 		return DROP_ERROR;
 	if (full) {
 		translate_back(&change, flow, connection);
-		if (translate(packet, &change, age))
+		if (translate(packet, &change, ttl))
 			return DROP_ERROR;
 	}
-	return send_to_client(packet, desk, hop, full ? FORWARD_FULLNAT_REPLY : FORWARD_NAT_REPLY);
+	return send_to_client(packet, scratch, hop, full ? FORWARD_FULLNAT_REPLY : FORWARD_NAT_REPLY);
 }
 
 /* A packet from a real server's side: NAT's reply, or an ICMP error about what went there. */
-inline_always enum outcome direct_reply(struct packet *packet)
+static __always_inline enum outcome direct_reply(struct packet *packet)
 {
 	int error = packet->flow->flags & FLOW_ICMP_ERROR;
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 	struct found found = {};
 	__u32 number;
 
-	if (!desk)
+	if (!scratch)
 		return PASS_NOT_OURS;
 	if (error) {
-		if (packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &desk->quoted))
+		if (packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &scratch->quoted))
 			return PASS_NOT_OURS;
-		number = connection_lookup(&desk->quoted, 1);
+		number = connection_lookup(&scratch->quoted, 1);
 		found.connection = number ? connection_get(number - 1) : 0;
 		if (!found.connection)
-			reply_find(&desk->quoted, &found);
-		return found.connection ? return_error(packet, found.connection, desk) : PASS_NOT_OURS;
+			reply_find(&scratch->quoted, &found);
+		return found.connection ? return_error(packet, found.connection, scratch) : PASS_NOT_OURS;
 	}
 	number = connection_find(packet->flow, 1, &found);
 	if (!found.connection)
 		number = reply_find(packet->flow, &found);
-	return number && found.connection ? reply(packet, number, &found, desk) : PASS_NOT_OURS;
+	return number && found.connection ? reply(packet, number, &found, scratch) : PASS_NOT_OURS;
 }
 
-__attribute__((noinline)) int reply_xdp(struct xdp_md *ctx, struct flow *flow)
+__noinline int reply_xdp(struct xdp_md *ctx, struct flow *flow)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .flow = flow};
 
 	return flow ? direct_reply(&packet) : DROP_ERROR;
 }
 
-__attribute__((noinline)) int reply_tc(struct __sk_buff *ctx, struct flow *flow)
+__noinline int reply_tc(struct __sk_buff *ctx, struct flow *flow)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
 
 	return flow ? direct_reply(&packet) : DROP_ERROR;
 }
 
-__attribute__((noinline)) int refuse_tc(struct __sk_buff *ctx, struct flow *flow, int outcome)
+__noinline int refuse_tc(struct __sk_buff *ctx, struct flow *flow, int outcome)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
 
-	return flow ? answer(&packet, outcome) : DROP_ERROR;
+	return flow ? refuse(&packet, outcome) : DROP_ERROR;
 }
 
 /* The connection of which a real server that has the VIP itself sends this answer. */
-inline_always struct connection *answered_connection(struct packet *packet, struct desk *desk)
+static __always_inline struct connection *dsr_connection(struct packet *packet, struct scratch *scratch)
 {
-	struct flow *request = &desk->quoted;
+	struct flow *request = &scratch->quoted;
 	__u32 number;
 
 	*request = *packet->flow;
-	turn_round(request);
+	flow_reverse(request);
 	request->now = now_ticks();
 	number = connection_lookup(request, 0);
 	return number ? connection_get(number - 1) : 0;
 }
 
 /* clamp_mss: what the answer to a SYN that went into a tunnel announces, the client will send through the tunnel. */
-inline_always void clamp_answer(struct packet *packet, struct connection *connection)
+static __always_inline void dsr_clamp_mss(struct packet *packet, struct connection *connection)
 {
 	struct destination *destination = destination_get(connection->destination);
 
@@ -402,74 +403,75 @@ inline_always void clamp_answer(struct packet *packet, struct connection *connec
 
 /* From a virtual address, which the host takes for one of its own: for a client on this host it must come in by lo. For
  * others it is the host's to send on, if it passes here at all. */
-inline_always enum outcome direct_answer(struct packet *packet)
+static __always_inline enum outcome dsr_return(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 	struct connection *connection;
 
-	if (!desk || arrived_by(packet) == LOOPBACK || flow->fragment != FRAGMENT_NONE || parse_transport(packet))
+	if (!scratch || ingress_ifindex(packet) == LOOPBACK || flow->fragment != FRAGMENT_NONE ||
+	    parse_transport(packet))
 		return PASS_NOT_OURS;
 	if (packet->hook == HOOK_XDP && !(flow->flags & FLOW_SYN))
 		return PASS_NOT_OURS; /* there is nothing to clamp, and the rest is TC's */
-	connection = answered_connection(packet, desk);
+	connection = dsr_connection(packet, scratch);
 	if (!connection || connection->method == METHOD_NAT || connection->method == METHOD_FULLNAT)
 		return PASS_NOT_OURS;
 	if (unlikely(settings.clamp_mss))
-		clamp_answer(packet, connection);
+		dsr_clamp_mss(packet, connection);
 	if (packet->hook == HOOK_XDP)
 		return PASS_NOT_OURS;
-	flow->now = desk->quoted.now;
-	return client_hop(packet, &flow->daddr, desk) == HOP_LOCAL ? send_to_ourselves(packet, FORWARD_TO_HOST)
-								   : PASS_NOT_OURS;
+	flow->now = scratch->quoted.now;
+	return client_hop(packet, &flow->daddr, scratch) == HOP_LOCAL ? redirect_to_lo(packet, FORWARD_TO_HOST)
+								      : PASS_NOT_OURS;
 }
 
-__attribute__((noinline)) int answer_xdp(struct xdp_md *ctx, struct flow *flow)
+__noinline int dsr_xdp(struct xdp_md *ctx, struct flow *flow)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .flow = flow};
 
-	return flow ? direct_answer(&packet) : DROP_ERROR;
+	return flow ? dsr_return(&packet) : DROP_ERROR;
 }
 
-__attribute__((noinline)) int answer_tc(struct __sk_buff *ctx, struct flow *flow)
+__noinline int dsr_tc(struct __sk_buff *ctx, struct flow *flow)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
 
-	return flow ? direct_answer(&packet) : DROP_ERROR;
+	return flow ? dsr_return(&packet) : DROP_ERROR;
 }
 
-__attribute__((noinline)) int outside_tc(struct __sk_buff *ctx, struct flow *flow)
+__noinline int outer_fragment_tc(struct __sk_buff *ctx, struct flow *flow)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
 
 	if (!flow)
 		return DROP_ERROR;
 	flow->now = now_ticks();
-	return tun_forward_piece(&packet);
+	return tun_forward_fragment(&packet);
 }
 
-inline_always int is_balanced(__u8 protocol)
+static __always_inline int is_balanced(__u8 protocol)
 {
 	return protocol == PROTO_TCP || protocol == PROTO_UDP || protocol == PROTO_SCTP;
 }
 
-inline_always int is_icmp(__u8 protocol)
+static __always_inline int is_icmp(__u8 protocol)
 {
 	return protocol == PROTO_ICMP || protocol == PROTO_ICMPV6;
 }
 
-inline_always int may_be_reply(const struct flow *flow)
+static __always_inline int may_be_reply(const struct flow *flow)
 {
 	return flow->flags & FLOW_ICMP_ERROR || filter_has(&flow->saddr, FILTER_RIP);
 }
 
-inline_always int may_be_answer(const struct packet *packet)
+static __always_inline int may_be_dsr(const struct packet *packet)
 {
 	return is_balanced(packet->flow->protocol) && (packet->hook == HOOK_TC || settings.clamp_mss) &&
 	       filter_has(&packet->flow->saddr, FILTER_VIP);
 }
 
-inline_always enum outcome direct(struct packet *packet)
+static __always_inline enum outcome direct(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	int may_be_request;
@@ -478,8 +480,8 @@ inline_always enum outcome direct(struct packet *packet)
 	outcome = parse_network(packet);
 	if (outcome != OUTCOMES)
 		return outcome;
-	if (packet->hook == HOOK_TC && unlikely(flow->flags & FLOW_OUTSIDE))
-		return outside_tc(packet->ctx, flow);
+	if (packet->hook == HOOK_TC && unlikely(flow->flags & FLOW_OUTER_FRAGMENT))
+		return outer_fragment_tc(packet->ctx, flow);
 	if (likely(is_balanced(flow->protocol))) {
 		may_be_request = settings.fwmark_services || filter_has(&flow->daddr, FILTER_VIP);
 		if (!may_be_request && !filter_has(&flow->saddr, FILTER_RIP))
@@ -512,7 +514,7 @@ inline_always enum outcome direct(struct packet *packet)
 	return outcome;
 }
 
-inline_always int process(struct packet *packet)
+static __always_inline int process(struct packet *packet)
 {
 	enum outcome outcome;
 
@@ -521,9 +523,9 @@ inline_always int process(struct packet *packet)
 	if (unlikely(settings.trace))
 		trace_arrival(packet);
 	outcome = direct(packet);
-	if (outcome == PASS_NOT_OURS && unlikely(may_be_answer(packet)))
-		outcome = packet->hook == HOOK_XDP ? answer_xdp(packet->ctx, packet->flow)
-						   : answer_tc(packet->ctx, packet->flow);
+	if (outcome == PASS_NOT_OURS && unlikely(may_be_dsr(packet)))
+		outcome = packet->hook == HOOK_XDP ? dsr_xdp(packet->ctx, packet->flow)
+						   : dsr_tc(packet->ctx, packet->flow);
 	if (unlikely(outcome >= REFUSE_NO_DESTINATION && outcome <= REFUSE_TOO_BIG))
 		outcome = packet->hook == HOOK_XDP ? PASS_TO_TC : refuse_tc(packet->ctx, packet->flow, outcome);
 	if (unlikely(settings.trace))
@@ -553,8 +555,8 @@ int director_tc(struct __sk_buff *skb)
 		return leave(&packet, PASS_VLAN);
 	if (skb->data_end - skb->data < HEADERS && skb->data_end - skb->data < skb->len)
 		bpf_skb_pull_data(skb, skb->len < HEADERS ? skb->len : HEADERS);
-	if (unlikely(skb->tc_index == PIECE_INSIDE || skb->tc_index == PIECE_OUTSIDE)) {
-		flow.flags = skb->tc_index == PIECE_INSIDE ? FLOW_COUNTED : FLOW_COUNTED | FLOW_OUTSIDE;
+	if (unlikely(skb->tc_index == FRAG_INNER || skb->tc_index == FRAG_OUTER)) {
+		flow.flags = skb->tc_index == FRAG_INNER ? FLOW_COUNTED : FLOW_COUNTED | FLOW_OUTER_FRAGMENT;
 		skb->tc_index = 0;
 	}
 	return process(&packet);

@@ -12,7 +12,7 @@ struct folding {
 	struct counters sum;
 };
 
-inline_always struct estimate *estimate_get(__u32 slot)
+static __always_inline struct estimate *estimate_get(__u32 slot)
 {
 	__u32 chunk = slot / CHUNK, index = slot % CHUNK;
 	void *of_chunk = bpf_map_lookup_elem(&estimates, &chunk);
@@ -36,7 +36,7 @@ static long sum_visit(__u32 cpu, void *context)
 }
 
 /* Takes the new sum over; what is new goes to both other totals as well. */
-inline_always void fold_one(__u64 *total, __u64 sum, __u64 *of_service, __u64 *of_all)
+static __always_inline void fold_one(__u64 *total, __u64 sum, __u64 *of_service, __u64 *of_all)
 {
 	__u64 more = sum - __sync_lock_test_and_set(total, sum);
 
@@ -45,7 +45,7 @@ inline_always void fold_one(__u64 *total, __u64 sum, __u64 *of_service, __u64 *o
 }
 
 /* Folds a destination's counters. A service has none of its own, and neither has a free record. */
-inline_always void fold(__u32 slot)
+static __always_inline void fold(__u32 slot)
 {
 	struct destination *destination = destination_get(slot);
 	struct folding folding = {.destination = destination};

@@ -9,19 +9,19 @@
 #include "forwarders/tun.h"
 
 /* The kernel quotes as much as makes a packet of 576 bytes (RFC 1812, 4.3.2.3); for IPv6 pylvs does the same. */
-enum { QUOTE_MAX = 548, QUOTE_ROOM = 576, SCRATCH = 1024 };
+enum { QUOTE_MAX = 548, QUOTE_ROOM = 576, QUOTE_BUFFER = 1024 };
 enum { SMALLEST_MTU = 68 }; /* RFC 791 */
 
-struct scratch {
-	__u8 bytes[SCRATCH];
+struct quote_buffer {
+	__u8 bytes[QUOTE_BUFFER];
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct scratch);
-} scratches SEC(".maps");
+	__type(value, struct quote_buffer);
+} quote_buffers SEC(".maps");
 
 struct refusal {
 	__u8 type;
@@ -33,10 +33,10 @@ struct refusal {
 };
 
 /* Whether one more error may be sent: a bucket of tokens, refilled as time goes. */
-inline_always int icmp_allowed(__u32 now)
+static __always_inline int icmp_allowed(__u32 now)
 {
 	__u32 zero = 0, more;
-	struct bucket *bucket = bpf_map_lookup_elem(&icmp_tokens, &zero);
+	struct token_bucket *bucket = bpf_map_lookup_elem(&icmp_tokens, &zero);
 
 	if (!bucket || !settings.icmp_rate)
 		return 1;
@@ -53,28 +53,29 @@ inline_always int icmp_allowed(__u32 now)
 }
 
 /* Makes what is at `offset` of the packet all that there is of it, behind room for an error's headers; and sums it up. */
-inline_always int quote(struct packet *packet, __u32 offset, __u32 length, __u32 headers, __u64 *sum)
+static __always_inline int quote(struct packet *packet, __u32 offset, __u32 length, __u32 headers, __u64 *sum)
 {
 	__u32 zero = 0;
-	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	struct quote_buffer *buffer = bpf_map_lookup_elem(&quote_buffers, &zero);
 	__s64 first, second;
 
-	if (!scratch || !length || length > QUOTE_MAX)
+	if (!buffer || !length || length > QUOTE_MAX)
 		return -1;
-	__builtin_memset(scratch, 0, QUOTE_ROOM);
-	if (bpf_skb_load_bytes(packet->ctx, offset, scratch, one_to(SCRATCH, length)))
+	__builtin_memset(buffer, 0, QUOTE_ROOM);
+	if (bpf_skb_load_bytes(packet->ctx, offset, buffer, bounded_nonzero(QUOTE_BUFFER, length)))
 		return -1;
-	first = bpf_csum_diff(0, 0, (void *)scratch, QUOTE_ROOM / 2, 0);
-	second = bpf_csum_diff(0, 0, (void *)scratch + QUOTE_ROOM / 2, QUOTE_ROOM / 2, 0);
+	first = bpf_csum_diff(0, 0, (void *)buffer, QUOTE_ROOM / 2, 0);
+	second = bpf_csum_diff(0, 0, (void *)buffer + QUOTE_ROOM / 2, QUOTE_ROOM / 2, 0);
 	if (first < 0 || second < 0)
 		return -1;
 	*sum = (__u32)first + (__u64)(__u32)second;
 	if (bpf_skb_change_tail(packet->ctx, ETH_HLEN + headers + length, 0))
 		return -1;
-	return bpf_skb_store_bytes(packet->ctx, ETH_HLEN + headers, scratch, one_to(SCRATCH, length), 0);
+	return bpf_skb_store_bytes(packet->ctx, ETH_HLEN + headers, buffer, bounded_nonzero(QUOTE_BUFFER, length), 0);
 }
 
-inline_always int write_refusal_v4(struct packet *packet, const struct refusal *refusal, __u32 quoted, __u64 sum)
+static __always_inline int write_refusal_v4(struct packet *packet, const struct refusal *refusal, __u32 quoted,
+					    __u64 sum)
 {
 	struct flow *flow = packet->flow;
 	struct iphdr *ip = packet_at(packet, ETH_HLEN, sizeof(*ip) + sizeof(struct icmp_header));
@@ -101,7 +102,8 @@ inline_always int write_refusal_v4(struct packet *packet, const struct refusal *
 	return 0;
 }
 
-inline_always int write_refusal_v6(struct packet *packet, const struct refusal *refusal, __u32 quoted, __u64 sum)
+static __always_inline int write_refusal_v6(struct packet *packet, const struct refusal *refusal, __u32 quoted,
+					    __u64 sum)
 {
 	struct flow *flow = packet->flow;
 	struct ipv6hdr *ip = packet_at(packet, ETH_HLEN, sizeof(*ip) + sizeof(struct icmp_header));
@@ -127,13 +129,13 @@ inline_always int write_refusal_v6(struct packet *packet, const struct refusal *
 }
 
 /* An ICMP error is never answered by another, nor is a later fragment (RFC 1122, section 3.2.2; icmp_send()). */
-inline_always int may_be_answered(const struct flow *flow)
+static __always_inline int may_be_refused(const struct flow *flow)
 {
 	return !(flow->flags & FLOW_ICMP_ERROR) && (flow->family == 6 || flow->fragment != FRAGMENT_LATER);
 }
 
 /* Turns the packet into an ICMP error to the source of the flow, that quotes what is at `offset`. TC only. */
-inline_always int write_refusal(struct packet *packet, const struct refusal *refusal, __u32 offset)
+static __always_inline int write_refusal(struct packet *packet, const struct refusal *refusal, __u32 offset)
 {
 	struct flow *flow = packet->flow;
 	__u32 quoted = flow->length < QUOTE_MAX ? flow->length : QUOTE_MAX;
@@ -146,14 +148,15 @@ inline_always int write_refusal(struct packet *packet, const struct refusal *ref
 }
 
 /* Answers the packet by an ICMP error, back to where it came from. */
-inline_always enum outcome refuse(struct packet *packet, const struct refusal *refusal, enum outcome outcome)
+static __always_inline enum outcome send_refusal(struct packet *packet, const struct refusal *refusal,
+						 enum outcome outcome)
 {
 	struct __sk_buff *skb = packet->ctx;
 	struct ethhdr *eth, swapped;
 
 	if (packet->hook == HOOK_XDP)
 		return PASS_TO_TC;
-	if (!may_be_answered(packet->flow))
+	if (!may_be_refused(packet->flow))
 		return DROP_UNANSWERED;
 	if (!icmp_allowed(packet->flow->now))
 		return DROP_ICMP_LIMIT;
@@ -171,18 +174,18 @@ inline_always enum outcome refuse(struct packet *packet, const struct refusal *r
 }
 
 /* The host's address towards where the packet came from; what is there already, where the kernel does not say (before 6.7). */
-inline_always void own_address(struct packet *packet, struct addr *address)
+static __always_inline void host_address(struct packet *packet, struct addr *address)
 {
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 
-	if (desk && !route_lookup(packet, &packet->flow->saddr, &desk->fib, FIB_SKIP_NEIGHBOUR | FIB_SOURCE) &&
-	    desk->fib.ipv4_src)
-		addr_from_v4(address, desk->fib.ipv4_src);
+	if (scratch && !route_lookup(packet, &packet->flow->saddr, &scratch->fib, FIB_SKIP_NEIGHBOUR | FIB_SOURCE) &&
+	    scratch->fib.ipv4_src)
+		addr_from_v4(address, scratch->fib.ipv4_src);
 }
 
 /* Answers as the outcome says, from the VIP; but that a real server is silent, in IPv4, from the host, as the kernel does
  * (ipv4_link_failure()). */
-inline_always enum outcome answer(struct packet *packet, enum outcome outcome)
+static __always_inline enum outcome refuse(struct packet *packet, enum outcome outcome)
 {
 	struct flow *flow = packet->flow;
 	struct refusal refusal = {3, 3, 1, 4, 0, flow->daddr}; /* port unreachable */
@@ -193,19 +196,19 @@ inline_always enum outcome answer(struct packet *packet, enum outcome outcome)
 		refusal = (struct refusal){11, 0, 3, 0, 0, flow->daddr};
 	else if (outcome == REFUSE_TOO_BIG)
 		refusal = (struct refusal){3, 4, 2, 0, flow->mtu, flow->daddr};
-	if (flow->flags & FLOW_SILENT && flow->family == 4)
-		own_address(packet, &refusal.from);
-	return refuse(packet, &refusal, outcome);
+	if (flow->flags & FLOW_UNREACHABLE && flow->family == 4)
+		host_address(packet, &refusal.from);
+	return send_refusal(packet, &refusal, outcome);
 }
 
 /* Offset of the IP header that an ICMP error quotes. */
-inline_always __u32 quote_at(const struct flow *flow)
+static __always_inline __u32 quote_at(const struct flow *flow)
 {
 	return flow->l4 + sizeof(struct icmp_header);
 }
 
 /* What the IP header at `l3`, which is a quoted one, says. */
-inline_always int quoted_network(struct packet *packet, __u32 l3, __u8 family, struct flow *quoted)
+static __always_inline int quoted_network(struct packet *packet, __u32 l3, __u8 family, struct flow *quoted)
 {
 	__builtin_memset(quoted, 0, sizeof(*quoted));
 	quoted->now = packet->flow->now;
@@ -234,7 +237,7 @@ inline_always int quoted_network(struct packet *packet, __u32 l3, __u8 family, s
 }
 
 /* And the ports behind it. */
-inline_always int quoted_transport(struct packet *packet, struct flow *quoted)
+static __always_inline int quoted_transport(struct packet *packet, struct flow *quoted)
 {
 	struct ports *ports = packet_at(packet, quoted->l4, sizeof(*ports));
 
@@ -247,24 +250,25 @@ inline_always int quoted_transport(struct packet *packet, struct flow *quoted)
 }
 
 /* The packet that an ICMP error quotes, turned round: its flow is that of the connection it is about. */
-inline_always int quoted_flow(struct packet *packet, struct flow *quoted)
+static __always_inline int quoted_flow(struct packet *packet, struct flow *quoted)
 {
 	if (quoted_network(packet, quote_at(packet->flow), packet->flow->family, quoted) ||
 	    quoted_transport(packet, quoted))
 		return -1;
-	turn_round(quoted);
+	flow_reverse(quoted);
 	return 0;
 }
 
 /* Rewrites the address and port that the quoted packet has at one end. In IPv4 the quoted header's checksum makes up for
  * the address, so that the sum over the ICMP message changes by the port alone; in IPv6 by both. */
-inline_always int translate_quote(struct packet *packet, const struct flow *quoted, const struct translation *change,
-				  const struct addr *outer_old, const struct addr *outer_new)
+static __always_inline int translate_quote(struct packet *packet, const struct flow *quoted,
+					   const struct translation *change, const struct addr *outer_old,
+					   const struct addr *outer_new)
 {
 	__u64 delta = checksum_delta(change->old_port, change->new_port);
 	struct icmp_header *icmp;
 
-	if (translate_address(packet, quote_at(packet->flow), change, AGE_SAME) || set_port(packet, quoted->l4, change))
+	if (translate_address(packet, quote_at(packet->flow), change, TTL_KEEP) || set_port(packet, quoted->l4, change))
 		return -1;
 	if (packet->flow->family == 6)
 		delta += checksum_delta_addr(&change->old, &change->new) + checksum_delta_addr(outer_old, outer_new);
@@ -275,78 +279,81 @@ inline_always int translate_quote(struct packet *packet, const struct flow *quot
 	return 0;
 }
 
-/* Rewrites, of the quoted packet, what the desk has first; of the error itself, what it has second. */
-inline_always int translate_error(struct packet *packet, struct desk *desk, enum age age)
+/* Rewrites, of the quoted packet, what the scratch has first; of the error itself, what it has second. */
+static __always_inline int translate_error(struct packet *packet, struct scratch *scratch, enum ttl_change ttl)
 {
-	return translate_quote(packet, &desk->quoted, &desk->first, &desk->second.old, &desk->second.new) ||
-	       translate_address(packet, L3, &desk->second, age);
+	return translate_quote(packet, &scratch->quoted, &scratch->first, &scratch->second.old, &scratch->second.new) ||
+	       translate_address(packet, L3, &scratch->second, ttl);
 }
 
 /* FULLNAT: the real server knows the client as one of our own addresses. */
-inline_always int hide_client(struct packet *packet, const struct connection *connection, struct desk *desk)
+static __always_inline int hide_client(struct packet *packet, const struct connection *connection,
+				       struct scratch *scratch)
 {
 	__u32 index = connection->timeout;
 	struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
 
 	if (!local)
 		return -1;
-	translate_from(&desk->first, &desk->quoted, local, connection->lport);
-	desk->first.end = END_DESTINATION; /* the quoted packet went the other way */
-	translate_from(&desk->second, packet->flow, local, 0);
-	return translate_error(packet, desk, AGE_SAME);
+	translate_from(&scratch->first, &scratch->quoted, local, connection->lport);
+	scratch->first.end = END_DESTINATION; /* the quoted packet went the other way */
+	translate_from(&scratch->second, packet->flow, local, 0);
+	return translate_error(packet, scratch, TTL_KEEP);
 }
 
 /* FULLNAT: and the client knows nothing of that address. */
-inline_always int show_client(struct packet *packet, const struct connection *connection, struct desk *desk)
+static __always_inline int show_client(struct packet *packet, const struct connection *connection,
+				       struct scratch *scratch)
 {
-	translate_back(&desk->first, &desk->quoted, connection);
-	desk->first.end = END_SOURCE;
-	translate_back(&desk->second, packet->flow, connection);
-	return translate_error(packet, desk, AGE_SAME);
+	translate_back(&scratch->first, &scratch->quoted, connection);
+	scratch->first.end = END_SOURCE;
+	translate_back(&scratch->second, packet->flow, connection);
+	return translate_error(packet, scratch, TTL_KEEP);
 }
 
 /* An error about a packet that a NAT server sent to this client: the server must hear of it under its own address. */
-inline_always enum outcome nat_forward_error(struct packet *packet, struct destination *destination,
-					     struct connection *connection, __be16 rport, enum hop hop)
+static __always_inline enum outcome nat_forward_error(struct packet *packet, struct destination *destination,
+						      struct connection *connection, __be16 rport, enum hop hop)
 {
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 
-	if (!desk)
+	if (!scratch)
 		return DROP_ERROR;
-	if (connection && connection->method == METHOD_FULLNAT && hide_client(packet, connection, desk))
+	if (connection && connection->method == METHOD_FULLNAT && hide_client(packet, connection, scratch))
 		return DROP_ERROR;
-	translate_to(&desk->first, &desk->quoted, destination, rport);
-	desk->first.end = END_SOURCE; /* the quoted packet went the other way */
-	translate_to(&desk->second, packet->flow, destination, 0);
-	if (translate_error(packet, desk, AGE_ONE_HOP))
+	translate_to(&scratch->first, &scratch->quoted, destination, rport);
+	scratch->first.end = END_SOURCE; /* the quoted packet went the other way */
+	translate_to(&scratch->second, packet->flow, destination, 0);
+	if (translate_error(packet, scratch, TTL_DECREMENT))
 		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_ICMP);
 }
 
 /* An error from behind NAT to the client: it comes from the VIP and speaks of the VIP. */
-inline_always enum outcome return_error(struct packet *packet, struct connection *connection, struct desk *desk)
+static __always_inline enum outcome return_error(struct packet *packet, struct connection *connection,
+						 struct scratch *scratch)
 {
-	struct flow *flow = packet->flow, *quoted = &desk->quoted;
+	struct flow *flow = packet->flow, *quoted = &scratch->quoted;
 	struct destination *destination = destination_get(connection->destination);
 	int full = connection->method == METHOD_FULLNAT;
 	enum hop hop;
 
 	if (packet->hook == HOOK_XDP)
 		return PASS_TO_TC;
-	hop = client_hop(packet, full ? &connection->client : &flow->daddr, desk);
+	hop = client_hop(packet, full ? &connection->client : &flow->daddr, scratch);
 	if (!destination || flow->ttl <= 1)
 		return PASS_NOT_OURS;
-	if (hop == HOP_NONE)
+	if (hop == HOP_NO_ROUTE)
 		return DROP_NO_ROUTE;
 	count_reply(destination, flow->length);
-	if (full && show_client(packet, connection, desk))
+	if (full && show_client(packet, connection, scratch))
 		return DROP_ERROR;
-	translate_from(&desk->first, quoted, &connection->virtual, connection->vport);
-	desk->first.end = END_DESTINATION; /* the quoted packet went the other way */
-	translate_from(&desk->second, flow, &connection->virtual, 0);
-	if (translate_error(packet, desk, AGE_ONE_HOP))
+	translate_from(&scratch->first, quoted, &connection->virtual, connection->vport);
+	scratch->first.end = END_DESTINATION; /* the quoted packet went the other way */
+	translate_from(&scratch->second, flow, &connection->virtual, 0);
+	if (translate_error(packet, scratch, TTL_DECREMENT))
 		return DROP_ERROR;
-	return send_to_client(packet, desk, hop, FORWARD_ICMP);
+	return send_to_client(packet, scratch, hop, FORWARD_ICMP);
 }
 
 /* What an error about a tunnel's packet quotes. */
@@ -358,7 +365,7 @@ struct tunnelled {
 	__u8 family; /* of that packet */
 };
 
-inline_always int look_into_tunnel(struct packet *packet, struct flow *outer, struct tunnelled *tunnelled)
+static __always_inline int parse_tunnel_quote(struct packet *packet, struct flow *outer, struct tunnelled *tunnelled)
 {
 	__u8 protocol;
 
@@ -393,7 +400,7 @@ inline_always int look_into_tunnel(struct packet *packet, struct flow *outer, st
 }
 
 /* The same error about the packet in the tunnel; a size is less by the headers around it. */
-inline_always int error_inside(struct packet *packet, __u32 overhead, struct refusal *refusal)
+static __always_inline int inner_error(struct packet *packet, __u32 overhead, struct refusal *refusal)
 {
 	struct icmp_header *icmp = transport_at(packet, sizeof(*icmp));
 	__u32 mtu;
@@ -421,11 +428,11 @@ inline_always int error_inside(struct packet *packet, __u32 overhead, struct ref
 
 /* A router on a tunnel's way cannot send a packet on, and says so to the director, which made the tunnel. Whoever sent the
  * packet must know: that is how a client learns the way's MTU. */
-__attribute__((noinline)) int return_from_tunnel(struct __sk_buff *ctx, struct flow *flow)
+__noinline int return_from_tunnel(struct __sk_buff *ctx, struct flow *flow)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow}, inner;
 	struct tunnelled tunnelled = {};
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 	struct destination *destination;
 	struct connection *connection;
 	struct refusal refusal;
@@ -433,24 +440,26 @@ __attribute__((noinline)) int return_from_tunnel(struct __sk_buff *ctx, struct f
 	struct ethhdr *eth;
 	enum hop hop;
 
-	if (!flow || !desk || flow->fragment != FRAGMENT_NONE || look_into_tunnel(&packet, &desk->quoted, &tunnelled) ||
-	    error_inside(&packet, tunnelled.inside - quote_at(flow), &refusal) ||
-	    quoted_network(&packet, tunnelled.inside, tunnelled.family, &desk->quoted) ||
-	    quoted_transport(&packet, &desk->quoted))
+	if (!flow || !scratch || flow->fragment != FRAGMENT_NONE ||
+	    parse_tunnel_quote(&packet, &scratch->quoted, &tunnelled) ||
+	    inner_error(&packet, tunnelled.inside - quote_at(flow), &refusal) ||
+	    quoted_network(&packet, tunnelled.inside, tunnelled.family, &scratch->quoted) ||
+	    quoted_transport(&packet, &scratch->quoted))
 		return PASS_NOT_OURS;
-	connection = connection_get(connection_lookup(&desk->quoted, 0) - 1);
+	connection = connection_get(connection_lookup(&scratch->quoted, 0) - 1);
 	destination = connection && connection->method == METHOD_TUN ? destination_get(connection->destination) : 0;
 	if (!destination || !addr_equal(&destination->address, &tunnelled.far) ||
 	    destination->tunnel != tunnelled.tunnel ||
 	    (tunnelled.tunnel == TUNNEL_GUE && destination->tunnel_port != tunnelled.port))
 		return PASS_NOT_OURS;
-	refusal.from = desk->quoted.daddr;
-	desk->quoted.length = L3 + flow->length - tunnelled.inside;
-	inner = (struct packet){.ctx = ctx, .hook = HOOK_TC, .flow = &desk->quoted};
-	hop = client_hop(&inner, &desk->quoted.saddr, desk);
-	if (tunnelled.family != flow->family && hop == HOP_ASK) /* the kernel takes it for one of the tunnel's family */
-		hop = is_zero_mac(desk->route.neighbour) ? HOP_NONE : HOP_READY;
-	if (hop == HOP_NONE)
+	refusal.from = scratch->quoted.daddr;
+	scratch->quoted.length = L3 + flow->length - tunnelled.inside;
+	inner = (struct packet){.ctx = ctx, .hook = HOOK_TC, .flow = &scratch->quoted};
+	hop = client_hop(&inner, &scratch->quoted.saddr, scratch);
+	if (tunnelled.family != flow->family &&
+	    hop == HOP_RESOLVE) /* the kernel takes it for one of the tunnel's family */
+		hop = is_zero_mac(scratch->route.neighbour) ? HOP_NO_ROUTE : HOP_READY;
+	if (hop == HOP_NO_ROUTE)
 		return DROP_NO_ROUTE;
 	if (!icmp_allowed(flow->now))
 		return DROP_ICMP_LIMIT;
@@ -460,8 +469,8 @@ __attribute__((noinline)) int return_from_tunnel(struct __sk_buff *ctx, struct f
 	if (!eth)
 		return DROP_ERROR;
 	eth->h_proto = tunnelled.family == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
-	outcome = send_to_client(&inner, desk, hop, FORWARD_ICMP);
-	flow->verdict = desk->quoted.verdict;
+	outcome = send_to_client(&inner, scratch, hop, FORWARD_ICMP);
+	flow->verdict = scratch->quoted.verdict;
 	return outcome;
 }
 

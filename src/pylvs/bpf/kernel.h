@@ -41,11 +41,11 @@ void *bpf_cast_to_kern_ctx(void *ctx) __attribute__((section(".ksyms"), weak));
 /* Changes when the routing table does. IPv4: the kernel counts the changes, and knows by that count which routes of its own
  * sockets are old (rt_is_expired() of net/ipv4/route.c). Where there is no such count, it is another every second, for each
  * client at a moment of its own. */
-inline_always __u32 routing_stamp(struct packet *packet)
+static __always_inline __u32 routing_stamp(struct packet *packet)
 {
 	struct net_device *device;
 
-	if (!looks_inside || packet->flow->family != 4)
+	if (!have_cast_kfunc || packet->flow->family != 4)
 		return (packet->flow->now + packet->flow->dport) / settings.second;
 	device = packet->hook == HOOK_XDP ? ((struct xdp_buff *)bpf_cast_to_kern_ctx(packet->ctx))->rxq->dev
 					  : ((struct sk_buff *)bpf_cast_to_kern_ctx(packet->ctx))->dev;
@@ -54,14 +54,14 @@ inline_always __u32 routing_stamp(struct packet *packet)
 
 /* Who has the checksum of a packet at TC (linux/skbuff.h): NONE and UNNECESSARY, what is in the packet is all of it; COMPLETE, the
  * kernel has a sum of its own beside it; PARTIAL, a card is to complete it. */
-enum summed { SUMMED_NONE, SUMMED_UNNECESSARY, SUMMED_COMPLETE, SUMMED_PARTIAL };
+enum ip_summed { CHECKSUM_NONE, CHECKSUM_UNNECESSARY, CHECKSUM_COMPLETE, CHECKSUM_PARTIAL };
 
-inline_always enum summed summed_by(struct packet *packet)
+static __always_inline enum ip_summed skb_ip_summed(struct packet *packet)
 {
 	struct sk_buff *skb;
 
-	if (!looks_inside)
-		return SUMMED_COMPLETE; /* all that depends on it is left to the kernel then */
+	if (!have_cast_kfunc)
+		return CHECKSUM_COMPLETE; /* all that depends on it is left to the kernel then */
 	skb = bpf_cast_to_kern_ctx(packet->ctx);
 	return BPF_CORE_READ_BITFIELD(skb, ip_summed);
 }

@@ -27,7 +27,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct connection_set);
+	__type(value, struct connection_bucket);
 } connections SEC(".maps");
 
 struct records_chunk {
@@ -46,7 +46,7 @@ struct {
 } records SEC(".maps");
 
 /* For each set, when its soonest entry expires; 0: it is empty (maps.h). */
-struct set_summary {
+struct bucket_summary {
 	__u32 due;
 	__u32 overflow;
 };
@@ -56,7 +56,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct set_summary);
+	__type(value, struct bucket_summary);
 } due SEC(".maps");
 
 enum { GROUPS = 8 }; /* of an IPv6 address */
@@ -120,14 +120,14 @@ __u32 length;
 /* A copy of the entry whose row is written: packets change the table meanwhile. */
 struct connection entry;
 
-inline_always __u32 put(__u32 at, char letter)
+static __always_inline __u32 put(__u32 at, char letter)
 {
 	text[at % TEXT] = letter;
 	return at + 1;
 }
 
 /* A tenth of a number of 16 bits, without the division that clang would make of `/`. */
-inline_always __u32 tenth(__u32 number)
+static __always_inline __u32 tenth(__u32 number)
 {
 	return number * 52429 >> 19;
 }
@@ -149,7 +149,7 @@ __noinline __u32 put_number(__u32 at, __u32 number)
 }
 
 /* A name and blanks after it up to its column's width; at least one. */
-inline_always __u32 put_name(__u32 at, const struct name *name, __u32 width)
+static __always_inline __u32 put_name(__u32 at, const struct name *name, __u32 width)
 {
 	__builtin_memcpy(text + at % TEXT, name->text, NAME - 1);
 	__builtin_memset(text + (at + name->length) % TEXT, ' ', NAME);
@@ -158,7 +158,7 @@ inline_always __u32 put_name(__u32 at, const struct name *name, __u32 width)
 
 /* A number of 8 bits. Whether it has two digits or three is not branched on, as the processor could not predict it: a zero
  * in front is overwritten by what follows it. */
-inline_always __u32 put_octet(__u32 at, __u32 number)
+static __always_inline __u32 put_octet(__u32 at, __u32 number)
 {
 	__u32 tens = tenth(number), hundreds = tenth(tens);
 
@@ -177,7 +177,7 @@ __noinline __u32 put_ipv4(__u32 at, __u32 address)
 	return put_octet(at, address & 255);
 }
 
-inline_always char hexadecimal(__u32 digit)
+static __always_inline char hexadecimal(__u32 digit)
 {
 	return digit < 10 ? '0' + digit : 'a' + digit - 10;
 }
@@ -207,7 +207,7 @@ __noinline __u32 longest_run(__u32 zeros)
 	return GROUPS | GROUPS << 16;
 }
 
-inline_always __u32 group_of(__u64 high, __u64 low, __u32 i)
+static __always_inline __u32 group_of(__u64 high, __u64 low, __u32 i)
 {
 	return (i < 4 ? high : low) >> (48 - i % 4 * 16) & 0xffff;
 }
@@ -272,7 +272,7 @@ __noinline __u32 put_expiry(__u32 at, __u32 left)
 	return (end > at + 6 ? end : at + 6) + 1;
 }
 
-inline_always int real_address(struct addr *address, __u32 slot)
+static __always_inline int real_address(struct addr *address, __u32 slot)
 {
 	__u32 chunk = slot / CHUNK, index = slot % CHUNK;
 	void *inner = bpf_map_lookup_elem(&records, &chunk);
@@ -317,7 +317,7 @@ static int is_listed(void)
 	return (ticks && ticks < 1U << 31) || (entry.flags & CONN_TEMPLATE && entry.control);
 }
 
-inline_always void list_set(struct connection_set *set)
+static __always_inline void list_set(struct connection_bucket *set)
 {
 	for (int i = 0; i < WAYS; i++) {
 		entry = set->way[i];
@@ -329,8 +329,8 @@ inline_always void list_set(struct connection_set *set)
 static long list_visit(__u32 index, void *context)
 {
 	__u32 number = next_set;
-	struct set_summary *summary = bpf_map_lookup_elem(&due, &number);
-	struct connection_set *set;
+	struct bucket_summary *summary = bpf_map_lookup_elem(&due, &number);
+	struct connection_bucket *set;
 
 	if (!summary)
 		return 1;

@@ -10,10 +10,10 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* Set before loading. */
-volatile const __u32 sets = 0;         /* of the connection table */
-volatile const __u32 tick_shift = 0;   /* jiffies >> tick_shift = ticks */
-volatile const __u32 cpus = 0;         /* that are possible */
-volatile const __u32 looks_inside = 0; /* the kernel lets its own structures be read */
+volatile const __u32 table_buckets = 0;   /* of the connection table */
+volatile const __u32 tick_shift = 0;      /* jiffies >> tick_shift = ticks */
+volatile const __u32 cpus = 0;            /* that are possible */
+volatile const __u32 have_cast_kfunc = 0; /* the kernel lets its own structures be read */
 volatile const struct abi abi = {};
 volatile const __u64 hash_seed = 0; /* secret: nobody outside can aim at one set */
 
@@ -67,10 +67,10 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct connection_set);
+	__type(value, struct connection_bucket);
 } connections SEC(".maps");
 
-struct set_summary {
+struct bucket_summary {
 	__u32 due;
 	__u32 overflow;
 };
@@ -82,7 +82,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct set_summary);
+	__type(value, struct bucket_summary);
 } due SEC(".maps");
 
 /* Lookup tables by slot of the service; the values are slots of destinations. Sizes are the kernel's defaults
@@ -289,7 +289,7 @@ struct {
 } mark_rules SEC(".maps");
 
 /* Tokens for ICMP errors, refilled as time goes. */
-struct bucket {
+struct token_bucket {
 	__u32 tick;
 	__u32 tokens;
 };
@@ -298,10 +298,10 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct bucket);
+	__type(value, struct token_bucket);
 } icmp_tokens SEC(".maps");
 
-inline_always void *record_get(__u32 slot)
+static __always_inline void *record_get(__u32 slot)
 {
 	__u32 chunk = slot / CHUNK, index = slot % CHUNK;
 	void *records_of_chunk = bpf_map_lookup_elem(&records, &chunk);
@@ -309,28 +309,28 @@ inline_always void *record_get(__u32 slot)
 	return records_of_chunk ? bpf_map_lookup_elem(records_of_chunk, &index) : 0;
 }
 
-inline_always struct service *service_get(__u32 slot)
+static __always_inline struct service *service_get(__u32 slot)
 {
 	return record_get(slot);
 }
 
-inline_always struct destination *destination_get(__u32 slot)
+static __always_inline struct destination *destination_get(__u32 slot)
 {
 	return record_get(slot);
 }
 
-inline_always __u32 now_ticks(void)
+static __always_inline __u32 now_ticks(void)
 {
 	return bpf_jiffies64() >> tick_shift;
 }
 
 /* Whether tick a is before tick b, around the wrap. */
-inline_always int tick_before(__u32 a, __u32 b)
+static __always_inline int tick_before(__u32 a, __u32 b)
 {
 	return (__s32)(a - b) < 0;
 }
 
-inline_always int addr_equal(const struct addr *a, const struct addr *b)
+static __always_inline int addr_equal(const struct addr *a, const struct addr *b)
 {
 	return a->low == b->low && a->high == b->high;
 }

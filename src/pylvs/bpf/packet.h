@@ -22,9 +22,9 @@ enum flow_flag {
 	FLOW_OPENS = 2,
 	FLOW_DF = 4,
 	FLOW_ICMP_ERROR = 8,
-	FLOW_COUNTED = 16, /* a piece of a packet that was cut here */
-	FLOW_SILENT = 32,  /* with REFUSE_NO_ROUTE: its real server does not answer ARP */
-	FLOW_OUTSIDE = 64, /* a piece as well, of a tunnel's packet */
+	FLOW_COUNTED = 16,        /* a piece of a packet that was cut here */
+	FLOW_UNREACHABLE = 32,    /* with REFUSE_NO_ROUTE: its real server does not answer ARP */
+	FLOW_OUTER_FRAGMENT = 64, /* a piece as well, of a tunnel's packet */
 };
 
 enum { L3 = sizeof(struct ethhdr) }; /* offset of the IP header: frames with a VLAN tag are not looked into */
@@ -65,7 +65,7 @@ struct translation {
 };
 
 /* Where the pieces of a packet begin and end. In bytes behind its header. */
-struct cut {
+struct fragmentation {
 	__u32 at; /* so much of it has gone */
 	__u32 length;
 	__u32 largest;  /* piece */
@@ -76,7 +76,7 @@ struct cut {
 enum { PIECE = 512 };
 
 /* Room for what the slower ways need and the stack has not: the verifier allows 512 bytes for all calls together. */
-struct desk {
+struct scratch {
 	struct flow quoted;
 	struct translation first;
 	struct translation second;
@@ -84,7 +84,7 @@ struct desk {
 	struct addr gateway;
 	struct bpf_fib_lookup fib;
 	struct fragment_key fragment_key;
-	struct cut cut;
+	struct fragmentation cut;
 	struct fragment fragment; /* what the fragment's first left */
 	struct reply_key reply_key;
 	struct connection template;
@@ -99,14 +99,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct desk);
-} desks SEC(".maps");
+	__type(value, struct scratch);
+} scratch_space SEC(".maps");
 
-inline_always struct desk *desk_get(void)
+static __always_inline struct scratch *scratch_get(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&desks, &zero);
+	return bpf_map_lookup_elem(&scratch_space, &zero);
 }
 
 struct packet {
@@ -115,7 +115,7 @@ struct packet {
 	struct flow *flow;
 };
 
-inline_always int is_counted(const struct packet *packet)
+static __always_inline int is_counted(const struct packet *packet)
 {
 	return packet->hook == HOOK_TC && unlikely(packet->flow->flags & FLOW_COUNTED);
 }
@@ -149,7 +149,7 @@ struct sctp_header {
 };
 
 /* `size` bytes at `offset`, or nothing. */
-inline_always void *packet_at(struct packet *packet, __u32 offset, __u32 size)
+static __always_inline void *packet_at(struct packet *packet, __u32 offset, __u32 size)
 {
 	void *data, *end;
 
@@ -166,7 +166,7 @@ inline_always void *packet_at(struct packet *packet, __u32 offset, __u32 size)
 }
 
 /* Whether the frame is as long as its IP header says. The kernel drops one that is not, in front of IPVS. */
-inline_always int is_whole(struct packet *packet)
+static __always_inline int is_whole(struct packet *packet)
 {
 	__u32 wanted = L3 + packet->flow->length;
 
@@ -178,24 +178,24 @@ inline_always int is_whole(struct packet *packet)
 	       bpf_xdp_get_buff_len(packet->ctx) >= wanted;
 }
 
-inline_always void addr_from_v4(struct addr *addr, __be32 v4)
+static __always_inline void addr_from_v4(struct addr *addr, __be32 v4)
 {
 	addr->high = 0;
 	addr->low = (__u64)v4 << 32 | 0xffff0000ULL;
 }
 
-inline_always __be32 addr_v4(const struct addr *addr)
+static __always_inline __be32 addr_v4(const struct addr *addr)
 {
 	return addr->low >> 32;
 }
 
-inline_always int addr_is_v4(const struct addr *addr)
+static __always_inline int addr_is_v4(const struct addr *addr)
 {
 	return !addr->high && (__u32)addr->low == 0xffff0000U;
 }
 
 /* IPv6's four words folded into one, IPv4 as it is: what the kernel's hash schedulers hash. Network order. */
-inline_always __be32 addr_fold(const struct addr *addr)
+static __always_inline __be32 addr_fold(const struct addr *addr)
 {
 	if (addr_is_v4(addr))
 		return addr_v4(addr);
@@ -203,7 +203,7 @@ inline_always __be32 addr_fold(const struct addr *addr)
 }
 
 /* The transport header's first bytes: they must be the packet's, not what pads the frame. */
-inline_always void *transport_at(struct packet *packet, __u32 size)
+static __always_inline void *transport_at(struct packet *packet, __u32 size)
 {
 	struct flow *flow = packet->flow;
 
@@ -217,7 +217,7 @@ enum tcp_event { EVENT_SYN, EVENT_FIN, EVENT_ACK, EVENT_RST, EVENT_NONE };
 
 enum tcp_header_flag { TH_FIN = 1, TH_SYN = 2, TH_RST = 4, TH_ACK = 16, TH_LENGTH_AT = 12, TH_FLAGS_AT = 13 };
 
-inline_always int parse_tcp(struct packet *packet)
+static __always_inline int parse_tcp(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	struct tcphdr *tcp = transport_at(packet, sizeof(*tcp));
@@ -243,7 +243,7 @@ inline_always int parse_tcp(struct packet *packet)
 }
 
 /* Bytes of the packet, however it lies in memory. */
-inline_always long load_bytes(struct packet *packet, __u32 offset, void *to, __u32 size)
+static __always_inline long load_bytes(struct packet *packet, __u32 offset, void *to, __u32 size)
 {
 	if (packet->hook == HOOK_XDP)
 		return bpf_xdp_load_bytes(packet->ctx, offset, to, size);
@@ -274,7 +274,7 @@ static const __u8 sctp_event_of_chunk[SCTP_CHUNKS] = {
 enum { CHUNK_INIT = 1, CHUNK_ABORT = 6, CHUNK_COOKIE_ECHO = 10, CHUNK_COOKIE_ACK = 11, CHUNK_HEADER = 4 };
 
 /* An ABORT may follow a cookie in the same packet, and counts then (set_sctp_state of ip_vs_proto_sctp.c). */
-inline_always int sctp_aborts(struct packet *packet, __u32 length)
+static __always_inline int sctp_aborts(struct packet *packet, __u32 length)
 {
 	struct flow *flow = packet->flow;
 	__u32 offset = flow->l4 + 12 + ((length + 3) & ~3U);
@@ -285,7 +285,7 @@ inline_always int sctp_aborts(struct packet *packet, __u32 length)
 	return !load_bytes(packet, offset, &chunk, sizeof(chunk)) && chunk == CHUNK_ABORT;
 }
 
-inline_always int parse_sctp(struct packet *packet)
+static __always_inline int parse_sctp(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	struct sctp_header *sctp = transport_at(packet, sizeof(*sctp));
@@ -303,7 +303,7 @@ inline_always int parse_sctp(struct packet *packet)
 	return 0;
 }
 
-inline_always int parse_udp(struct packet *packet)
+static __always_inline int parse_udp(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	struct udphdr *udp = transport_at(packet, sizeof(*udp));
@@ -318,7 +318,7 @@ inline_always int parse_udp(struct packet *packet)
 /* An ICMP error speaks of another packet: the flow becomes that packet's, turned round, so that it finds the
  * connection whose packet was quoted. ICMP that is no error is nobody's; nor is, as in IPVS, a "parameter problem" of
  * IPv4. */
-inline_always int parse_icmp(struct packet *packet)
+static __always_inline int parse_icmp(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	struct icmp_header *icmp = transport_at(packet, sizeof(*icmp));
@@ -330,7 +330,7 @@ inline_always int parse_icmp(struct packet *packet)
 	return 0;
 }
 
-inline_always int parse_icmpv6(struct packet *packet)
+static __always_inline int parse_icmpv6(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	struct icmp_header *icmp = transport_at(packet, sizeof(*icmp));
@@ -342,7 +342,7 @@ inline_always int parse_icmpv6(struct packet *packet)
 	return 0;
 }
 
-inline_always int parse_transport(struct packet *packet)
+static __always_inline int parse_transport(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 
@@ -360,7 +360,7 @@ inline_always int parse_transport(struct packet *packet)
 
 enum { IPV4_PLAIN = 0x45, IP_DF = 0x4000, IP_MF = 0x2000, IP_MF_OR_OFFSET = 0x3fff, IP_FRAGMENT_OFFSET = 0x1fff };
 
-inline_always int parse_ipv4(struct flow *flow, const struct iphdr *ip)
+static __always_inline int parse_ipv4(struct flow *flow, const struct iphdr *ip)
 {
 	__u32 header = sizeof(*ip);
 	__u8 first = *(const __u8 *)ip;
@@ -395,7 +395,7 @@ struct extension {
 };
 
 /* Steps over IPv6 extension headers (RFC 8200), at most six. */
-inline_always int parse_extensions(struct packet *packet, __u8 next)
+static __always_inline int parse_extensions(struct packet *packet, __u8 next)
 {
 	struct flow *flow = packet->flow;
 
@@ -424,7 +424,7 @@ inline_always int parse_extensions(struct packet *packet, __u8 next)
 	return flow->l4 > 1024 ? -1 : 0;
 }
 
-inline_always int parse_ipv6(struct packet *packet)
+static __always_inline int parse_ipv6(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	struct ipv6hdr *ip = packet_at(packet, L3, sizeof(*ip));
@@ -443,14 +443,14 @@ inline_always int parse_ipv6(struct packet *packet)
 }
 
 /* A mapped address in an IPv6 header would be taken for IPv4's. The kernel drops such a packet (ip6_rcv_core()). */
-__attribute__((noinline)) int is_mapped(struct flow *flow)
+__noinline int is_mapped(struct flow *flow)
 {
 	return flow && (addr_is_v4(&flow->saddr) || addr_is_v4(&flow->daddr));
 }
 
 /* A source that nobody on a wire has: the kernel drops such a packet in front of IPVS (ip_route_input_slow(),
  * ip6_rcv_core()). */
-__attribute__((noinline)) int is_martian(struct flow *flow)
+__noinline int is_martian(struct flow *flow)
 {
 	__u32 v4;
 
@@ -463,7 +463,7 @@ __attribute__((noinline)) int is_martian(struct flow *flow)
 }
 
 /* The frame's first headers into `packet->flow`; PASS_* says why it is not one to look at, OUTCOMES that it is. */
-inline_always enum outcome parse_network(struct packet *packet)
+static __always_inline enum outcome parse_network(struct packet *packet)
 {
 	struct ethhdr *frame = packet_at(packet, 0, L3 + sizeof(struct iphdr)); /* what every IP packet has */
 	struct flow *flow = packet->flow;
@@ -485,7 +485,7 @@ inline_always enum outcome parse_network(struct packet *packet)
 }
 
 /* The flow the other way. */
-inline_always void turn_round(struct flow *flow)
+static __always_inline void flow_reverse(struct flow *flow)
 {
 	struct addr source = flow->saddr;
 	__be16 port = flow->sport;
@@ -497,23 +497,23 @@ inline_always void turn_round(struct flow *flow)
 }
 
 /* The interface's number. */
-inline_always __u32 arrived_by(const struct packet *packet)
+static __always_inline __u32 ingress_ifindex(const struct packet *packet)
 {
 	return packet->hook == HOOK_XDP ? (__u32)(long)context_word(packet->ctx, struct xdp_md, ingress_ifindex)
 					: ((struct __sk_buff *)packet->ctx)->ifindex;
 }
 
 /* Leaves by an interface, as it is. */
-inline_always void packet_redirect(struct packet *packet, __u32 ifindex)
+static __always_inline void packet_redirect(struct packet *packet, __u32 ifindex)
 {
-	if (packet->hook == HOOK_XDP && likely(!settings.redirect_back) && arrived_by(packet) == ifindex)
+	if (packet->hook == HOOK_XDP && likely(!settings.redirect_back) && ingress_ifindex(packet) == ifindex)
 		packet->flow->verdict = XDP_TX;
 	else
 		packet->flow->verdict = bpf_redirect(ifindex, 0);
 }
 
 /* Leaves by an interface; the kernel finds the neighbour's address, or asks for it and waits. */
-inline_always void packet_redirect_neighbour(struct packet *packet, __u32 ifindex, const struct addr *gateway)
+static __always_inline void packet_redirect_neighbour(struct packet *packet, __u32 ifindex, const struct addr *gateway)
 {
 	struct bpf_redir_neigh next;
 

@@ -1,49 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* The far end of a tunnel, on a real server whose kernel has no tunnel device. A packet's way:
- *	outer header -> for this host? -> what does it carry (IPIP, GUE, GRE)? -> is the inner packet for a VIP that
- *	was joined? -> take the outer headers off -> the local stack
- * What is not ours, or not whole, passes untouched; each packet is counted under one name. The outer checksums of GUE and
- * GRE are not read: the inner packet's own are checked by the stack.
- * A tunnelled packet that was cut on its way is not put together here: each piece of it becomes a piece of the inner
- * packet, which the stack puts together. */
+/* The decapsulator: the far end of a tunnel, on a real server whose kernel has no tunnel device.
+ *
+ * 1. outer() reads the outer IP header, carried() what is behind it: IPIP, GUE or GRE. What is no tunnel passes
+ *    unchanged, and so does one to another host (goes_on()).
+ * 2. inner_v4(), inner_v6(): is the inner packet whole, and for a VIP that was joined?
+ * 3. take_off() removes the outer headers, and the packet goes on to the local stack. Outer checksums are not
+ *    verified: the stack verifies those of the inner packet.
+ * 4. A tunnel's packet that was fragmented on its path is not reassembled here: each fragment of it becomes a
+ *    fragment of the inner packet, which the stack reassembles (first_fragment(), later_fragment()).
+ * 5. Each packet is counted under one name, by leave(). */
 #include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
+#include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 #include <linux/udp.h>
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "verifier.h"
+#include "addr.h"
+#include "hooks.h"
+#include "protocols.h"
+#include "tunnel.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-enum hook { HOOK_XDP, HOOK_TC };
-
-/* IPv4 is mapped (::ffff:a.b.c.d), as in abi.h. */
-struct addr {
-	__u64 high;
-	__u64 low;
-};
-
-/* What became of a packet; the names are what `pylvs realserver status` prints. */
+/* What became of a packet. `pylvs realserver status` prints the names. */
 enum far_outcome {
 	FAR_PASS_OTHER = 0,  /* not a tunnel */
-	FAR_PASS_NOT_HERE,   /* a tunnel that goes on to another host */
+	FAR_PASS_NOT_HERE,   /* a tunnel to another host */
 	FAR_PASS_NOT_JOINED, /* carries a packet for an address that was not joined */
-	FAR_PASS_FRAGMENT,   /* a piece of a tunnelled packet without those before it, or at XDP */
+	FAR_PASS_FRAGMENT,   /* a fragment of a tunnel's packet without those before it, or at XDP */
 	FAR_PASS_OPTION,     /* GRE with key or sequence, GUE with flags: nothing IPVS sends */
 	FAR_PASS_MALFORMED,
-	FAR_PASS_REFUSED, /* the kernel would not take the outer header off */
+	FAR_PASS_REFUSED, /* the kernel did not remove the outer header */
 	FAR_IPIP,
 	FAR_GUE,
 	FAR_GRE,
-	FAR_PIECE,
-	FAR_DROP_ECN, /* congestion was marked on a packet that cannot say so: RFC 6040 drops it */
-	FAR_OUTCOMES,
+	FAR_PIECE,    /* a fragment of a tunnel's packet */
+	FAR_DROP_ECN, /* congestion experienced outside, and the inner packet cannot carry that: RFC 6040 drops it */
+	FAR_OUTCOMES, /* how many there are; functions return it to say that none is decided yet */
 };
 
 struct far_settings {
@@ -57,7 +52,7 @@ struct far_abi {
 };
 volatile const struct far_abi far_abi = {};
 
-/* Of `inject`: set before loading. */
+/* Constants of `inject`, set before loading. */
 volatile const __u32 inject_mark = 0;
 volatile const __u32 inject_interface = 0;
 
@@ -82,77 +77,56 @@ struct {
 	__type(value, __u64);
 } far_outcomes SEC(".maps");
 
-/* What the later pieces of a tunnelled packet need of those before. A piece of the inner packet has to end after a multiple
- * of 8 bytes: what is left over comes before the next one. */
-struct piece_key {
+/* A tunnel's packet that was fragmented. */
+struct fragment_key {
 	__be32 saddr;
 	__be32 daddr;
 	__be16 id;
 	__be16 protocol;
 };
 
-struct piece {
+/* What its later fragments need of those before. A fragment of the inner packet has to end after a multiple of 8
+ * bytes: what is left over comes before the next one. */
+struct fragment {
 	struct iphdr header; /* the inner packet's */
 	__u32 next;          /* bytes of the outer packet up to here */
 	__u32 passed;        /* bytes behind the inner header that went to the stack */
 	__u32 left;          /* bytes in `over` */
-	__u8 over[8];
+	__u8 over[FRAGMENT_UNIT];
 };
 
-/* Bounded: the oldest go. */
+/* Bounded: the least recently used are evicted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
-	__type(key, struct piece_key);
-	__type(value, struct piece);
-} pieces SEC(".maps");
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
 
-enum { OFFSET_UNIT = 8, IP_MF = 0x2000, IP_OFFSET = 0x1fff, L3 = sizeof(struct ethhdr) };
+enum { HEADERS_LIMIT = 512 }; /* offsets that are not constant are below this */
 
 struct packet {
 	void *ctx;
 	enum hook hook;
-	struct piece_key whole; /* what this is a piece of, if `cut` */
-	__u16 cut;              /* flags and offset of a piece of the outer packet, host order; 0: it is all of it */
-	__u32 payload;          /* where the outer IPv4 header ends */
-	__u32 inner;            /* offset of the inner packet from the start of the frame */
-	__u32 end;              /* where the outer packet ends; what is behind pads the frame */
-	__u8 protocol;          /* of what comes next: IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_UDP, IPPROTO_GRE */
-	__u8 outer_version;     /* 4 or 6 */
+	struct fragment_key whole; /* what this is a fragment of, if `frag_off` */
+	__u16 frag_off;            /* MF and offset of the outer header, host order; 0: it is no fragment */
+	__u32 payload;             /* where the outer IPv4 header ends */
+	__u32 inner;               /* offset of the inner packet from the start of the frame */
+	__u32 end;                 /* where the outer packet ends; what is behind is the frame's padding */
+	__u8 protocol;             /* of what comes next: IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_UDP, IPPROTO_GRE */
+	__u8 outer_version;        /* 4 or 6 */
 	__u8 inner_version;
 	__u8 outer_ecn;
 	enum far_outcome kind;
 };
 
-struct gue_header {
-	__u8 variant_and_length;
-	__u8 protocol;
-	__be16 flags;
-};
-
-struct gre_header {
-	__be16 flags;
-	__be16 protocol;
-};
-
-/* `size` bytes at `offset`, or nothing: the only place that checks bounds. */
-inline_always void *packet_at(struct packet *packet, __u32 offset, __u32 size)
+/* `size` bytes of the packet at `offset`, or 0 if it has not so many there. */
+static __always_inline void *packet_at(struct packet *packet, __u32 offset, __u32 size)
 {
-	void *data, *end;
-
-	if (packet->hook == HOOK_XDP) {
-		data = context_word(packet->ctx, struct xdp_md, data);
-		end = context_word(packet->ctx, struct xdp_md, data_end);
-	} else {
-		data = context_word(packet->ctx, struct __sk_buff, data);
-		end = context_word(packet->ctx, struct __sk_buff, data_end);
-	}
-	asm volatile("" : "+r"(offset));
-	data += offset & 0x1ff;
-	return data + size <= end ? data : 0;
+	return frame_at(packet->ctx, packet->hook, offset, size, HEADERS_LIMIT);
 }
 
-inline_always __u32 packet_length(struct packet *packet)
+static __always_inline __u32 packet_length(struct packet *packet)
 {
 	if (packet->hook == HOOK_TC)
 		return ((struct __sk_buff *)packet->ctx)->len;
@@ -160,33 +134,27 @@ inline_always __u32 packet_length(struct packet *packet)
 	       (long)context_word(packet->ctx, struct xdp_md, data);
 }
 
-inline_always void addr_from_v4(struct addr *addr, __be32 v4)
-{
-	addr->high = 0;
-	addr->low = (__u64)v4 << 32 | 0xffff0000ULL;
-}
-
-/* The outer addresses, and where its header ends. FAR_OUTCOMES: go on. */
-inline_always enum far_outcome outer_v4(struct packet *packet, struct bpf_fib_lookup *route)
+/* Reads the outer IPv4 header. FAR_OUTCOMES: go on; FAR_PIECE: it is a later fragment. */
+static __always_inline enum far_outcome outer_v4(struct packet *packet, struct bpf_fib_lookup *route)
 {
 	struct iphdr *ip = packet_at(packet, sizeof(struct ethhdr), sizeof(*ip));
 
 	if (!ip || ip->version != 4 || ip->ihl < 5)
 		return FAR_PASS_OTHER;
 	packet->protocol = ip->protocol;
-	packet->outer_ecn = ip->tos & 3;
+	packet->outer_ecn = ip->tos & INET_ECN_MASK;
 	packet->inner = sizeof(struct ethhdr) + ip->ihl * 4;
 	packet->end = sizeof(struct ethhdr) + bpf_ntohs(ip->tot_len);
-	route->family = 2; /* AF_INET */
+	route->family = AF_INET;
 	route->ipv4_src = ip->saddr;
 	route->ipv4_dst = ip->daddr;
 	packet->payload = packet->inner;
-	packet->cut = bpf_ntohs(ip->frag_off) & (IP_MF | IP_OFFSET);
-	packet->whole = (struct piece_key){ip->saddr, ip->daddr, ip->id, ip->protocol};
-	return packet->cut & IP_OFFSET ? FAR_PIECE : FAR_OUTCOMES;
+	packet->frag_off = bpf_ntohs(ip->frag_off) & (IP_MF | IP_OFFSET);
+	packet->whole = (struct fragment_key){ip->saddr, ip->daddr, ip->id, ip->protocol};
+	return packet->frag_off & IP_OFFSET ? FAR_PIECE : FAR_OUTCOMES;
 }
 
-inline_always enum far_outcome outer_v6(struct packet *packet, struct bpf_fib_lookup *route)
+static __always_inline enum far_outcome outer_v6(struct packet *packet, struct bpf_fib_lookup *route)
 {
 	struct ipv6hdr *ip = packet_at(packet, sizeof(struct ethhdr), sizeof(*ip));
 	__u8 *options;
@@ -194,13 +162,14 @@ inline_always enum far_outcome outer_v6(struct packet *packet, struct bpf_fib_lo
 	if (!ip || ip->version != 6)
 		return FAR_PASS_OTHER;
 	packet->protocol = ip->nexthdr;
-	packet->outer_ecn = ip->flow_lbl[0] >> 4 & 3;
+	packet->outer_ecn = ip->flow_lbl[0] >> 4 & INET_ECN_MASK;
 	packet->inner = sizeof(struct ethhdr) + sizeof(*ip);
 	packet->end = packet->inner + bpf_ntohs(ip->payload_len);
-	route->family = 10; /* AF_INET6 */
+	route->family = AF_INET6;
 	__builtin_memcpy(route->ipv6_src, &ip->saddr, sizeof(ip->saddr));
 	__builtin_memcpy(route->ipv6_dst, &ip->daddr, sizeof(ip->daddr));
-	if (packet->protocol == IPPROTO_DSTOPTS) { /* Linux's own tunnels send one: the encapsulation limit */
+	if (packet->protocol ==
+	    IPPROTO_DSTOPTS) { /* Linux's own tunnels send one, the encapsulation limit (RFC 2473) */
 		options = packet_at(packet, packet->inner, 8);
 		if (!options || options[1] > 7)
 			return FAR_PASS_MALFORMED;
@@ -210,8 +179,8 @@ inline_always enum far_outcome outer_v6(struct packet *packet, struct bpf_fib_lo
 	return packet->protocol == IPPROTO_FRAGMENT ? FAR_PASS_FRAGMENT : FAR_OUTCOMES;
 }
 
-/* GUE, variant 0 without options, or variant 1, which is the IP packet itself. */
-inline_always enum far_outcome gue(struct packet *packet, const struct far_settings *settings)
+/* Reads GUE: variant 0 without options, or variant 1, which is the IP packet itself. */
+static __always_inline enum far_outcome gue(struct packet *packet, const struct far_settings *settings)
 {
 	struct udphdr *udp = packet_at(packet, packet->inner, sizeof(*udp) + sizeof(struct gue_header));
 	struct gue_header *gue = (void *)(udp + 1);
@@ -233,24 +202,24 @@ inline_always enum far_outcome gue(struct packet *packet, const struct far_setti
 	return FAR_OUTCOMES;
 }
 
-inline_always enum far_outcome gre(struct packet *packet)
+static __always_inline enum far_outcome gre(struct packet *packet)
 {
 	struct gre_header *gre = packet_at(packet, packet->inner, sizeof(*gre));
 
 	if (!gre)
 		return FAR_PASS_MALFORMED;
-	if (gre->flags & ~bpf_htons(0x8000))
+	if (gre->flags & ~bpf_htons(GRE_CSUM))
 		return FAR_PASS_OPTION;
 	packet->kind = FAR_GRE;
-	packet->inner += gre->flags ? 8 : 4;
+	packet->inner += sizeof(*gre) + (gre->flags ? sizeof(struct gre_checksum) : 0);
 	packet->protocol = gre->protocol == bpf_htons(ETH_P_IP)     ? IPPROTO_IPIP
 			   : gre->protocol == bpf_htons(ETH_P_IPV6) ? IPPROTO_IPV6
 								    : IPPROTO_NONE;
 	return packet->protocol == IPPROTO_NONE ? FAR_PASS_NOT_JOINED : FAR_OUTCOMES;
 }
 
-/* The header between the two IP headers, if there is one. */
-inline_always enum far_outcome carried(struct packet *packet, const struct far_settings *settings)
+/* Reads the header between the two IP headers, if there is one. */
+static __always_inline enum far_outcome carried(struct packet *packet, const struct far_settings *settings)
 {
 	packet->kind = FAR_IPIP;
 	if (packet->protocol == IPPROTO_UDP)
@@ -262,40 +231,41 @@ inline_always enum far_outcome carried(struct packet *packet, const struct far_s
 	return FAR_PASS_OTHER;
 }
 
-/* Congestion marked on the outer header (RFC 6040, section 4.2): `ecn` is the inner packet's, 0 cannot carry
- * it. */
-inline_always enum far_outcome congestion(struct packet *packet, __u8 ecn)
+/* What becomes of congestion experienced, marked on the outer header (RFC 6040, section 4.2). `ecn` is that of the
+ * inner packet: Not-ECT cannot carry the mark. */
+static __always_inline enum far_outcome congestion(struct packet *packet, __u8 ecn)
 {
-	return packet->outer_ecn == 3 && !ecn ? FAR_DROP_ECN : packet->kind;
+	return packet->outer_ecn == INET_ECN_CE && ecn == INET_ECN_NOT_ECT ? FAR_DROP_ECN : packet->kind;
 }
 
-/* Whether both packets are all there, one within the other. */
-inline_always int is_whole(struct packet *packet, __u32 length)
+/* Whether both packets are whole, one within the other. */
+static __always_inline int is_whole(struct packet *packet, __u32 length)
 {
 	return packet->inner + length <= packet->end && packet->end <= packet_length(packet);
 }
 
-/* Whether this piece has the inner packet's header and a part of what is behind it. One with options is not taken: not all
- * of them would belong into the other pieces. */
-inline_always int is_first(struct packet *packet, const struct iphdr *ip)
+/* Whether this is a first fragment, with the inner packet's header and a part of what is behind it. One with options
+ * is not taken: only some of them would belong into the later fragments. */
+static __always_inline int is_first(struct packet *packet, const struct iphdr *ip)
 {
-	return packet->hook == HOOK_TC && ip->ihl == 5 && packet->inner + sizeof(*ip) + OFFSET_UNIT <= packet->end &&
+	return packet->hook == HOOK_TC && ip->ihl == 5 && packet->inner + sizeof(*ip) + FRAGMENT_UNIT <= packet->end &&
 	       packet->inner + bpf_ntohs(ip->tot_len) > packet->end && packet->end <= packet_length(packet) &&
-	       !((packet->end - packet->payload) % OFFSET_UNIT);
+	       !((packet->end - packet->payload) % FRAGMENT_UNIT);
 }
 
-inline_always enum far_outcome inner_v4(struct packet *packet)
+static __always_inline enum far_outcome inner_v4(struct packet *packet)
 {
 	struct iphdr *ip = packet_at(packet, packet->inner, sizeof(*ip));
 	struct addr vip;
 	__u64 *count;
 	__u32 check;
+	__u8 ecn;
 
 	if (!ip || ip->version != 4 || ip->ihl < 5 || bpf_ntohs(ip->tot_len) < ip->ihl * 4)
 		return FAR_PASS_MALFORMED;
-	if (packet->cut && !is_first(packet, ip))
+	if (packet->frag_off && !is_first(packet, ip))
 		return FAR_PASS_FRAGMENT;
-	if (!packet->cut && !is_whole(packet, bpf_ntohs(ip->tot_len)))
+	if (!packet->frag_off && !is_whole(packet, bpf_ntohs(ip->tot_len)))
 		return FAR_PASS_MALFORMED;
 	addr_from_v4(&vip, ip->daddr);
 	count = bpf_map_lookup_elem(&joined, &vip);
@@ -303,16 +273,17 @@ inline_always enum far_outcome inner_v4(struct packet *packet)
 		return FAR_PASS_NOT_JOINED;
 	__sync_fetch_and_add(count, 1);
 	packet->inner_version = 4;
-	if (packet->outer_ecn == 3 && (ip->tos & 3) && (ip->tos & 3) != 3) {
-		check = ip->check + bpf_htons(0xffff - (3 - (ip->tos & 3))); /* the sum grows by what is set */
+	ecn = ip->tos & INET_ECN_MASK;
+	if (packet->outer_ecn == INET_ECN_CE && ecn != INET_ECN_NOT_ECT && ecn != INET_ECN_CE) {
+		check = ip->check + bpf_htons(0xffff - (INET_ECN_CE - ecn)); /* the sum grows by what is set */
 		ip->check = check + (check >> 16);
-		ip->tos |= 3;
+		ip->tos |= INET_ECN_CE;
 		return packet->kind;
 	}
-	return congestion(packet, ip->tos & 3);
+	return congestion(packet, ecn);
 }
 
-inline_always enum far_outcome inner_v6(struct packet *packet)
+static __always_inline enum far_outcome inner_v6(struct packet *packet)
 {
 	struct ipv6hdr *ip = packet_at(packet, packet->inner, sizeof(*ip));
 	struct addr vip;
@@ -321,7 +292,7 @@ inline_always enum far_outcome inner_v6(struct packet *packet)
 
 	if (!ip || ip->version != 6)
 		return FAR_PASS_MALFORMED;
-	if (packet->cut) /* IPVS cuts IPv4 only */
+	if (packet->frag_off) /* a sender of IPv6 fragments itself; IPVS does so for IPv4 only */
 		return FAR_PASS_FRAGMENT;
 	if (!is_whole(packet, bpf_ntohs(ip->payload_len) + sizeof(*ip)))
 		return FAR_PASS_MALFORMED;
@@ -331,21 +302,21 @@ inline_always enum far_outcome inner_v6(struct packet *packet)
 		return FAR_PASS_NOT_JOINED;
 	__sync_fetch_and_add(count, 1);
 	packet->inner_version = 6;
-	ecn = ip->flow_lbl[0] >> 4 & 3;
-	if (packet->outer_ecn == 3 && ecn)
-		ip->flow_lbl[0] |= 0x30;
+	ecn = ip->flow_lbl[0] >> 4 & INET_ECN_MASK;
+	if (packet->outer_ecn == INET_ECN_CE && ecn != INET_ECN_NOT_ECT)
+		ip->flow_lbl[0] |= INET_ECN_CE << 4;
 	return congestion(packet, ecn);
 }
 
-/* Whether the outer packet would be sent on: only a host that forwards has such an answer. */
-inline_always int goes_on(struct packet *packet, struct bpf_fib_lookup *route)
+/* Whether the outer packet would be forwarded; only a host that forwards finds a route for it. */
+static __always_inline int goes_on(struct packet *packet, struct bpf_fib_lookup *route)
 {
 	long found;
 
 	if (packet->hook == HOOK_TC) {
 		struct __sk_buff *skb = packet->ctx;
 
-		if (skb->pkt_type) /* not PACKET_HOST */
+		if (skb->pkt_type != PACKET_HOST)
 			return 1;
 		route->ifindex = skb->ingress_ifindex;
 	} else {
@@ -356,11 +327,12 @@ inline_always int goes_on(struct packet *packet, struct bpf_fib_lookup *route)
 	       found == BPF_FIB_LKUP_RET_FRAG_NEEDED;
 }
 
-/* linux/bpf.h has these since 6.3; without them the kernel takes off headers of one family only. */
+/* BPF_F_ADJ_ROOM_DECAP_L3_IPV4 and _IPV6 (Linux 6.3): without them the kernel removes headers of the inner packet's
+ * own family only. */
 enum { DECAP_L3_IPV4 = 1 << 7, DECAP_L3_IPV6 = 1 << 8 };
 
-/* FIXED_GSO: the segments' size is that of the inner packet's data, which does not change. */
-inline_always long take_off_tc(struct packet *packet, __s32 room)
+/* Removes the outer headers. With FIXED_GSO segments keep their size, which is that of the inner packet's data. */
+static __always_inline long take_off_tc(struct packet *packet, __s32 room)
 {
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
 
@@ -369,7 +341,7 @@ inline_always long take_off_tc(struct packet *packet, __s32 room)
 	return bpf_skb_adjust_room(packet->ctx, -room, BPF_ADJ_ROOM_MAC, flags);
 }
 
-inline_always long take_off_xdp(struct packet *packet, __s32 room)
+static __always_inline long take_off_xdp(struct packet *packet, __s32 room)
 {
 	struct ethhdr *old = packet_at(packet, 0, sizeof(*old)), *eth, copy;
 
@@ -385,7 +357,7 @@ inline_always long take_off_xdp(struct packet *packet, __s32 room)
 	return 0;
 }
 
-inline_always enum far_outcome take_off(struct packet *packet)
+static __always_inline enum far_outcome take_off(struct packet *packet)
 {
 	__s32 room = packet->inner - sizeof(struct ethhdr);
 	struct ethhdr *eth;
@@ -398,15 +370,15 @@ inline_always enum far_outcome take_off(struct packet *packet)
 	return packet->kind;
 }
 
-/* Gives a piece of the inner packet its header, which is a copy of the whole one's: `length` bytes follow on it, and `more`
- * other pieces. */
-inline_always void cut_header(struct iphdr *ip, const struct piece *piece, __u32 length, int more)
+/* Makes a copy of the inner packet's header that of one of its fragments, of `length` bytes behind it. `more`: others
+ * follow. */
+static __always_inline void fragment_header(struct iphdr *ip, const struct fragment *fragment, __u32 length, int more)
 {
 	const __u16 *word = (const __u16 *)ip;
 	__u32 sum = 0;
 
 	ip->tot_len = bpf_htons(sizeof(*ip) + length);
-	ip->frag_off = bpf_htons((bpf_ntohs(ip->frag_off) + piece->passed / OFFSET_UNIT) | (more ? IP_MF : 0));
+	ip->frag_off = bpf_htons((bpf_ntohs(ip->frag_off) + fragment->passed / FRAGMENT_UNIT) | (more ? IP_MF : 0));
 	ip->check = 0;
 	for (__u32 i = 0; i < sizeof(*ip) / sizeof(*word); i++)
 		sum += word[i];
@@ -414,89 +386,91 @@ inline_always void cut_header(struct iphdr *ip, const struct piece *piece, __u32
 	ip->check = ~((sum & 0xffff) + (sum >> 16));
 }
 
-/* Keeps for the next piece what is left over of this one: the last bytes in front of `end`. */
-inline_always int keep_over(struct packet *packet, struct piece *piece, __u32 left)
+/* Keeps what is left over of this fragment for the next one: the last bytes in front of `end`. */
+static __always_inline int keep_over(struct packet *packet, struct fragment *fragment, __u32 left)
 {
-	piece->left = left;
-	return left &&
-	       bpf_skb_load_bytes(packet->ctx, packet->end - left, piece->over, one_to(sizeof(piece->over), left));
+	fragment->left = left;
+	return left && bpf_skb_load_bytes(packet->ctx, packet->end - left, fragment->over,
+					  bounded_nonzero(sizeof(fragment->over), left));
 }
 
-/* The first piece loses its outer headers like any packet, and becomes the first piece of the inner one. */
-inline_always enum far_outcome first_piece(struct packet *packet)
+/* Decapsulates the first fragment like any packet; it becomes the first fragment of the inner one. */
+static __always_inline enum far_outcome first_fragment(struct packet *packet)
 {
 	__u32 length = packet->end - packet->inner - sizeof(struct iphdr);
 	struct iphdr *ip = packet_at(packet, packet->inner, sizeof(*ip));
-	struct piece piece = {.next = packet->end - packet->payload};
-	struct piece_key whole = packet->whole;
+	struct fragment fragment = {.next = packet->end - packet->payload};
+	struct fragment_key whole = packet->whole;
 	enum far_outcome outcome;
 
-	if (!ip || keep_over(packet, &piece, length % OFFSET_UNIT))
+	if (!ip || keep_over(packet, &fragment, length % FRAGMENT_UNIT))
 		return FAR_PASS_MALFORMED;
-	piece.header = *ip;
+	fragment.header = *ip;
 	outcome = take_off(packet);
-	ip = packet_at(packet, L3, sizeof(*ip));
-	if (outcome != packet->kind || !ip)
+	if (outcome != packet->kind)
 		return FAR_PASS_REFUSED;
-	length -= length % OFFSET_UNIT;
-	cut_header(ip, &piece, length, 1);
-	piece.passed = length;
-	bpf_map_update_elem(&pieces, &whole, &piece, BPF_ANY);
+	ip = packet_at(packet, L3, sizeof(*ip));
+	if (!ip)
+		return FAR_PASS_REFUSED;
+	length -= length % FRAGMENT_UNIT;
+	fragment_header(ip, &fragment, length, 1);
+	fragment.passed = length;
+	bpf_map_update_elem(&fragments, &whole, &fragment, BPF_ANY);
 	return FAR_PIECE;
 }
 
-/* Puts the inner header, and what was left over of the piece before, in the place of the outer header. */
-inline_always long put_in_front(struct packet *packet, const struct iphdr *ip, const struct piece *piece)
+/* Replaces the outer header by the inner one, and what was left over of the fragment before. */
+static __always_inline long put_in_front(struct packet *packet, const struct iphdr *ip, const struct fragment *fragment)
 {
-	__u32 left = piece->left;
+	__u32 left = fragment->left;
 
-	if (left >= sizeof(piece->over))
+	if (left >= sizeof(fragment->over))
 		return -1;
 	if (left && bpf_skb_adjust_room(packet->ctx, left, BPF_ADJ_ROOM_MAC, 0))
 		return -1;
-	if (left && bpf_skb_store_bytes(packet->ctx, L3 + sizeof(*ip), piece->over, one_to(sizeof(piece->over), left),
-					BPF_F_RECOMPUTE_CSUM))
+	if (left && bpf_skb_store_bytes(packet->ctx, L3 + sizeof(*ip), fragment->over,
+					bounded_nonzero(sizeof(fragment->over), left), BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	return bpf_skb_store_bytes(packet->ctx, L3, ip, sizeof(*ip), BPF_F_RECOMPUTE_CSUM);
 }
 
-inline_always enum far_outcome later_piece(struct packet *packet)
+static __always_inline enum far_outcome later_fragment(struct packet *packet)
 {
-	struct piece_key whole = packet->whole;
-	struct piece *piece = packet->hook == HOOK_TC ? bpf_map_lookup_elem(&pieces, &whole) : 0;
-	__u32 offset = (packet->cut & IP_OFFSET) * OFFSET_UNIT, length = packet->end - packet->payload, all;
-	int more = packet->cut & IP_MF;
-	struct piece next;
+	struct fragment_key whole = packet->whole;
+	struct fragment *fragment = packet->hook == HOOK_TC ? bpf_map_lookup_elem(&fragments, &whole) : 0;
+	__u32 offset = (packet->frag_off & IP_OFFSET) * FRAGMENT_UNIT, length = packet->end - packet->payload, all;
+	int more = packet->frag_off & IP_MF;
+	struct fragment next;
 	struct iphdr ip;
 
-	if (!piece || offset != piece->next || packet->payload != L3 + sizeof(ip) || packet->end <= packet->payload ||
-	    packet->end > packet_length(packet) || (more && length % OFFSET_UNIT))
+	if (!fragment || offset != fragment->next || packet->payload != L3 + sizeof(ip) ||
+	    packet->end <= packet->payload || packet->end > packet_length(packet) || (more && length % FRAGMENT_UNIT))
 		return FAR_PASS_FRAGMENT;
-	all = piece->left + length;
-	if (piece->passed + all > 0xffff - sizeof(ip))
+	all = fragment->left + length;
+	if (fragment->passed + all > IP_LENGTH_MAX - sizeof(ip))
 		return FAR_PASS_MALFORMED;
-	next = *piece;
+	next = *fragment;
 	next.next += length;
-	ip = piece->header;
-	if (congestion(packet, ip.tos & 3) == FAR_DROP_ECN)
+	ip = fragment->header;
+	if (congestion(packet, ip.tos & INET_ECN_MASK) == FAR_DROP_ECN)
 		return FAR_DROP_ECN;
-	if (packet->outer_ecn == 3)
-		ip.tos |= 3;
-	if (keep_over(packet, &next, more ? all % OFFSET_UNIT : 0))
+	if (packet->outer_ecn == INET_ECN_CE)
+		ip.tos |= INET_ECN_CE;
+	if (keep_over(packet, &next, more ? all % FRAGMENT_UNIT : 0))
 		return FAR_PASS_MALFORMED;
 	all -= next.left;
-	cut_header(&ip, piece, all, more);
+	fragment_header(&ip, fragment, all, more);
 	next.passed += all;
-	if (put_in_front(packet, &ip, piece))
+	if (put_in_front(packet, &ip, fragment))
 		return FAR_PASS_REFUSED;
 	if (more)
-		*piece = next;
+		*fragment = next;
 	else
-		bpf_map_delete_elem(&pieces, &whole);
+		bpf_map_delete_elem(&fragments, &whole);
 	return FAR_PIECE;
 }
 
-inline_always enum far_outcome outer(struct packet *packet, struct bpf_fib_lookup *route)
+static __always_inline enum far_outcome outer(struct packet *packet, struct bpf_fib_lookup *route)
 {
 	struct ethhdr *eth = packet_at(packet, 0, sizeof(*eth));
 
@@ -513,8 +487,8 @@ inline_always enum far_outcome outer(struct packet *packet, struct bpf_fib_looku
 	return FAR_PASS_OTHER;
 }
 
-/* A fragment is worth a name of its own only if it is a tunnel's. */
-inline_always enum far_outcome only_tunnels(struct packet *packet, enum far_outcome outcome)
+/* A fragment has an outcome of its own only if it is a tunnel's. */
+static __always_inline enum far_outcome only_tunnels(struct packet *packet, enum far_outcome outcome)
 {
 	if (outcome != FAR_PASS_FRAGMENT || packet->protocol == IPPROTO_IPIP || packet->protocol == IPPROTO_IPV6 ||
 	    packet->protocol == IPPROTO_GRE)
@@ -522,7 +496,7 @@ inline_always enum far_outcome only_tunnels(struct packet *packet, enum far_outc
 	return FAR_PASS_OTHER;
 }
 
-inline_always enum far_outcome unwrap(struct packet *packet)
+static __always_inline enum far_outcome unwrap(struct packet *packet)
 {
 	struct far_settings *settings;
 	struct bpf_fib_lookup route;
@@ -535,7 +509,7 @@ inline_always enum far_outcome unwrap(struct packet *packet)
 	__builtin_memset(&route, 0, sizeof(route));
 	outcome = outer(packet, &route);
 	if (outcome == FAR_PIECE)
-		outcome = later_piece(packet);
+		outcome = later_fragment(packet);
 	if (outcome != FAR_OUTCOMES)
 		return only_tunnels(packet, outcome);
 	outcome = carried(packet, settings);
@@ -548,11 +522,11 @@ inline_always enum far_outcome unwrap(struct packet *packet)
 	outcome = packet->protocol == IPPROTO_IPIP ? inner_v4(packet) : inner_v6(packet);
 	if (outcome != packet->kind)
 		return outcome;
-	return packet->hook == HOOK_TC && packet->cut ? first_piece(packet) : take_off(packet);
+	return packet->hook == HOOK_TC && packet->frag_off ? first_fragment(packet) : take_off(packet);
 }
 
-/* The one way out. */
-inline_always int leave(struct packet *packet, enum far_outcome outcome)
+/* The one exit: the verdict of the outcome, which is counted. */
+static __always_inline int leave(struct packet *packet, enum far_outcome outcome)
 {
 	__u32 index = outcome;
 	__u64 *count = bpf_map_lookup_elem(&far_outcomes, &index);
@@ -564,7 +538,7 @@ inline_always int leave(struct packet *packet, enum far_outcome outcome)
 	return packet->hook == HOOK_XDP ? XDP_PASS : TC_ACT_UNSPEC;
 }
 
-enum { HEADERS = 160 }; /* bytes that are looked at: Ethernet, IPv6 with options, UDP, GUE, IPv6 */
+enum { HEADERS = 160 }; /* bytes that are read: Ethernet, IPv6 with options, UDP, GUE, IPv6 */
 
 SEC("tc")
 int far_end_tc(struct __sk_buff *skb)
@@ -585,7 +559,7 @@ int far_end_xdp(struct xdp_md *ctx)
 	return leave(&packet, unwrap(&packet));
 }
 
-/* `pylvs realserver check`: a frame sent on lo with our mark arrives as if it had come by the interface. */
+/* `pylvs realserver check`: a frame that is sent on lo with our mark is received as if it had come by the interface. */
 SEC("tc")
 int inject(struct __sk_buff *skb)
 {

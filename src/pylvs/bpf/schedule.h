@@ -33,35 +33,35 @@ struct choice {
 
 /* The client begins anew: ends its old connection. IPVS leaves that to a timer, which runs when the new one has been
  * scheduled; so the old one counts until `replaced`. */
-__attribute__((noinline)) int replace(__u32 number, __u32 now)
+__noinline int replace(__u32 number, __u32 now)
 {
 	struct connection *old = connection_get(number);
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 	struct destination *destination;
 
-	if (!old || !desk)
+	if (!old || !scratch)
 		return 0;
-	desk->replaced = old->destination;
-	desk->replaced_flags = old->flags & CONN_INACTIVE;
+	scratch->replaced = old->destination;
+	scratch->replaced_flags = old->flags & CONN_INACTIVE;
 	destination = destination_get(old->destination);
 	if (destination)
-		count_bound(destination, desk->replaced_flags, 1);
+		count_bound(destination, scratch->replaced_flags, 1);
 	connection_end(old, now, settings.second);
 	return 0;
 }
 
-__attribute__((noinline)) int replaced(void)
+__noinline int replaced(void)
 {
-	struct desk *desk = desk_get();
-	struct destination *destination = desk ? destination_get(desk->replaced) : 0;
+	struct scratch *scratch = scratch_get();
+	struct destination *destination = scratch ? destination_get(scratch->replaced) : 0;
 
 	if (destination)
-		unbind_connection(destination, desk->replaced_flags);
+		unbind_connection(destination, scratch->replaced_flags);
 	return 0;
 }
 
 /* Slot of the destination that the service's scheduler picks, 0: none. */
-__attribute__((noinline)) __u32 schedule(struct flow *flow, __u32 slot)
+__noinline __u32 schedule(struct flow *flow, __u32 slot)
 {
 	struct service *service = service_get(slot);
 
@@ -95,7 +95,7 @@ struct rendezvous {
 };
 
 /* -log2(x / 2^32) in 16.16 fixed point, from the position of the highest bit and a square's worth of correction. */
-inline_always __u64 minus_log2(__u32 x)
+static __always_inline __u64 minus_log2(__u32 x)
 {
 	__u32 shift = 0, fraction;
 
@@ -113,7 +113,7 @@ inline_always __u64 minus_log2(__u32 x)
 }
 
 /* Every bit of the result depends on every bit of the value. */
-inline_always __u64 mixed(__u64 value)
+static __always_inline __u64 mixed(__u64 value)
 {
 	value = (value ^ value >> 32) * MIX_1;
 	value = (value ^ value >> 29) * MIX_2;
@@ -148,7 +148,7 @@ static long rendezvous_visit(__u32 index, void *context)
 
 /* The destination that a consistent hash gives: of the client, and of nothing that a second director would not know too.
  * Taken where the table has no room: a flow stays where it is as long as its destination does. */
-__attribute__((noinline)) __u32 schedule_consistently(struct flow *flow, __u32 slot)
+__noinline __u32 schedule_consistently(struct flow *flow, __u32 slot)
 {
 	struct service *service = service_get(slot);
 	struct rendezvous rendezvous = {};
@@ -163,23 +163,23 @@ __attribute__((noinline)) __u32 schedule_consistently(struct flow *flow, __u32 s
 	return rendezvous.best;
 }
 
-inline_always int table_is_pressed(__u32 now)
+static __always_inline int table_is_pressed(__u32 now)
 {
 	return settings.table_pressed && tick_before(now, settings.table_pressed + 60 * settings.second);
 }
 
 /* What an entry has from its place in the table. */
-struct place {
+struct claim {
 	__u32 tag;
-	__u32 flags; /* of connection_flag: how many sets it passed, and whether it must be chosen by consistent hash */
+	__u32 flags; /* of connection_flag: how many table_buckets it passed, and whether it must be chosen by consistent hash */
 };
 
 /* A place for an entry, claimed: at home or, that being full, in another of its sets. The number + 1, or 0. */
-inline_always __u32 connection_place(struct place *place, __u64 hash, const struct addr *virtual, __be16 vport,
-				     __u32 now)
+static __always_inline __u32 connection_claim_candidate(struct claim *place, __u64 hash, const struct addr *virtual,
+							__be16 vport, __u32 now)
 {
-	for (__u32 passed = 0; passed < PLACES; passed++) {
-		__u32 number = connection_claim(set_of_hash(hash), tag_of_hash(hash), now, 0);
+	for (__u32 passed = 0; passed < CANDIDATES; passed++) {
+		__u32 number = connection_claim(bucket_of_hash(hash), tag_of_hash(hash), now, 0);
 
 		if (number) {
 			place->tag = tag_of_hash(hash);
@@ -192,16 +192,16 @@ inline_always __u32 connection_place(struct place *place, __u64 hash, const stru
 }
 
 /* A template for clients of this network, claimed and published: its number + 1, or 0. */
-inline_always __u32 template_new(struct connection *template, __u32 now)
+static __always_inline __u32 template_new(struct connection *template, __u32 now)
 {
 	__u64 hash = hash_client(&template->client, 0, template->protocol);
-	struct place place = {.tag = tag_of_hash(hash)};
-	__u32 number = connection_place(&place, hash, &template->virtual, template->vport, now);
+	struct claim place = {.tag = tag_of_hash(hash)};
+	__u32 number = connection_claim_candidate(&place, hash, &template->virtual, template->vport, now);
 	struct destination *destination = destination_get(template->destination);
 	struct connection *entry;
 
 	if (!number)
-		number = connection_claim(set_of_hash(hash), place.tag, now, 1);
+		number = connection_claim(bucket_of_hash(hash), place.tag, now, 1);
 	if (!number || !destination)
 		return 0;
 	entry = connection_get(number - 1);
@@ -217,7 +217,7 @@ inline_always __u32 template_new(struct connection *template, __u32 now)
 	return number;
 }
 
-inline_always int template_is_valid(const struct connection *template, const struct destination *destination)
+static __always_inline int template_is_valid(const struct connection *template, const struct destination *destination)
 {
 	if (!destination || !(destination->flags & DEST_AVAILABLE))
 		return 0;
@@ -225,9 +225,9 @@ inline_always int template_is_valid(const struct connection *template, const str
 }
 
 /* The live template like this one in one of its sets: its number + 1, or 0. One whose destination went is put aside. */
-__attribute__((noinline)) __u32 template_in_set(struct connection *like, __u32 set_number, __u32 tag, __u32 now)
+__noinline __u32 template_in_bucket(struct connection *like, __u32 bucket_number, __u32 tag, __u32 now)
 {
-	struct connection_set *set = set_get(set_number);
+	struct connection_bucket *set = connection_bucket_get(bucket_number);
 
 	if (!like || !set)
 		return 0;
@@ -243,36 +243,36 @@ __attribute__((noinline)) __u32 template_in_set(struct connection *like, __u32 s
 		if (connection_expired(entry, now) && !entry->control)
 			continue;
 		if (template_is_valid(entry, destination_get(entry->destination)))
-			return set_number * WAYS + way + 1;
+			return bucket_number * WAYS + way + 1;
 		entry->flags |= CONN_INVALID;
 	}
 	return 0;
 }
 
-inline_always __u32 template_find(struct connection *like, __u32 now)
+static __always_inline __u32 template_find(struct connection *like, __u32 now)
 {
 	__u64 hash = hash_client(&like->client, 0, like->protocol);
-	__u32 number = template_in_set(like, set_of_hash(hash), tag_of_hash(hash), now);
+	__u32 number = template_in_bucket(like, bucket_of_hash(hash), tag_of_hash(hash), now);
 
-	for (int passed = 1; !number && passed < PLACES && has_overflow(set_of_hash(hash)); passed++) {
+	for (int passed = 1; !number && passed < CANDIDATES && has_overflow(bucket_of_hash(hash)); passed++) {
 		hash = hash_next(hash, &like->virtual, like->vport);
-		number = template_in_set(like, set_of_hash(hash), tag_of_hash(hash), now);
+		number = template_in_bucket(like, bucket_of_hash(hash), tag_of_hash(hash), now);
 	}
 	return number;
 }
 
 /* Persistence (ip_vs_sched_persist): the client's network has a template; it decides, or the scheduler does and a new
  * template remembers. Gives the destination's slot and the template's number. */
-inline_always __u32 schedule_persistently(struct service *service, __u32 slot, struct flow *flow,
-					  __u32 *template_number, __u32 *outcome)
+static __always_inline __u32 schedule_persistently(struct service *service, __u32 slot, struct flow *flow,
+						   __u32 *template_number, __u32 *outcome)
 {
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 	struct connection *entry, *like;
 	struct destination *destination;
 
-	if (!desk)
+	if (!scratch)
 		return 0;
-	like = &desk->template;
+	like = &scratch->template;
 	__builtin_memset(like, 0, sizeof(*like));
 	like->flags = CONN_TEMPLATE;
 	like->protocol = flow->protocol;
@@ -310,12 +310,12 @@ inline_always __u32 schedule_persistently(struct service *service, __u32 slot, s
 	return *template_number ? like->destination : 0;
 }
 
-inline_always int fullnat_bind(struct connection *connection, struct destination *destination, struct flow *flow,
-			       __u32 number);
-inline_always int reply_remember(struct connection *connection, struct destination *destination, __u32 number);
+static __always_inline int fullnat_bind(struct connection *connection, struct destination *destination,
+					struct flow *flow, __u32 number);
+static __always_inline int reply_remember(struct connection *connection, struct destination *destination, __u32 number);
 
 /* A place for the flow's connection, if need be that of a half-open one: number + 1, or 0 where the table is full. */
-__attribute__((noinline)) __u32 claim_place(struct flow *flow, struct place *place)
+__noinline __u32 claim_entry(struct flow *flow, struct claim *place)
 {
 	__u32 number;
 	__u64 hash;
@@ -323,12 +323,12 @@ __attribute__((noinline)) __u32 claim_place(struct flow *flow, struct place *pla
 	if (!flow || !place)
 		return 0;
 	hash = hash_client(&flow->saddr, flow->sport, flow->protocol);
-	number = connection_place(place, hash, &flow->daddr, flow->dport, flow->now);
+	number = connection_claim_candidate(place, hash, &flow->daddr, flow->dport, flow->now);
 	if (unlikely(!number)) {
 		settings.table_pressed = flow->now ?: 1;
 		place->tag = tag_of_hash(hash);
 		place->flags = CONN_HASHED;
-		number = connection_claim(set_of_hash(hash), place->tag, flow->now, 1);
+		number = connection_claim(bucket_of_hash(hash), place->tag, flow->now, 1);
 	}
 	/* The table was full: this may be in the middle of a flow that found no room for an entry then. */
 	if (unlikely(table_is_pressed(flow->now)) && (flow->protocol == PROTO_UDP || !(flow->flags & FLOW_OPENS)))
@@ -338,8 +338,7 @@ __attribute__((noinline)) __u32 claim_place(struct flow *flow, struct place *pla
 
 /* Writes the entry of a new connection, claimed at choice->number, and counts it. Returns 0, or an outcome that ends the
  * packet. */
-__attribute__((noinline)) int connection_enter(struct flow *flow, struct choice *choice, struct place *place,
-					       __u32 template)
+__noinline int connection_enter(struct flow *flow, struct choice *choice, struct claim *place, __u32 template)
 {
 	struct destination *destination;
 	struct connection *entry;
@@ -387,8 +386,8 @@ __attribute__((noinline)) int connection_enter(struct flow *flow, struct choice 
 }
 
 /* Fills in what the chosen destination says. */
-inline_always void choose(struct choice *choice, struct destination *destination, struct service *service,
-			  struct flow *flow)
+static __always_inline void choose(struct choice *choice, struct destination *destination, struct service *service,
+				   struct flow *flow)
 {
 	int keep_port = service->flags & SERVICE_PERSISTENT && flow->dport != service->port;
 
@@ -396,7 +395,7 @@ inline_always void choose(struct choice *choice, struct destination *destination
 	choice->rport = destination->port && !keep_port ? destination->port : flow->dport;
 }
 
-inline_always __u32 pick(struct service *service, __u32 slot, struct flow *flow, int consistently)
+static __always_inline __u32 pick(struct service *service, __u32 slot, struct flow *flow, int consistently)
 {
 	if (!service->fwmark && flow->dport != service->port)
 		return 0; /* port zero is for persistent services only */
@@ -405,15 +404,15 @@ inline_always __u32 pick(struct service *service, __u32 slot, struct flow *flow,
 
 /* The place first and then the destination, since where there is no place only a consistent hash will do: this packet,
  * and every other of its flow, goes where it says. */
-inline_always __u32 connect_to(struct flow *flow, __u32 slot, struct service *service, struct choice *choice)
+static __always_inline __u32 connect_to(struct flow *flow, __u32 slot, struct service *service, struct choice *choice)
 {
 	int one_packet = service->flags & SERVICE_ONE_PACKET && flow->protocol == PROTO_UDP;
 	__u32 template = 0, outcome = REFUSE_NO_DESTINATION;
 	struct destination *destination;
-	struct place place = {};
+	struct claim place = {};
 
 	if (!one_packet)
-		choice->number = claim_place(flow, &place);
+		choice->number = claim_entry(flow, &place);
 	if (service->flags & SERVICE_PERSISTENT) {
 		place.flags &= ~CONN_HASHED;
 		choice->destination = schedule_persistently(service, slot, flow, &template, &outcome);
@@ -427,7 +426,7 @@ inline_always __u32 connect_to(struct flow *flow, __u32 slot, struct service *se
 	if (one_packet && choice->method != METHOD_FULLNAT)
 		return 0;
 	if (one_packet)
-		choice->number = claim_place(flow, &place);
+		choice->number = claim_entry(flow, &place);
 	if (choice->number)
 		return connection_enter(flow, choice, &place, template);
 	choice->stateless = 1;
@@ -435,7 +434,7 @@ inline_always __u32 connect_to(struct flow *flow, __u32 slot, struct service *se
 }
 
 /* Gives back a place that was claimed and not filled. */
-inline_always void leave_place(struct choice *choice)
+static __always_inline void claim_release(struct choice *choice)
 {
 	struct connection *entry = choice->number ? connection_get(choice->number - 1) : 0;
 
@@ -446,7 +445,7 @@ inline_always void leave_place(struct choice *choice)
 
 /* A flow without a connection, for the service in `slot`: chooses a destination and enters the connection.
  * With choice->destination 0, choice->outcome says why there is none. */
-__attribute__((noinline)) int connection_new(struct flow *flow, __u32 slot, struct choice *choice)
+__noinline int connection_new(struct flow *flow, __u32 slot, struct choice *choice)
 {
 	struct service *service = service_get(slot);
 
@@ -456,7 +455,7 @@ __attribute__((noinline)) int connection_new(struct flow *flow, __u32 slot, stru
 	if (choice->outcome == REFUSE_NO_DESTINATION && service->fwmark && settings.cache_bypass)
 		choice->outcome = PASS_BYPASS;
 	if (choice->outcome) {
-		leave_place(choice);
+		claim_release(choice);
 		choice->destination = 0;
 		return 0;
 	}

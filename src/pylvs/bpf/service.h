@@ -8,7 +8,7 @@
 enum filter_kind { FILTER_VIP = 0, FILTER_RIP = 0x5bd1 };
 
 /* Python computes the same bit (dataplane/filter.py). */
-inline_always __u32 filter_bit(const struct addr *addr, enum filter_kind kind)
+static __always_inline __u32 filter_bit(const struct addr *addr, enum filter_kind kind)
 {
 	__u32 folded = (__u32)addr->high ^ (__u32)(addr->high >> 32) ^ (__u32)addr->low ^ (__u32)(addr->low >> 32);
 
@@ -16,7 +16,7 @@ inline_always __u32 filter_bit(const struct addr *addr, enum filter_kind kind)
 }
 
 /* Whether the address can be a VIP (or a NAT server): one load instead of a lookup for all that is not for us. */
-inline_always int filter_has(const struct addr *addr, enum filter_kind kind)
+static __always_inline int filter_has(const struct addr *addr, enum filter_kind kind)
 {
 	__u32 bit = filter_bit(addr, kind) % FILTER_BITS;
 
@@ -49,7 +49,7 @@ static long marking_visit(__u32 index, void *context)
 }
 
 /* The packet's firewall mark: netfilter's if it has one (TC only: XDP comes before netfilter), else that of our rules. */
-inline_always __u32 mark_of(struct flow *flow)
+static __always_inline __u32 mark_of(struct flow *flow)
 {
 	__u32 rules = settings.mark_rules;
 	struct marking marking = {.flow = flow, .mark = flow->mark, .first = rules >> 16};
@@ -60,7 +60,7 @@ inline_always __u32 mark_of(struct flow *flow)
 }
 
 /* Slot of the service, 0 if none: by firewall mark, by address and port, by address and port zero. */
-__attribute__((noinline)) __u32 service_find(struct flow *flow)
+__noinline __u32 service_find(struct flow *flow)
 {
 	struct service_key key = {};
 	__u32 *slot;

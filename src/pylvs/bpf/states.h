@@ -24,7 +24,7 @@ static const char tcp_next_secure[ROWS][4][STATES] = {
 	[CLIENT_ONLY] = {"AEERAAAAAAA", "CFSTFTCWLIT", "EESEFTCWCIE", "CCCRCCCCLIC"},
 };
 
-inline_always __u8 tcp_state_of_letter(char letter)
+static __always_inline __u8 tcp_state_of_letter(char letter)
 {
 	switch (letter) {
 	case 'N': return TCP_NONE;
@@ -41,7 +41,7 @@ inline_always __u8 tcp_state_of_letter(char letter)
 	return TCP_CLOSE;
 }
 
-inline_always __u8 tcp_transition(__u8 state, __u8 event, enum direction direction, int secure)
+static __always_inline __u8 tcp_transition(__u8 state, __u8 event, enum direction direction, int secure)
 {
 	__u32 row = bounded(direction, ROWS - 1), column = bounded(state, STATES - 1);
 
@@ -94,7 +94,7 @@ static const char sctp_next[ROWS][SCTP_EVENTS][STATES] = {
 		},
 };
 
-inline_always __u8 sctp_transition(__u8 state, __u8 event, enum direction direction)
+static __always_inline __u8 sctp_transition(__u8 state, __u8 event, enum direction direction)
 {
 	__u32 row = bounded(direction, ROWS - 1), column = bounded(state, STATES - 1);
 
@@ -104,7 +104,7 @@ inline_always __u8 sctp_transition(__u8 state, __u8 event, enum direction direct
 }
 
 /* Which TCP states count as active (ip_vs_proto_tcp.c, tcp_state_active_table). */
-inline_always int tcp_is_active(__u8 state)
+static __always_inline int tcp_is_active(__u8 state)
 {
 	return state == TCP_ESTABLISHED || state == TCP_SYN_SENT || state == TCP_SYN_RECV || state == TCP_SYNACK;
 }

@@ -17,7 +17,7 @@ struct sweep {
 	__u32 pad;
 };
 
-inline_always __u32 sweep_set(struct connection_set *set, const struct sweep *sweep)
+static __always_inline __u32 sweep_set(struct connection_bucket *set, const struct sweep *sweep)
 {
 	__u32 soonest = 0;
 
@@ -38,19 +38,19 @@ static long sweep_visit(__u32 index, void *context)
 {
 	struct sweep *sweep = context;
 	__u32 number = sweep->set;
-	struct set_summary *summary = bpf_map_lookup_elem(&due, &number);
+	struct bucket_summary *summary = bpf_map_lookup_elem(&due, &number);
 	__u32 *due_at = summary ? &summary->due : 0;
-	struct connection_set *set;
+	struct connection_bucket *set;
 	__u32 soonest, never;
 
-	sweep->set = number + 1 < sets ? number + 1 : 0;
+	sweep->set = number + 1 < table_buckets ? number + 1 : 0;
 	if (!due_at || !*due_at || tick_before(sweep->now, *due_at))
 		return 0;
-	set = set_get(number);
+	set = connection_bucket_get(number);
 	if (!set)
 		return 0;
 	/* First forget, then look: an entry that comes meanwhile writes its own time. "Never" is not 0, by which a
-	 * listing knows the sets that are empty. */
+	 * listing knows the table_buckets that are empty. */
 	never = (sweep->now + 0x7fffffff) ?: 1;
 	__sync_lock_test_and_set(due_at, never);
 	soonest = sweep_set(set, sweep);
@@ -66,7 +66,7 @@ struct estimating {
 };
 
 /* average += (rate - average) / 4, as the kernel's estimator has it, in units of 2^-scale a second. */
-inline_always void average(__u64 *mean, __u64 *last, __u64 total, int scale)
+static __always_inline void average(__u64 *mean, __u64 *last, __u64 total, int scale)
 {
 	__u64 rate = (total - *last) << (scale - 1); /* two seconds: half of it a second */
 
@@ -95,7 +95,7 @@ static long estimate_visit(__u32 index, void *context)
 
 /* A slice of the records; a round over all of them every two seconds. Down to the totals in slot 0, so that they come after
  * what they are the sum of. */
-inline_always void estimate_slice(struct clock *clock, __u32 now)
+static __always_inline void estimate_slice(struct clock *clock, __u32 now)
 {
 	__u32 slice = settings.next_record / SLICES + 1;
 	struct estimating estimating = {.clock = clock};
@@ -109,8 +109,8 @@ inline_always void estimate_slice(struct clock *clock, __u32 now)
 	bpf_loop(clock->records < slice ? clock->records : slice, estimate_visit, &estimating, 0);
 }
 
-/* Looks at so many sets, from `first` on; where the next sweep goes on. */
-inline_always __u32 sweep_sets(__u32 first, __u32 count, __u32 now)
+/* Looks at so many table_buckets, from `first` on; where the next sweep goes on. */
+static __always_inline __u32 sweep_sets(__u32 first, __u32 count, __u32 now)
 {
 	struct sweep sweep = {.set = first, .now = now};
 
@@ -123,7 +123,7 @@ static int tick(void *map, int *key, struct clock *clock)
 {
 	__u32 now = now_ticks();
 
-	clock->next_set = sweep_sets(clock->next_set, sets / SLICES + 1, now);
+	clock->next_set = sweep_sets(clock->next_set, table_buckets / SLICES + 1, now);
 	estimate_slice(clock, now);
 	bpf_timer_start(&clock->timer, SLICE_NS, 0);
 	return 0;

@@ -26,7 +26,7 @@ struct {
 	__type(value, struct tracer);
 } tracers SEC(".maps");
 
-inline_always struct tracer *tracer_get(void)
+static __always_inline struct tracer *tracer_get(void)
 {
 	__u32 zero = 0;
 
@@ -34,19 +34,19 @@ inline_always struct tracer *tracer_get(void)
 }
 
 /* As many bytes of the frame as there is room for. */
-inline_always __u32 trace_frame(struct packet *packet, __u8 *to)
+static __always_inline __u32 trace_frame(struct packet *packet, __u8 *to)
 {
 	__u32 whole =
 		packet->hook == HOOK_XDP ? bpf_xdp_get_buff_len(packet->ctx) : ((struct __sk_buff *)packet->ctx)->len;
 	__u32 size = whole < TRACE_SNAP ? whole : TRACE_SNAP;
 
 	if (size)
-		load_bytes(packet, 0, to, one_to(TRACE_SNAP, size));
+		load_bytes(packet, 0, to, bounded_nonzero(TRACE_SNAP, size));
 	return whole;
 }
 
 /* The frame as it came; a tracer that has gone is forgotten. */
-inline_always int trace_before(struct packet *packet, __u32 ifindex)
+static __always_inline int trace_before(struct packet *packet, __u32 ifindex)
 {
 	struct tracer *tracer = tracer_get();
 
@@ -64,14 +64,14 @@ inline_always int trace_before(struct packet *packet, __u32 ifindex)
 	return 0;
 }
 
-__attribute__((noinline)) int trace_before_xdp(struct xdp_md *ctx)
+__noinline int trace_before_xdp(struct xdp_md *ctx)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP};
 
 	return trace_before(&packet, ctx->ingress_ifindex);
 }
 
-__attribute__((noinline)) int trace_before_tc(struct __sk_buff *ctx)
+__noinline int trace_before_tc(struct __sk_buff *ctx)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC};
 
@@ -79,14 +79,14 @@ __attribute__((noinline)) int trace_before_tc(struct __sk_buff *ctx)
 }
 
 /* The connection that the packet belongs to, looked up again so that the packet's own way stores nothing. */
-inline_always struct connection *trace_connection(struct flow *flow, struct trace_record *record)
+static __always_inline struct connection *trace_connection(struct flow *flow, struct trace_record *record)
 {
 	struct found found = {};
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 	__u32 number;
 
-	if (flow->flags & FLOW_ICMP_ERROR && desk)
-		flow = &desk->quoted;
+	if (flow->flags & FLOW_ICMP_ERROR && scratch)
+		flow = &scratch->quoted;
 	number = connection_lookup(flow, 0);
 	if (!number) {
 		record->flags |= TRACE_REPLY;
@@ -100,7 +100,7 @@ inline_always struct connection *trace_connection(struct flow *flow, struct trac
 }
 
 /* Who talks to whom: as the connection has it, or as the packet says. */
-inline_always void trace_names(struct flow *flow, struct trace_record *record)
+static __always_inline void trace_names(struct flow *flow, struct trace_record *record)
 {
 	struct connection *connection;
 
@@ -135,10 +135,10 @@ inline_always void trace_names(struct flow *flow, struct trace_record *record)
 }
 
 /* Where it goes: the real server's name, and the next hop. */
-inline_always void trace_hop(struct flow *flow, struct trace_record *record, __u32 outcome)
+static __always_inline void trace_hop(struct flow *flow, struct trace_record *record, __u32 outcome)
 {
 	struct destination *destination = record->destination ? destination_get(record->destination) : 0;
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 
 	record->out = 0;
 	__builtin_memset(&record->hop, 0, sizeof(record->hop));
@@ -159,19 +159,19 @@ inline_always void trace_hop(struct flow *flow, struct trace_record *record, __u
 		return;
 	if (record->flags & TRACE_REPLY) {
 		record->hop = record->client;
-		record->out = desk ? desk->route.ifindex : 0;
+		record->out = scratch ? scratch->route.ifindex : 0;
 	} else if (destination) {
 		record->hop = destination->gateway;
 		record->out = destination->ifindex;
 	}
 }
 
-inline_always int trace_in(const struct addr *address, const struct addr *wanted, const struct addr *mask)
+static __always_inline int trace_in(const struct addr *address, const struct addr *wanted, const struct addr *mask)
 {
 	return (address->low & mask->low) == wanted->low && (address->high & mask->high) == wanted->high;
 }
 
-inline_always int trace_wants(const struct trace_record *record)
+static __always_inline int trace_wants(const struct trace_record *record)
 {
 	return (record->flags & TRACE_NEW ? trace.opening : trace.outcomes) >> (record->outcome & 31) & 1 &&
 	       trace_in(&record->client, &trace.client, &trace.client_mask) &&
@@ -182,7 +182,7 @@ inline_always int trace_wants(const struct trace_record *record)
 }
 
 /* Whether this second has room for one more. */
-inline_always int trace_may(struct tracer *tracer, __u32 now)
+static __always_inline int trace_may(struct tracer *tracer, __u32 now)
 {
 	if (now - tracer->since >= settings.second) {
 		tracer->since = now;
@@ -196,7 +196,7 @@ inline_always int trace_may(struct tracer *tracer, __u32 now)
 	return 1;
 }
 
-inline_always int trace_after(struct packet *packet, __u32 outcome)
+static __always_inline int trace_after(struct packet *packet, __u32 outcome)
 {
 	struct tracer *tracer = tracer_get();
 	struct trace_record *record;
@@ -215,21 +215,21 @@ inline_always int trace_after(struct packet *packet, __u32 outcome)
 	return 0;
 }
 
-__attribute__((noinline)) int trace_after_xdp(struct xdp_md *ctx, struct flow *flow, int outcome)
+__noinline int trace_after_xdp(struct xdp_md *ctx, struct flow *flow, int outcome)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_XDP, .flow = flow};
 
 	return flow ? trace_after(&packet, outcome) : 0;
 }
 
-__attribute__((noinline)) int trace_after_tc(struct __sk_buff *ctx, struct flow *flow, int outcome)
+__noinline int trace_after_tc(struct __sk_buff *ctx, struct flow *flow, int outcome)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};
 
 	return flow ? trace_after(&packet, outcome) : 0;
 }
 
-inline_always void trace_arrival(struct packet *packet)
+static __always_inline void trace_arrival(struct packet *packet)
 {
 	if (packet->hook == HOOK_XDP)
 		trace_before_xdp(packet->ctx);
@@ -237,7 +237,7 @@ inline_always void trace_arrival(struct packet *packet)
 		trace_before_tc(packet->ctx);
 }
 
-inline_always void trace_departure(struct packet *packet, enum outcome outcome)
+static __always_inline void trace_departure(struct packet *packet, enum outcome outcome)
 {
 	if (packet->hook == HOOK_XDP)
 		trace_after_xdp(packet->ctx, packet->flow, outcome);
@@ -246,7 +246,7 @@ inline_always void trace_departure(struct packet *packet, enum outcome outcome)
 }
 
 /* The live template for these clients, which is only looked at: number + 1, or 0. */
-inline_always __u32 explain_template(const struct explain_args *args, const struct service *service, __u32 now)
+static __always_inline __u32 explain_template(const struct explain_args *args, const struct service *service, __u32 now)
 {
 	struct addr client = args->client, virtual = args->virtual;
 	__be16 vport = args->vport == service->port ? args->vport : 0;
@@ -261,9 +261,9 @@ inline_always __u32 explain_template(const struct explain_args *args, const stru
 		virtual.low = (__u64)bpf_htonl(service->fwmark) << 32 | (args->family == 4 ? 0xffff0000ULL : 0);
 	}
 	hash = hash_client(&client, 0, protocol);
-	for (int passed = 0; passed < PLACES; passed++) {
-		__u32 number = set_of_hash(hash);
-		struct connection_set *set = set_get(number);
+	for (int passed = 0; passed < CANDIDATES; passed++) {
+		__u32 number = bucket_of_hash(hash);
+		struct connection_bucket *set = connection_bucket_get(number);
 
 		for (__u32 way = 0; set && way < WAYS; way++) {
 			struct connection *entry = &set->way[way];
@@ -281,7 +281,7 @@ inline_always __u32 explain_template(const struct explain_args *args, const stru
 }
 
 /* What the scheduler would choose, which then has it not. lblc and lblcr would remember: the command says it by itself. */
-inline_always __u32 explain_schedule(struct flow *flow, struct service *service, __u32 slot)
+static __always_inline __u32 explain_schedule(struct flow *flow, struct service *service, __u32 slot)
 {
 	__u64 cursor = service->cursor, moved;
 	__u32 chosen;

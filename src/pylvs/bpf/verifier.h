@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* What makes clang write code that the verifier of any kernel follows. */
+/* What clang and the verifier of any kernel from Linux 6.1 on need to understand each other. */
 #ifndef PYLVS_VERIFIER_H
 #define PYLVS_VERIFIER_H
 
-#define inline_always static __attribute__((always_inline)) inline
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* A word of the context, read in one instruction: the verifier lets nobody read through `ctx + 76`, which clang
- * likes to keep in a register. */
+/* A word of the context, read in one instruction. Clang likes to keep `ctx + 76` in a register and to read through
+ * that; the verifier then says "dereference of modified ctx ptr R1 off=76 disallowed". */
 #define context_word(ctx, type, member)                                                                                \
 	({                                                                                                             \
 		long word;                                                                                             \
@@ -14,18 +15,19 @@
 		(void *)word;                                                                                          \
 	})
 
-/* value & mask, where clang knows that the mask changes nothing but the verifier does not. */
-inline_always __u32 bounded(__u32 value, __u32 mask)
+/* value & mask, where the mask changes nothing. Clang knows that and would leave it out; the verifier does not, and
+ * says "R1 unbounded memory access, make sure to bounds check any such access". */
+static __always_inline __u32 bounded(__u32 value, __u32 mask)
 {
 	asm volatile("" : "+r"(value));
 	return value & mask;
 }
 
-/* The same for a number of bytes, from 1 to `most`, a power of two: the verifier must see that it is not 0 (and before Linux 6.8
- * it does not see that from a comparison). */
-inline_always __u32 one_to(__u32 most, __u32 value)
+/* A number of bytes for a helper, from 1 to `max`, a power of two. The verifier must see that it is not 0, else it says
+ * "R4 invalid zero-sized read"; and before Linux 6.8 it does not see that from a comparison with 0. */
+static __always_inline __u32 bounded_nonzero(__u32 max, __u32 value)
 {
-	return bounded(value - 1, most - 1) + 1;
+	return bounded(value - 1, max - 1) + 1;
 }
 
 #endif

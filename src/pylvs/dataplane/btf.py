@@ -10,13 +10,13 @@ from __future__ import annotations
 import struct
 from collections import namedtuple
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from pylvs.errors import DataPlaneError
+from pylvs.values import frozen
 
 BTF_MAGIC = 0xEB9F
 SECTION_SYMBOLS = 2  # SHT_SYMTAB
@@ -71,7 +71,7 @@ _INTEGER = {1: "B", 2: "H", 4: "I", 8: "Q"}
 OPAQUE = frozenset({"addr"})  # structs given as bytes: an address as it is on the wire
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Elf:
     """The two things wanted of an ELF file: sections by name, and (section, offset) of symbols by name."""
 

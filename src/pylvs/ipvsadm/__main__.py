@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import sys
+from pylvs.ipvsadm.main import pylvsadm
 
-from pylvs.ipvsadm.main import main
-
-sys.exit(main())
+pylvsadm()

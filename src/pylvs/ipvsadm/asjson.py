@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -24,6 +23,7 @@ from pylvs.model import (
     Timeouts,
     VirtualService,
 )
+from pylvs.values import fields_of
 
 Object = dict[str, Any]
 
@@ -41,7 +41,7 @@ def connections(rows: Iterable[Sequence[ConnectionRow]]) -> Iterator[str]:
 
 def timeouts(values: Timeouts) -> str:
     """`{"timeouts": …}`."""
-    return json.dumps({"timeouts": asdict(values)}) + "\n"
+    return json.dumps({"timeouts": fields_of(values)}) + "\n"
 
 
 def daemons(found: Iterable[SyncDaemon]) -> Iterator[str]:
@@ -139,4 +139,4 @@ def _connection(row: ConnectionRow) -> Object:
 
 
 def _daemon(daemon: SyncDaemon) -> Object:
-    return {**asdict(daemon), "group": None if daemon.group is None else str(daemon.group)}
+    return {**fields_of(daemon), "group": None if daemon.group is None else str(daemon.group)}

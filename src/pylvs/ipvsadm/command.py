@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
 from pylvs.model import Address, Destination, ServiceKey, SyncDaemon, Timeouts, VirtualService
+from pylvs.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Format:
     """How a listing is to look; of stats, rate, thresholds, persistent and tunnels the first set one wins."""
 
@@ -25,7 +25,7 @@ class Format:
     json: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Filter:
     """Which connections to list; None: all. A port of None: any."""
 

@@ -7,8 +7,9 @@ Everything that knows the command line reads this: the parser, the shell complet
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
+
+from pylvs.values import frozen
 
 
 class Argument(Enum):
@@ -19,7 +20,7 @@ class Argument(Enum):
     OPTIONAL = 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Option:
     """One word of the command line. `bit` is its name in messages and in `LEGALITY`."""
 

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, NoReturn, TextIO
 
 from pylvs.ipvsadm.run import Session, TableFactory
 from pylvs.model import Table
@@ -19,6 +19,29 @@ _SAVE_HELP = (
     "{program}: Script to save the IPVS table to stdout.\n"
     "   With the -n option, prints out the table in numeric format.\n"
 )
+
+
+def pylvsadm() -> NoReturn:
+    """The program `pylvsadm`."""
+    _leave(main())
+
+
+def pylvsadm_save() -> NoReturn:
+    """The program `pylvsadm-save`."""
+    _leave(save_main())
+
+
+def pylvsadm_restore() -> NoReturn:
+    """The program `pylvsadm-restore`."""
+    _leave(restore_main())
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once: that the interpreter takes itself apart first would be a sixth of a short command."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(status)
 
 
 def main(argv: Sequence[str] | None = None, table_factory: TableFactory | None = None) -> int:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from pylvs import rules
 from pylvs.errors import DestinationExists, NoSuchDestination, NoSuchService, ServiceExists
@@ -18,12 +17,14 @@ from pylvs.model import Address, ConfiguredService, Destination, ServiceKey, Vir
 DestinationKey = tuple[Address, int]
 
 
-@dataclass(slots=True)
 class PlannedService:
     """A service and its destinations in the order in which they were added."""
 
-    service: VirtualService
-    destinations: dict[DestinationKey, Destination] = field(default_factory=dict)
+    __slots__ = ("destinations", "service")
+
+    def __init__(self, service: VirtualService) -> None:
+        self.service = service
+        self.destinations: dict[DestinationKey, Destination] = {}
 
 
 class Plan:

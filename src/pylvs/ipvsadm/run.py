@@ -8,7 +8,7 @@ from typing import BinaryIO, TextIO
 
 from pylvs import rules
 from pylvs.errors import NotPermitted, PylvsError, TableError
-from pylvs.ipvsadm import asjson, listing
+from pylvs.ipvsadm import listing
 from pylvs.ipvsadm.command import Command, Format, Misused, Stop
 from pylvs.ipvsadm.connections import filtered, list_connections, rows_of, title
 from pylvs.ipvsadm.parse import parse, try_help
@@ -108,9 +108,7 @@ class Session:
         elif name == "list":
             self._list(command)
         elif name == "save":
-            states = self.table.services(counted=False)
-            rows = asjson.services(states, sort=True) if command.format.json else None
-            self._write(rows or save_table(states, command.format.numeric))
+            self._save(command)
         elif restoring:  # -R within -R would never end
             try_help(self.program)
         elif command.atomic:
@@ -129,22 +127,39 @@ class Session:
         return 0
 
     def _list(self, command: Command) -> None:
-        what, layout = command.listing, command.format
-        if what == "connection":
-            self._write(self._connections(command))
-        elif what == "timeout":
-            timeouts = self.table.timeouts()
-            self._write((asjson.timeouts if layout.json else listing.list_timeouts)(timeouts))
-        elif what == "daemon":
-            daemons = self.table.daemons()
-            self._write((asjson.daemons if layout.json else listing.list_daemons)(daemons))
-        elif layout.json:
-            states = self.table.services() if command.key is None else (self._one(command.key),)
-            self._write(asjson.services(states, sort=layout.sort))
-        elif command.key is not None:
-            self._write(listing.list_service(self._one(command.key), layout))
+        self._write(self._listed_as_json(command) if command.format.json else self._listed(command))
+
+    def _save(self, command: Command) -> None:
+        if command.format.json:
+            self._write(self._listed_as_json(command))
         else:
-            self._write(listing.list_table(self.table.services(counted=layout.stats or layout.rate), layout))
+            self._write(save_table(self.table.services(counted=False), command.format.numeric))
+
+    def _listed(self, command: Command) -> Iterable[str]:
+        layout = command.format
+        if command.listing == "connection":
+            return self._connections(command)
+        if command.listing == "timeout":
+            return listing.list_timeouts(self.table.timeouts())
+        if command.listing == "daemon":
+            return listing.list_daemons(self.table.daemons())
+        if command.key is not None:
+            return listing.list_service(self._one(command.key), layout)
+        return listing.list_table(self.table.services(counted=layout.stats or layout.rate), layout)
+
+    def _listed_as_json(self, command: Command) -> Iterable[str]:
+        from pylvs.ipvsadm import asjson  # only here: to import json takes milliseconds
+
+        if command.listing == "connection":
+            return asjson.connections(filtered(rows_of(self.table), command.filter))
+        if command.listing == "timeout":
+            return asjson.timeouts(self.table.timeouts())
+        if command.listing == "daemon":
+            return asjson.daemons(self.table.daemons())
+        if command.name == "save":
+            return asjson.services(self.table.services(counted=False), sort=True)
+        states = self.table.services() if command.key is None else (self._one(command.key),)
+        return asjson.services(states, sort=command.format.sort)
 
     def _one(self, key: ServiceKey) -> ServiceState:
         try:
@@ -154,15 +169,11 @@ class Session:
 
     def _connections(self, command: Command) -> Iterator[str]:
         layout = command.format
-        rows = filtered(rows_of(self.table), command.filter)
-        if layout.json:
-            yield from asjson.connections(rows)
-            return
         yield title(layout.persistent)
         if layout.numeric and command.filter.everything():
             yield from map(bytes.decode, self.table.connection_text())
         else:
-            yield from list_connections(rows, layout.numeric)
+            yield from list_connections(filtered(rows_of(self.table), command.filter), layout.numeric)
 
     # --- restoring ---
 

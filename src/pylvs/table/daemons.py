@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import errno
-import json
 import socket
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
 from ipaddress import ip_address
 
 from pylvs import rules
 from pylvs.dataplane.instance import Instance
 from pylvs.errors import DaemonError
 from pylvs.model import ServiceState, SyncDaemon
+from pylvs.values import fields_of, replace
 
 ROLES = ("master", "backup")
 
@@ -22,6 +21,8 @@ def running(instance: Instance) -> Iterator[SyncDaemon]:
     """The daemons that were started."""
     for role in ROLES:
         if note := instance.note(f"sync-{role}"):
+            import json  # seldom, and it takes a millisecond
+
             values = json.loads(note)
             group = values.pop("group")
             yield SyncDaemon(**values, group=ip_address(group) if group else None)
@@ -29,6 +30,8 @@ def running(instance: Instance) -> Iterator[SyncDaemon]:
 
 def start(instance: Instance, daemon: SyncDaemon, services: Iterable[ServiceState]) -> None:
     """Remember a daemon; DaemonError. `services` are those of the table."""
+    import json
+
     from pylvs.host.multicast import mtu_of, try_multicast
 
     interfaces = [name for _, name in socket.if_nameindex()]
@@ -36,7 +39,7 @@ def start(instance: Instance, daemon: SyncDaemon, services: Iterable[ServiceStat
     rules.check_daemon(daemon, roles, daemon.interface in interfaces, any(map(_is_mixed, services)))
     daemon = rules.normalize_daemon(daemon, mtu_of(daemon.interface))
     try_multicast(daemon)
-    values = asdict(replace(daemon, group=None)) | {"group": str(daemon.group) if daemon.group else ""}
+    values = fields_of(replace(daemon, group=None)) | {"group": str(daemon.group) if daemon.group else ""}
     instance.remember(f"sync-{daemon.role}", json.dumps(values))
 
 

@@ -58,11 +58,11 @@ def create(instance: Instance, object_path: Path = OBJECT, entries: int = 0) -> 
     """Load the director, unattached, with an empty table. The caller holds the lock."""
     time, sets = clock(), (entries or table_entries()) // WAYS
     constants = {
-        "sets": sets,
+        "table_buckets": sets,
         "tick_shift": time.shift,
         "hash_seed": int.from_bytes(os.urandom(8), "little"),
         "cpus": possible_cpus(),
-        "looks_inside": kernel_has("bpf_cast_to_kern_ctx"),
+        "have_cast_kfunc": kernel_has("bpf_cast_to_kern_ctx"),
     }
     record = record_bytes(Layouts.of_file(object_path))
     with instance.creating(object_path, {"connections": sets, "due": sets}, constants, {"records": record}):

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from random import getrandbits
 
 from pylvs import rules
 from pylvs.addresses import pack
@@ -47,7 +47,7 @@ def _write(edit: Edit, slot: int, service: VirtualService) -> None:
         protocol=int(key.protocol),
         family=rules.family_of(key),
         pe=ENGINES.index(service.persistence_engine),
-        generation=getrandbits(32),  # not that of the service that had the slot before
+        generation=int.from_bytes(os.urandom(4)),  # not that of the service that had the slot before
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What would become of a packet that opens a connection: the data plane's own functions are asked, none is sent."""
+"""What would become of a packet that opens a connection. The data plane's own functions are asked; none is sent."""
 
 from __future__ import annotations
 
@@ -15,18 +15,27 @@ from pylvs.dataplane.attach import Attacher
 from pylvs.dataplane.instance import Instance
 from pylvs.host.locality import Locality
 from pylvs.host.routes import Route, route_to
-from pylvs.model import Address, DestinationState, Endpoint, ForwardingMethod, Protocol, ServiceFlag, ServiceState
+from pylvs.model import (
+    Address,
+    DestinationState,
+    Endpoint,
+    ForwardingMethod,
+    Protocol,
+    ServiceFlag,
+    ServiceKey,
+    ServiceState,
+)
 from pylvs.rules import AddressType
 from pylvs.table.connections import Entries, Entry
 from pylvs.table.director import Director
 from pylvs.table.outcomes import MEANINGS
 from pylvs.table.records import Record, swap16
-from pylvs.trace.sight import endpoint
+from pylvs.trace.packet import endpoint
 from pylvs.trace.tracing import interface
-from pylvs.trace.wanted import PROTOCOLS, BadFilter
+from pylvs.trace.wanted import BadFilter
 
-MOST = 20  # connections and candidates that are shown
-REMEMBERING = ("lblc", "lblcr")
+MOST = 20  # connections, and candidates, that are shown
+BY_ADDRESS = ("lblc", "lblcr")  # schedulers that remember which destinations had an address
 FORWARDS = {
     ForwardingMethod.DR: "FORWARD_DR",
     ForwardingMethod.NAT: "FORWARD_NAT",
@@ -35,15 +44,19 @@ FORWARDS = {
 }
 
 
-def ends(client: str, virtual: str) -> tuple[Endpoint, Endpoint]:
-    """Client and VIP, of one family, the VIP with a port; BadFilter, Unreadable."""
-    source = Endpoint.parse(client)
-    target = Endpoint.parse(virtual)
-    if target.port is None:
-        raise BadFilter(f"'{virtual}' needs a port, from 1 to 65535; run with: {Endpoint(target.address, 80)}")
-    if source.address.version != target.address.version:
-        raise BadFilter(f"{source.address} and {target.address} are of two families: no packet has both")
-    return source, target
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What would become of a packet: the outcome by name and in words, and why, point by point."""
+
+    outcome: str
+    meaning: str
+    service: ServiceKey | None  # the service that takes it
+    destination: Endpoint | None  # where it would go, with the port at which the real server gets it
+    points: dict[str, str | list[str]]  # in the order in which the packet meets them: a sentence or several
+
+    def document(self) -> dict[str, Any]:
+        """Points, outcome and meaning as a JSON-serialisable dict."""
+        return self.points | {"outcome": self.outcome, "meaning": self.meaning}
 
 
 @dataclass
@@ -156,22 +169,41 @@ class Case:
         return way.interface if way else ""
 
 
-def explain(client: str, virtual: str, protocol: str, mark: int) -> dict[str, Any]:
-    """What would happen, point by point: each a sentence or several. NotThere, BadFilter."""
-    source, target = ends(client, virtual)
+def explain(client: Endpoint, virtual: Endpoint, protocol: Protocol = Protocol.TCP, mark: int = 0) -> Explanation:
+    """What would become of a packet from a client to a VIP that opens a connection; `mark`: netfilter's mark on it.
+
+    Without a client's port all connections of the client are shown. NotThere where nothing is loaded; BadFilter.
+    """
+    _check(client, virtual)
     Instance.open()
     with Director() as director:
-        transport = Protocol(PROTOCOLS[protocol])
-        case = Case(director, source.address, source.port or 0, target.address, target.port or 0, transport, mark)
+        case = Case(director, client.address, client.port or 0, virtual.address, virtual.port or 0, protocol, mark)
         case.ask()
-        return dict(_points(case)) | {"outcome": case.outcome, "meaning": MEANINGS[case.outcome]}
+        return Explanation(
+            outcome=case.outcome,
+            meaning=MEANINGS[case.outcome],
+            service=case.service.service.key if case.service else None,
+            destination=Endpoint(case.chosen.destination.address, case.rport) if case.chosen else None,
+            points=dict(_points(case)),
+        )
+
+
+def _check(client: Endpoint, virtual: Endpoint) -> None:
+    """BadFilter unless both are of one family and the VIP has a port."""
+    if virtual.port is None:
+        raise BadFilter(f"the VIP {virtual} needs a port, from 1 to 65535; run with: {Endpoint(virtual.address, 80)}")
+    if client.address.version != virtual.address.version:
+        raise BadFilter(f"{client.address} and {virtual.address} are of two families: no packet has both")
+
+
+FIRST_PACKETS = {Protocol.TCP: "SYN", Protocol.SCTP: "INIT", Protocol.UDP: "datagram"}
 
 
 def _points(case: Case) -> Iterator[tuple[str, str | list[str]]]:
     """The points in the order in which the packet meets them."""
-    what = "SYN" if case.protocol is Protocol.TCP else "INIT" if case.protocol is Protocol.SCTP else "datagram"
-    client, virtual = endpoint(case.client, case.cport), endpoint(case.virtual, case.vport)
-    yield "packet", f"{case.protocol.name} {what} {client} > {virtual}"
+    client = endpoint(case.client, case.cport)
+    virtual = endpoint(case.virtual, case.vport)
+    yield "packet", f"{case.protocol.name} {FIRST_PACKETS[case.protocol]} {client} > {virtual}"
     yield "hook", _hook(case)
     if case.answer["mark"]:
         yield "mark", f"{case.answer['mark']}, by {'--mark' if case.mark else 'pylvs mark'}"
@@ -189,41 +221,44 @@ def _points(case: Case) -> Iterator[tuple[str, str | list[str]]]:
 
 
 def _hook(case: Case) -> str:
+    """Where it meets the data plane."""
     if not case.hooks:
-        card = case.card or "the network"
-        return f"it comes in by {card}, where the data plane is not; type: pylvs attach {case.card}".rstrip()
-    places = ", ".join(f"{card} at {' and then '.join(hooks)}" for card, hooks in case.hooks.items())
-    return f"it comes in by {places}"
+        ingress = case.card or "the network"
+        return f"it comes in by {ingress}, where the data plane is not; run: pylvs attach {case.card}".rstrip()
+    places = (f"{interface} at {' and then '.join(hooks)}" for interface, hooks in case.hooks.items())
+    return f"it comes in by {', '.join(places)}"
 
 
 def _service(case: Case) -> str:
     if case.service is None:
-        marks = (
-            " (a mark that netfilter gives is only known by --mark)"
-            if case.director.settings["fwmark_services"]
-            else ""
-        )
-        return f"none: no service has this address, port and protocol{marks}"
+        text = "none: no service has this address, port and protocol"
+        if case.director.settings["fwmark_services"]:
+            text += " (a mark that netfilter gives is only known by --mark)"
+        return text
     key = case.service.service.key
     why = "by its firewall mark" if key.fwmark else "by address and port" if key.port else "by address, for all ports"
     return f"{key.option}, scheduler {case.service.service.scheduler}, found {why}"
 
 
 def _connections(case: Case) -> str | list[str]:
-    """The connection, or those that the client has."""
+    """The packet's connection if it is known, else those that the client has."""
     if case.answer["connection"]:
-        return f"known: {_entry(case, case.entry(case.answer['connection']))}"
+        entry = case.entry(case.answer["connection"])
+        return f"known: {_entry(case, entry)}"
     raw = pack(case.client)
     live = case.entries.live(case.answer["now"])
     own = (entry for entry in live if entry.client == raw and not case.entries.is_template(entry))
-    there = [_entry(case, entry) for entry in islice(own, MOST + 1)]
-    if not there:
+    shown = [_entry(case, entry) for entry in islice(own, MOST + 1)]
+    if not shown:
         return "none of this client is in the table"
-    more = [f"and more than {MOST}"] if len(there) > MOST else []
-    return ["of this client, from other ports:" if case.cport else "of this client:", *there[:MOST], *more]
+    if len(shown) > MOST:
+        shown[MOST] = "and more"
+    head = "of this client, from other ports:" if case.cport else "of this client:"
+    return [head, *shown]
 
 
 def _entry(case: Case, entry: Entry) -> str:
+    """`CIP:PORT > VIP:PORT at RIP:PORT, STATE`."""
     real = case.director.destination_at(entry.destination).destination.address
     client = endpoint(unpack(entry.client), swap16(entry.cport))
     virtual = endpoint(unpack(entry.virtual), swap16(entry.vport))
@@ -235,31 +270,37 @@ def _template(case: Case) -> str:
     if not case.answer["template"]:
         return f"none: the scheduler decides, and for {case.service.service.timeout} s a template will remember"
     entry = case.entry(case.answer["template"])
-    left = (entry.expires - case.answer["now"] & 0xFFFFFFFF) // case.director.settings["second"]
+    ticks = (entry.expires - case.answer["now"]) & 0xFFFFFFFF
+    left = ticks // case.director.settings["second"]
     real = case.director.destination_at(entry.destination).destination.address
     return f"of {unpack(entry.client)}: it goes to {real}, for {left} s more"
 
 
 def _candidates(service: ServiceState) -> Iterator[str]:
+    """A line for each destination of the service."""
     for state in service.destinations[:MOST]:
-        there = state.destination
-        text = f"{endpoint(there.address, there.port)}  weight {there.weight}, {state.active} active, "
-        text += f"{state.inactive} inactive"
-        upper = there.upper_threshold
-        full = upper and state.active + state.inactive >= upper
-        yield (
-            text
-            + (f", threshold {upper}" if upper else "")
-            + (": overloaded" if full else "")
-            + ("" if there.weight else ": quiesced")
-        )
+        yield _candidate(state)
     if len(service.destinations) > MOST:
         yield f"and {len(service.destinations) - MOST} more"
     if not service.destinations:
         yield "none"
 
 
+def _candidate(state: DestinationState) -> str:
+    there, upper = state.destination, state.destination.upper_threshold
+    name = endpoint(there.address, there.port)
+    text = f"{name}  weight {there.weight}, {state.active} active, {state.inactive} inactive"
+    if upper:
+        text += f", threshold {upper}"
+    if upper and state.active + state.inactive >= upper:
+        text += ": overloaded"
+    if not there.weight:
+        text += ": quiesced"
+    return text
+
+
 def _scheduler(case: Case) -> str:
+    """What the scheduler would choose, or why it is not asked."""
     assert case.service
     name = case.service.service.scheduler
     if case.remembered:
@@ -268,9 +309,10 @@ def _scheduler(case: Case) -> str:
         return f"{name} finds no destination that can take it"
     there = endpoint(case.chosen.destination.address, case.chosen.destination.port)
     text = f"{name} would choose {there}"
-    if name in REMEMBERING:
-        known = ", ".join(_remembered(case))
-        text += ", the least loaded" + (f"; but first what it remembers for {case.virtual}: {known}" if known else "")
+    if name in BY_ADDRESS:
+        text += ", the least loaded"
+        if known := ", ".join(_remembered(case)):
+            text += f"; but first what it remembers for {case.virtual}: {known}"
     if name == "twos":
         text += " this time: two are drawn by lot"
     if case.answer["pressed"]:
@@ -280,7 +322,7 @@ def _scheduler(case: Case) -> str:
 
 
 def _remembered(case: Case) -> Iterator[str]:
-    """lblc, lblcr: the destinations that have had this address."""
+    """lblc, lblcr: the destinations that have this VIP in the scheduler's memory."""
     key = pack(case.virtual) + struct.pack("=II", case.answer["service"], 0)
     raw = case.director.instance.map("localities").lookup(key)
     slots = struct.unpack(f"={len(raw) // 4}I", raw)[:-2] if raw else ()
@@ -290,54 +332,56 @@ def _remembered(case: Case) -> Iterator[str]:
 
 
 def _method(case: Case, chosen: DestinationState) -> str:
-    there, tunnel = chosen.destination, chosen.destination.tunnel
+    """What the forwarding method makes of the packet."""
+    there = chosen.destination
     real = endpoint(there.address, case.rport)
-    client, virtual = endpoint(case.client, case.cport), endpoint(case.virtual, case.vport)
+    client = endpoint(case.client, case.cport)
+    virtual = endpoint(case.virtual, case.vport)
     match there.method:
         case ForwardingMethod.DR:
             return f"DR: it stays {client} > {virtual}; only the Ethernet addresses and the TTL change"
         case ForwardingMethod.NAT:
             return f"NAT: it becomes {client} > {real}; the reply comes back through here"
         case ForwardingMethod.TUN:
-            way = case.way
-            return f"TUN: it goes in {tunnel.type.value.upper()} {way.source if way else '?'} > {there.address}"
+            source = case.way.source if case.way else "?"
+            return f"TUN: it goes in {there.tunnel.type.value.upper()} {source} > {there.address}"
         case _:
             own = ", ".join(map(str, there.local_addresses)) or "?"
             return f"FULLNAT: it becomes {own} (a free port) > {real}; the reply comes back through here"
 
 
 def _hops(case: Case, chosen: DestinationState) -> Iterator[str]:
-    """What the data plane remembers, and what the routing table has."""
+    """The next hop as the data plane remembers it, and as the routing table has it."""
     if case.local:
         yield "none: the destination is this host"
         return
     if case.service and not case.remembered:
         known = case.director.next_hop_of(case.service.service.key, chosen.destination)
         yield _known(case, known)
-    way = case.way
-    if way is None:
-        yield "the routing table has no way to it"
+    route = case.way
+    if route is None:
+        yield "the routing table has no route to it"
     else:
-        yield f"the routing table: {way.next_hop(chosen.destination.address)} by {way.interface}, MTU {way.mtu}"
+        yield f"the routing table: {route.next_hop(chosen.destination.address)} by {route.interface}, MTU {route.mtu}"
 
 
 def _known(case: Case, known: dict[str, Any]) -> str:
+    """The next hop in the record of a destination, and how old it is."""
     if not known["checked"] or not known["ifindex"]:
         return "the data plane has not looked yet: the first packet looks, at the TC hook"
-    age = (case.answer["now"] - known["checked"] & 0xFFFFFFFF) / case.director.settings["second"]
+    ticks = (case.answer["now"] - known["checked"]) & 0xFFFFFFFF
+    age = ticks / case.director.settings["second"]
     mac = known["neighbour"].hex(":") if any(known["neighbour"]) else "not resolved"
-    fresh = "" if age < 1 else "; TC looks again"
-    return (
-        f"the data plane: {unpack(known['gateway'])} ({mac}) by {interface(known['ifindex'])}, {age:.0f} s ago{fresh}"
-    )
+    text = f"the data plane: {unpack(known['gateway'])} ({mac}) by {interface(known['ifindex'])}, {age:.0f} s ago"
+    return text if age < 1 else f"{text}; TC looks again"
 
 
-def show(said: dict[str, Any]) -> str:
-    """For a person."""
-    rows = {name: text for name, text in said.items() if name != "meaning"}
-    rows["outcome"] = f"{said['outcome']} ({said['meaning']})"
+def show(explanation: Explanation) -> str:
+    """The explanation for a person: a column of names, and one of sentences."""
+    outcome = f"{explanation.outcome} ({explanation.meaning})"
     lines = []
-    for name, text in rows.items():
-        several = [text] if isinstance(text, str) else text
-        lines += [f"{name if not place else '':<12}{one}" for place, one in enumerate(several)]
+    for name, text in (explanation.points | {"outcome": outcome}).items():
+        sentences = [text] if isinstance(text, str) else text
+        for number, sentence in enumerate(sentences):
+            lines.append(f"{'' if number else name:<12}{sentence}")
     return "\n".join(lines)

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Switching the data plane's tracing on and reading what it says. It goes off by itself when nobody reads any more."""
+"""Tracing on, and the packets that it shows. It goes off by itself a few seconds after nobody reads any more."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,24 +18,20 @@ from pylvs.dataplane.kernel import possible_cpus
 from pylvs.dataplane.mapped import MappedArray
 from pylvs.errors import PylvsError
 from pylvs.host.packets import parse
-from pylvs.model import ForwardingMethod
 from pylvs.table.director import Director
 from pylvs.table.records import Record, swap16
+from pylvs.trace.packet import PROTOCOLS, TracedPacket, endpoint, ends, mac, rewritten, state_name, tcp_flags
 from pylvs.trace.ring import Ring
-from pylvs.trace.sight import PROTOCOLS, Sight, endpoint, ends, mac, rewritten, state_name, tcp_flags
 from pylvs.trace.wanted import Wanted, fields
 
-AHEAD = 3  # seconds that tracing goes on without us
-RENEW = 1.0  # seconds
-HOOKS = ("xdp", "tc")
-WORDS = {ForwardingMethod.DR: "DR", ForwardingMethod.NAT: "NAT", ForwardingMethod.TUN: "TUN"}
-NEW, KNOWN, REPLY, PERSISTENT = 1, 2, 4, 8
-MISSED = struct.Struct("=QQ")  # at 8 of `struct tracer`
-FORWARDED = ("FORWARD_", "REFUSE_")
+AHEAD = 3  # seconds for which each renewal keeps tracing on
+RENEW = 1.0  # seconds between renewals
+HOOKS = ("xdp", "tc")  # by the number in a record
+LEAVING = ("FORWARD_", "REFUSE_")  # outcomes of packets that go out
 
 
 class Busy(PylvsError):
-    """Somebody traces here already."""
+    """Another process traces this data plane."""
 
 
 class Tracing:
@@ -44,31 +40,41 @@ class Tracing:
     def __init__(self, director: Director, wanted: Wanted, rate: int) -> None:
         self.director, self.instance = director, director.instance
         layouts = director.layouts
-        self.names = {number: name for name, number in layouts.enum("outcome").items()}
+        self._outcomes = {number: name for name, number in layouts.enum("outcome").items()}
+        self._flags = layouts.enum("trace_flag")
         self._filter = Record(layouts["trace_filter"])
         self._record = Record(layouts["trace_record"])
         self._fields = fields(wanted, rate, layouts.enum("outcome"))
+        self._tracer = layouts["tracer"]
         self._ring = Ring(self.instance.map("trace_ring"))
-        self._boot = time.time_ns() - time.monotonic_ns()
+        self._boot = time.time_ns() - time.monotonic_ns()  # ns since 1970
         self._renewed = 0.0
         self._before = (0, 0)
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """The only tracer of this data plane; Busy."""
+        """Trace in the `with` block, as the only one that traces this data plane; Busy."""
+        with self._alone():
+            try:
+                self._start()
+                yield
+            finally:
+                self.director.settings["trace"] = 0
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """A lock on the directory of the data plane's maps, which the kernel takes back from a process that dies."""
         folder = os.open(os.path.dirname(self.instance.pin_path("maps", "trace")), os.O_RDONLY | os.O_DIRECTORY)
         try:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Busy("another pylvs trace runs in this network namespace; end it first") from None
-            self._start()
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
+        except BlockingIOError:
+            raise Busy("another pylvs trace runs in this network namespace; end it first") from None
         finally:
-            self.director.settings["trace"] = 0
             os.close(folder)
 
     def _start(self) -> None:
+        """Put the filter in place and switch tracing on; what an earlier tracer left is forgotten."""
         self._ring.forget()
         self._before = self._missed()
         with MappedArray(self.instance.map("trace")) as place:
@@ -76,48 +82,53 @@ class Tracing:
         self._renew()
 
     def _renew(self) -> None:
+        """Let tracing go on for AHEAD seconds from now: the setting is the tick at which it ends, 0 is off."""
         if time.monotonic() - self._renewed >= RENEW:
             self._renewed = time.monotonic()
-            ahead = self.director.tick() + AHEAD * self.director.settings["second"]
-            self.director.settings["trace"] = ahead & 0xFFFFFFFF or 1
+            end = self.director.tick() + AHEAD * self.director.settings["second"]
+            self.director.settings["trace"] = end & 0xFFFFFFFF or 1
 
-    def sights(self, until: float) -> Iterator[Sight | None]:
-        """What is seen, until the time (monotonic) is up; None when all that is there was given."""
+    def packets(self, until: float) -> Iterator[TracedPacket | None]:
+        """Packets as they come, until the time (monotonic) is up; None whenever there are no more for now."""
         while True:
             self._renew()
             for raw in self._ring.records():
-                yield self._sight(raw)
+                yield self._packet(raw)
             yield None
             left = until - time.monotonic()
             if left <= 0:
                 return
             self._ring.wait(min(RENEW / 2, left))
 
-    def last(self) -> Iterator[Sight]:
-        """What is still in the ring."""
+    def rest(self) -> Iterator[TracedPacket]:
+        """The packets that are still in the ring."""
         for raw in self._ring.records():
-            yield self._sight(raw)
+            yield self._packet(raw)
 
     def _missed(self) -> tuple[int, int]:
+        """Both counts of `missed`, since the data plane was loaded."""
         raw = self.instance.map("tracers").lookup(bytes(4)) or b""
         size = len(raw) // possible_cpus()
-        each = [MISSED.unpack_from(raw, cpu * size + 8) for cpu in range(possible_cpus())]
-        return sum(left for left, _ in each), sum(lost for _, lost in each)
+        starts = range(0, len(raw), size)
+        over = sum(self._tracer["left_out"].unpack_from(raw, start) for start in starts)
+        lost = sum(self._tracer["lost"].unpack_from(raw, start) for start in starts)
+        return over, lost
 
     @property
     def missed(self) -> tuple[int, int]:
-        """Records over the rate, and records for which the ring had no room, since the start."""
+        """Packets over the rate, and packets for which the ring had no room, since the start."""
         over, lost = self._missed()
-        return over - self._before[0], lost - self._before[1]
+        over_before, lost_before = self._before
+        return over - over_before, lost - lost_before
 
-    def _sight(self, raw: memoryview) -> Sight:
+    def _packet(self, raw: memoryview) -> TracedPacket:
+        """The packet of a `struct trace_record`."""
         values = dict(zip(self._record.names, self._record.unpack_from(raw, 0), strict=True))
         before = values["before"][: values["length"]]
-        outcome = self.names.get(values["outcome"], "?")
-        after = values["after"][: values["left"]] if outcome.startswith(FORWARDED) else b""
+        outcome = self._outcomes.get(values["outcome"], "?")
         seen = parse(before)
         source, target = ends(seen)
-        return Sight(
+        packet = TracedPacket(
             time=values["time"] + self._boot,
             interface=interface(values["ifindex"]),
             hook=HOOKS[values["hook"]],
@@ -130,37 +141,45 @@ class Tracing:
             length=values["length"],
             outcome=outcome,
             before=before,
-            after=after,
+            after=values["after"][: values["left"]] if outcome.startswith(LEAVING) else b"",
             left=values["left"],
-            **self._connection(values),
-            **(self._departure(values, before, after) if after else {}),
+        )
+        packet = self._with_connection(packet, values)
+        return self._with_departure(packet, values) if packet.after else packet
+
+    def _with_connection(self, packet: TracedPacket, values: dict[str, Any]) -> TracedPacket:
+        """The packet with its service, destination and connection."""
+        is_new, is_known = self._has(values, "NEW"), self._has(values, "KNOWN")
+        service = self.director.service_at(values["service"]) if values["service"] else None
+        has_state = values["destination"] and (is_known or values["state"])
+        return replace(
+            packet,
+            connection="new" if is_new else "known" if is_known else "",
+            reply=self._has(values, "REPLY"),
+            persistent=self._has(values, "PERSISTENT"),
+            service=service.key.option if service else "",
+            scheduler=service.scheduler if service else "",
+            destination=_endpoint(values, "real", "rport") if values["destination"] else "",
+            state=state_name(values["protocol"], values["state"]) if has_state else "",
         )
 
-    def _connection(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Whose the packet is."""
-        flags, said = values["flags"], dict[str, Any]()
-        if values["service"]:
-            service = self.director.service_at(values["service"])
-            said |= {"service": service.key.option, "scheduler": service.scheduler}
-        if values["destination"]:
-            said["destination"] = _endpoint(values, "real", "rport")
-            if flags & KNOWN or values["state"]:
-                said["state"] = state_name(values["protocol"], values["state"])
-        known = "new" if flags & NEW else "known" if flags & KNOWN else ""
-        return said | {"connection": known, "reply": bool(flags & REPLY), "persistent": bool(flags & PERSISTENT)}
+    def _has(self, values: dict[str, Any], flag: str) -> bool:
+        """Whether a record has a flag of `enum trace_flag`."""
+        return bool(values["flags"] & self._flags[f"TRACE_{flag}"])
 
-    def _departure(self, values: dict[str, Any], before: bytes, after: bytes) -> dict[str, Any]:
-        """How it leaves."""
+    def _with_departure(self, packet: TracedPacket, values: dict[str, Any]) -> TracedPacket:
+        """The packet with how it leaves."""
         method = self.director.memory.codes.methods.get(values["method"])
-        word = WORDS.get(method, "FULLNAT") if method and values["destination"] else ""
+        word = method.name if method and values["destination"] else ""
         hop = unpack(values["hop"])
-        return {
-            "method": word,
-            "rewritten": rewritten(before, after, word),
-            "out": interface(values["out"]),
-            "next_hop": "" if not int(hop) or not any(values["hop"]) else str(hop),
-            "mac": mac(after) if after[:6] != before[:6] else "",
-        }
+        return replace(
+            packet,
+            method=word,
+            rewritten=rewritten(packet.before, packet.after, word),
+            out=interface(values["out"]),
+            next_hop=str(hop) if any(values["hop"]) and int(hop) else "",
+            mac=mac(packet.after) if packet.after[:6] != packet.before[:6] else "",
+        )
 
 
 def _endpoint(values: dict[str, Any], address: str, port: str) -> str:
@@ -169,7 +188,7 @@ def _endpoint(values: dict[str, Any], address: str, port: str) -> str:
 
 @lru_cache
 def interface(number: int) -> str:
-    """Its name, '' for none."""
+    """The name of the interface with this number; '' for 0."""
     try:
         return socket.if_indextoname(number) if number else ""
     except OSError:

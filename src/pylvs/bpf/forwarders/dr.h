@@ -5,7 +5,7 @@
 
 #include "../forward.h"
 
-inline_always enum outcome dr_forward(struct packet *packet, struct destination *destination, enum hop hop)
+static __always_inline enum outcome dr_forward(struct packet *packet, struct destination *destination, enum hop hop)
 {
 	if (decrement_ttl(packet))
 		return DROP_ERROR;

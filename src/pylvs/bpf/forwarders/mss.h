@@ -43,30 +43,30 @@ static long option_visit(__u32 index, void *context)
 }
 
 /* Offset of the MSS in the frame, 0 if the segment has none that can be read. */
-inline_always __u32 mss_find(struct packet *packet)
+static __always_inline __u32 mss_find(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	struct tcphdr *tcp = transport_at(packet, sizeof(*tcp));
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 	struct option_walk walk = {};
 	__u32 length;
 
-	if (!tcp || !desk || tcp->doff <= 5)
+	if (!tcp || !scratch || tcp->doff <= 5)
 		return 0;
 	length = (tcp->doff - 5) * 4;
 	if (flow->l4 + sizeof(*tcp) + length > L3 + flow->length)
 		return 0;
-	length = one_to(TCP_OPTIONS, length);
-	if (load_bytes(packet, flow->l4 + sizeof(*tcp), desk->piece, length))
+	length = bounded_nonzero(TCP_OPTIONS, length);
+	if (load_bytes(packet, flow->l4 + sizeof(*tcp), scratch->piece, length))
 		return 0;
-	walk.options = desk->piece;
+	walk.options = scratch->piece;
 	walk.length = length;
 	bpf_loop(TCP_OPTIONS, option_visit, &walk, 0);
 	return walk.found ? flow->l4 + sizeof(*tcp) + walk.found : 0;
 }
 
 /* Makes the MSS `most` bytes if it is more. A segment without one stays as it is. */
-inline_always int clamp_mss(struct packet *packet, __u32 most)
+static __always_inline int clamp_mss(struct packet *packet, __u32 most)
 {
 	__u32 offset = mss_find(packet), check_at = checksum_at(packet->flow);
 	__be16 old, new = bpf_htons(most), *mss;

@@ -5,10 +5,11 @@
 
 #include "../forward.h"
 
-enum age { AGE_SAME, AGE_ONE_HOP };
+enum ttl_change { TTL_KEEP, TTL_DECREMENT };
 
 /* The IP header: another address at one end, and one hop less to live if it goes on. */
-inline_always int translate_address(struct packet *packet, __u32 l3, const struct translation *change, enum age age)
+static __always_inline int translate_address(struct packet *packet, __u32 l3, const struct translation *change,
+					     enum ttl_change ttl)
 {
 	int source = change->end == END_SOURCE;
 
@@ -19,21 +20,21 @@ inline_always int translate_address(struct packet *packet, __u32 l3, const struc
 			return -1;
 		ip->check = checksum_update(ip->check, checksum_delta_addr(&change->old, &change->new));
 		*(source ? &ip->saddr : &ip->daddr) = addr_v4(&change->new);
-		if (age == AGE_ONE_HOP)
-			age_ipv4(ip);
+		if (ttl == TTL_DECREMENT)
+			ip_decrease_ttl(ip);
 	} else {
 		struct ipv6hdr *ip = packet_at(packet, l3, sizeof(*ip));
 
 		if (!ip)
 			return -1;
 		__builtin_memcpy(source ? &ip->saddr : &ip->daddr, &change->new, sizeof(change->new));
-		if (age == AGE_ONE_HOP)
+		if (ttl == TTL_DECREMENT)
 			ip->hop_limit--;
 	}
 	return 0;
 }
 
-inline_always int set_port(struct packet *packet, __u32 l4, const struct translation *change)
+static __always_inline int set_port(struct packet *packet, __u32 l4, const struct translation *change)
 {
 	struct ports *ports = packet_at(packet, l4, sizeof(*ports));
 
@@ -43,7 +44,7 @@ inline_always int set_port(struct packet *packet, __u32 l4, const struct transla
 	return 0;
 }
 
-inline_always int translate_sctp(struct packet *packet, const struct translation *change)
+static __always_inline int translate_sctp(struct packet *packet, const struct translation *change)
 {
 	struct flow *flow = packet->flow;
 	__u32 delta = (__u32)(change->old_port ^ change->new_port) << (change->end == END_SOURCE ? 0 : 16);
@@ -58,7 +59,8 @@ inline_always int translate_sctp(struct packet *packet, const struct translation
 }
 
 /* The kernel changes the checksum, and its own sum with it. Each of its two calls takes 28 ns: none for a port that stays. */
-inline_always int checksum_in_skb(struct packet *packet, __u32 offset, const struct translation *change, int udp)
+static __always_inline int checksum_in_skb(struct packet *packet, __u32 offset, const struct translation *change,
+					   int udp)
 {
 	__u64 sum = checksum_delta_addr(&change->old, &change->new);
 	__u64 zero_is_none = udp ? BPF_F_MARK_MANGLED_0 : 0;
@@ -73,8 +75,8 @@ inline_always int checksum_in_skb(struct packet *packet, __u32 offset, const str
 }
 
 /* The checksum is in the frame as it is on the wire; or, PARTIAL, the pseudo header's sum is. */
-inline_always int checksum_in_frame(struct packet *packet, __u32 offset, const struct translation *change, int udp,
-				    int partial)
+static __always_inline int checksum_in_frame(struct packet *packet, __u32 offset, const struct translation *change,
+					     int udp, int partial)
 {
 	__u64 delta = checksum_delta_addr(&change->old, &change->new);
 	__u16 *check = packet_at(packet, offset, sizeof(*check));
@@ -93,31 +95,32 @@ inline_always int checksum_in_frame(struct packet *packet, __u32 offset, const s
 	return 0;
 }
 
-inline_always int translate_transport(struct packet *packet, const struct translation *change)
+static __always_inline int translate_transport(struct packet *packet, const struct translation *change)
 {
 	struct flow *flow = packet->flow;
 	int udp = flow->protocol == PROTO_UDP;
 	__u32 offset = checksum_at(flow);
-	enum summed summed;
+	enum ip_summed summed;
 
 	if (flow->fragment == FRAGMENT_LATER)
 		return 0;
 	if (flow->protocol == PROTO_SCTP)
 		return translate_sctp(packet, change);
-	summed = packet->hook == HOOK_TC ? summed_by(packet) : SUMMED_NONE;
-	return (summed == SUMMED_COMPLETE ? checksum_in_skb(packet, offset, change, udp)
-					  : checksum_in_frame(packet, offset, change, udp, summed == SUMMED_PARTIAL)) ||
+	summed = packet->hook == HOOK_TC ? skb_ip_summed(packet) : CHECKSUM_NONE;
+	return (summed == CHECKSUM_COMPLETE
+			? checksum_in_skb(packet, offset, change, udp)
+			: checksum_in_frame(packet, offset, change, udp, summed == CHECKSUM_PARTIAL)) ||
 	       set_port(packet, flow->l4, change);
 }
 
-inline_always int translate(struct packet *packet, const struct translation *change, enum age age)
+static __always_inline int translate(struct packet *packet, const struct translation *change, enum ttl_change ttl)
 {
-	return translate_transport(packet, change) || translate_address(packet, L3, change, age);
+	return translate_transport(packet, change) || translate_address(packet, L3, change, ttl);
 }
 
 /* What the destination of this packet becomes. */
-inline_always void translate_to(struct translation *change, const struct flow *flow,
-				const struct destination *destination, __be16 rport)
+static __always_inline void translate_to(struct translation *change, const struct flow *flow,
+					 const struct destination *destination, __be16 rport)
 {
 	change->end = END_DESTINATION;
 	change->old = flow->daddr;
@@ -127,8 +130,8 @@ inline_always void translate_to(struct translation *change, const struct flow *f
 }
 
 /* What the source of this packet becomes. */
-inline_always void translate_from(struct translation *change, const struct flow *flow, const struct addr *saddr,
-				  __be16 sport)
+static __always_inline void translate_from(struct translation *change, const struct flow *flow,
+					   const struct addr *saddr, __be16 sport)
 {
 	change->end = END_SOURCE;
 	change->old = flow->saddr;
@@ -138,8 +141,8 @@ inline_always void translate_from(struct translation *change, const struct flow 
 }
 
 /* FULLNAT: the reply's destination becomes the client again. */
-inline_always void translate_back(struct translation *change, const struct flow *flow,
-				  const struct connection *connection)
+static __always_inline void translate_back(struct translation *change, const struct flow *flow,
+					   const struct connection *connection)
 {
 	change->end = END_DESTINATION;
 	change->old = flow->daddr;
@@ -149,14 +152,14 @@ inline_always void translate_back(struct translation *change, const struct flow 
 }
 
 /* SCTP's checksum is over the whole packet: what another port does to it cannot be told from the first fragment. */
-inline_always int is_untranslatable(const struct flow *flow, const struct translation *change)
+static __always_inline int is_untranslatable(const struct flow *flow, const struct translation *change)
 {
 	return unlikely(flow->fragment == FRAGMENT_FIRST) && flow->protocol == PROTO_SCTP &&
 	       change->old_port != change->new_port;
 }
 
-inline_always enum outcome nat_forward(struct packet *packet, struct destination *destination, __be16 rport,
-				       enum hop hop)
+static __always_inline enum outcome nat_forward(struct packet *packet, struct destination *destination, __be16 rport,
+						enum hop hop)
 {
 	struct translation change;
 
@@ -164,22 +167,22 @@ inline_always enum outcome nat_forward(struct packet *packet, struct destination
 	if (is_untranslatable(packet->flow, &change))
 		return DROP_FRAGMENT;
 	if (hop == HOP_LOCAL)
-		return translate(packet, &change, AGE_SAME) ? DROP_ERROR : PASS_LOCAL;
-	if (translate(packet, &change, AGE_ONE_HOP))
+		return translate(packet, &change, TTL_KEEP) ? DROP_ERROR : PASS_LOCAL;
+	if (translate(packet, &change, TTL_DECREMENT))
 		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_NAT);
 }
 
-/* Fills in the desk's key for replies of a connection; with FULLNAT they come to `local`. */
-inline_always struct reply_key *reply_key_of(const struct connection *connection, const struct destination *destination,
-					     const struct addr *local)
+/* Fills in the scratch's key for replies of a connection; with FULLNAT they come to `local`. */
+static __always_inline struct reply_key *reply_key_of(const struct connection *connection,
+						      const struct destination *destination, const struct addr *local)
 {
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 	struct reply_key *key;
 
-	if (!desk)
+	if (!scratch)
 		return 0;
-	key = &desk->reply_key;
+	key = &scratch->reply_key;
 	key->saddr = destination->address;
 	key->sport = connection->rport;
 	key->protocol = connection->protocol;
@@ -188,7 +191,7 @@ inline_always struct reply_key *reply_key_of(const struct connection *connection
 	return key;
 }
 
-inline_always int reply_remember(struct connection *connection, struct destination *destination, __u32 number)
+static __always_inline int reply_remember(struct connection *connection, struct destination *destination, __u32 number)
 {
 	struct reply_key *key = reply_key_of(connection, destination, 0);
 
@@ -227,8 +230,8 @@ static long port_try(__u32 turn, void *context)
 	return search->found;
 }
 
-inline_always int fullnat_bind(struct connection *connection, struct destination *destination, struct flow *flow,
-			       __u32 number)
+static __always_inline int fullnat_bind(struct connection *connection, struct destination *destination,
+					struct flow *flow, __u32 number)
 {
 	struct port_search search = {.connection = connection, .destination = destination, .number = number};
 
@@ -240,7 +243,7 @@ inline_always int fullnat_bind(struct connection *connection, struct destination
 }
 
 /* The entry goes: its replies are not its own any more. */
-inline_always int reply_forget(struct connection *connection)
+static __always_inline int reply_forget(struct connection *connection)
 {
 	struct destination *destination = destination_get(connection->destination);
 	__u32 index = connection->timeout;
@@ -258,8 +261,8 @@ inline_always int reply_forget(struct connection *connection)
 	return key ? bpf_map_delete_elem(&replies, key) : -1;
 }
 
-inline_always enum outcome fullnat_forward(struct packet *packet, struct destination *destination,
-					   struct connection *connection, enum hop hop)
+static __always_inline enum outcome fullnat_forward(struct packet *packet, struct destination *destination,
+						    struct connection *connection, enum hop hop)
 {
 	struct flow *flow = packet->flow;
 	__u32 index = connection->timeout;
@@ -272,22 +275,22 @@ inline_always enum outcome fullnat_forward(struct packet *packet, struct destina
 	translate_to(&target, flow, destination, connection->rport);
 	if (is_untranslatable(flow, &source) || is_untranslatable(flow, &target))
 		return DROP_FRAGMENT;
-	if (translate(packet, &source, AGE_SAME) || translate(packet, &target, AGE_ONE_HOP))
+	if (translate(packet, &source, TTL_KEEP) || translate(packet, &target, TTL_DECREMENT))
 		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_FULLNAT);
 }
 
 /* The connection of a reply that the table's own hash does not lead to: number + 1, or 0. */
-inline_always __u32 reply_find(struct flow *flow, struct found *found)
+static __always_inline __u32 reply_find(struct flow *flow, struct found *found)
 {
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 	struct connection *connection;
 	struct reply_key *key;
 	__u32 *number;
 
-	if (!desk)
+	if (!scratch)
 		return 0;
-	key = &desk->reply_key;
+	key = &scratch->reply_key;
 	key->saddr = flow->saddr;
 	key->daddr = flow->daddr;
 	key->sport = flow->sport;

@@ -24,14 +24,14 @@ struct gre_checksum {
 };
 
 /* Of a packet whose checksum is complete IPVS makes no remote one, but an ordinary one instead (ip_vs_tunnel_xmit()). */
-inline_always int wants_sum(const struct destination *destination)
+static __always_inline int wants_checksum(const struct destination *destination)
 {
 	if (destination->tunnel == TUNNEL_GUE)
 		return destination->tunnel_flags & (TUNNEL_CSUM | TUNNEL_REMCSUM);
 	return destination->tunnel == TUNNEL_GRE && destination->tunnel_flags & TUNNEL_CSUM;
 }
 
-inline_always __u32 tunnel_header(const struct destination *destination, int summed)
+static __always_inline __u32 tunnel_header(const struct destination *destination, int summed)
 {
 	if (destination->tunnel == TUNNEL_GUE)
 		return sizeof(struct udphdr) + sizeof(struct gue_header);
@@ -40,26 +40,26 @@ inline_always __u32 tunnel_header(const struct destination *destination, int sum
 	return 0;
 }
 
-inline_always __u32 tunnel_overhead(const struct destination *destination, int summed)
+static __always_inline __u32 tunnel_overhead(const struct destination *destination, int summed)
 {
 	return (destination->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) +
 	       tunnel_header(destination, summed);
 }
 
 /* The largest IP packet that fits into the tunnel, the way's MTU being known. */
-inline_always __u32 tunnel_mtu(const struct destination *destination)
+static __always_inline __u32 tunnel_mtu(const struct destination *destination)
 {
-	return destination->mtu - tunnel_overhead(destination, wants_sum(destination));
+	return destination->mtu - tunnel_overhead(destination, wants_checksum(destination));
 }
 
-inline_always int wants_clamp(const struct flow *flow, const struct destination *destination)
+static __always_inline int wants_clamp(const struct flow *flow, const struct destination *destination)
 {
 	return flow->protocol == PROTO_TCP && flow->flags & FLOW_SYN && flow->fragment == FRAGMENT_NONE &&
 	       destination->mtu;
 }
 
 /* Segments of this size, with the headers that every packet of the connection has, fit into the tunnel. */
-inline_always __u32 tunnel_mss(const struct flow *flow, const struct destination *destination)
+static __always_inline __u32 tunnel_mss(const struct flow *flow, const struct destination *destination)
 {
 	return tunnel_mtu(destination) - (flow->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) -
 	       sizeof(struct tcphdr);
@@ -68,7 +68,7 @@ inline_always __u32 tunnel_mss(const struct flow *flow, const struct destination
 /* Room in front of the packet; at XDP there is no Ethernet header in it yet, all of which is written later. Segments and
  * datagrams that the kernel carries as one keep their size, by which they fit. The kernel cuts nothing that it knows to be
  * tunnelled, so what is to be cut is not. */
-inline_always long make_room(struct packet *packet, struct destination *destination, __u32 room, int cut)
+static __always_inline long make_room(struct packet *packet, struct destination *destination, __u32 room, int cut)
 {
 	__u64 flags = destination->family == 4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6;
 
@@ -84,7 +84,7 @@ inline_always long make_room(struct packet *packet, struct destination *destinat
 
 /* The sum over the inner packet, without reading it: a segment whose own checksum is right sums up, with its pseudo
  * header, to nothing; so does an IPv4 header. (The kernel calls this local checksum offload.) */
-inline_always int inner_sum(struct packet *packet, __u64 *sum)
+static __always_inline int local_checksum_offload(struct packet *packet, __u64 *sum)
 {
 	struct flow *flow = packet->flow;
 	__u32 length = flow->length - (flow->l4 - L3);
@@ -109,8 +109,8 @@ inline_always int inner_sum(struct packet *packet, __u64 *sum)
 	return 0;
 }
 
-inline_always int write_gue(struct packet *packet, struct destination *destination, __u32 offset, __u32 length,
-			    __u8 inner, const __u64 *sum)
+static __always_inline int write_gue(struct packet *packet, struct destination *destination, __u32 offset, __u32 length,
+				     __u8 inner, const __u64 *sum)
 {
 	struct udphdr *udp = packet_at(packet, offset, sizeof(*udp) + sizeof(struct gue_header));
 	struct gue_header *gue = (void *)(udp + 1);
@@ -135,8 +135,8 @@ inline_always int write_gue(struct packet *packet, struct destination *destinati
 	return 0;
 }
 
-inline_always int write_gre(struct packet *packet, struct destination *destination, __u32 offset, __u8 inner,
-			    const __u64 *sum)
+static __always_inline int write_gre(struct packet *packet, struct destination *destination, __u32 offset, __u8 inner,
+				     const __u64 *sum)
 {
 	struct gre_header *gre = packet_at(packet, offset, sizeof(*gre));
 	__be16 protocol = inner == PROTO_IPIP ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
@@ -157,13 +157,14 @@ inline_always int write_gre(struct packet *packet, struct destination *destinati
 }
 
 /* The outer type of service is the inner one; but congestion that the inner packet met is not said again (RFC 3168, 9.1.1). */
-inline_always __u32 outer_tos(const struct flow *flow)
+static __always_inline __u32 outer_tos(const struct flow *flow)
 {
 	return (flow->tos & 3) == 3 ? flow->tos ^ 1 : flow->tos;
 }
 
 /* In words, whose sum needs not wait for what was stored in bytes. */
-inline_always int write_outer_v4(struct packet *packet, struct destination *destination, __u32 length, __u8 protocol)
+static __always_inline int write_outer_v4(struct packet *packet, struct destination *destination, __u32 length,
+					  __u8 protocol)
 {
 	struct flow *flow = packet->flow;
 	__be32 *ip = packet_at(packet, L3, sizeof(struct iphdr));
@@ -183,7 +184,8 @@ inline_always int write_outer_v4(struct packet *packet, struct destination *dest
 	return 0;
 }
 
-inline_always int write_outer_v6(struct packet *packet, struct destination *destination, __u32 length, __u8 protocol)
+static __always_inline int write_outer_v6(struct packet *packet, struct destination *destination, __u32 length,
+					  __u8 protocol)
 {
 	struct flow *flow = packet->flow;
 	struct ipv6hdr *ip = packet_at(packet, L3, sizeof(*ip));
@@ -199,7 +201,7 @@ inline_always int write_outer_v6(struct packet *packet, struct destination *dest
 	return 0;
 }
 
-inline_always int write_outer(struct packet *packet, struct destination *destination, const __u64 *sum)
+static __always_inline int write_outer(struct packet *packet, struct destination *destination, const __u64 *sum)
 {
 	struct flow *flow = packet->flow;
 	__u8 inner = flow->family == 4 ? PROTO_IPIP : PROTO_IPV6;
@@ -225,26 +227,26 @@ inline_always int write_outer(struct packet *packet, struct destination *destina
 }
 
 /* The tunnel's packet is too big for the way: its pieces come in, and are known by what is left for them here. */
-inline_always enum outcome cut_outside(struct packet *packet, struct destination *destination, struct choice *choice,
-				       int summed)
+static __always_inline enum outcome fragment_outer(struct packet *packet, struct destination *destination,
+						   struct choice *choice, int summed)
 {
 	__u32 length = packet->flow->length + tunnel_overhead(destination, summed) - sizeof(struct iphdr);
 	struct iphdr *ip = packet_at(packet, L3, sizeof(*ip));
-	struct desk *desk = desk_get();
+	struct scratch *scratch = scratch_get();
 	struct flow *outer;
 
-	if (!ip || !desk)
+	if (!ip || !scratch)
 		return DROP_ERROR;
-	outer = &desk->quoted;
+	outer = &scratch->quoted;
 	outer->saddr = destination->source;
 	outer->daddr = destination->address;
 	outer->protocol = ip->protocol;
 	return fragment_send(outer, ip->id, choice) ? DROP_ERROR
-						    : cut_up(packet, length, destination->mtu, PIECE_OUTSIDE);
+						    : fragment_packet(packet, length, destination->mtu, FRAG_OUTER);
 }
 
 /* Such a piece goes on as it is. */
-inline_always enum outcome tun_forward_piece(struct packet *packet)
+static __always_inline enum outcome tun_forward_fragment(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	struct destination *destination;
@@ -257,39 +259,39 @@ inline_always enum outcome tun_forward_piece(struct packet *packet)
 	if (!destination || !(destination->flags & DEST_AVAILABLE))
 		return DROP_DESTINATION_GONE;
 	hop = destination_hop(packet, destination);
-	return hop == HOP_READY || hop == HOP_ASK ? send_to_destination(packet, destination, hop, FORWARD_TUN)
-						  : DROP_NO_ROUTE;
+	return hop == HOP_READY || hop == HOP_RESOLVE ? send_to_destination(packet, destination, hop, FORWARD_TUN)
+						      : DROP_NO_ROUTE;
 }
 
 /* The sum over the inner packet, which has one hop less to live by now; of fragments, SCTP, and UDP that has no checksum by
  * reading it. */
-inline_always int sum_inside(struct packet *packet, __u64 *sum)
+static __always_inline int inner_checksum(struct packet *packet, __u64 *sum)
 {
-	if (inner_sum(packet, sum))
+	if (local_checksum_offload(packet, sum))
 		return sum_all(packet, sum);
 	return 0;
 }
 
-inline_always enum outcome tun_forward(struct packet *packet, struct destination *destination, struct choice *choice,
-				       enum hop hop)
+static __always_inline enum outcome tun_forward(struct packet *packet, struct destination *destination,
+						struct choice *choice, enum hop hop)
 {
 	/* The kernel would give every segment that it cuts off the same checksum: rather none. */
-	int many = is_many(packet), summed = wants_sum(destination) && !many;
+	int many = skb_is_gso(packet), summed = wants_checksum(destination) && !many;
 	int cut = packet->hook == HOOK_TC && packet->flow->length > packet->flow->mtu && !many;
 	__u64 sum = 0;
 
 	if (unlikely(settings.clamp_mss) && wants_clamp(packet->flow, destination) &&
 	    clamp_mss(packet, tunnel_mss(packet->flow, destination)))
 		return DROP_ERROR;
-	if (decrement_ttl(packet) || (cut && settle_checksum(packet)))
+	if (decrement_ttl(packet) || (cut && checksum_help(packet)))
 		return DROP_ERROR;
-	if (summed && sum_inside(packet, &sum))
+	if (summed && inner_checksum(packet, &sum))
 		return DROP_ERROR;
 	if (make_room(packet, destination, tunnel_overhead(destination, summed), cut) ||
 	    write_outer(packet, destination, summed ? &sum : 0))
 		return DROP_ERROR;
 	if (cut)
-		return cut_outside(packet, destination, choice, summed);
+		return fragment_outer(packet, destination, choice, summed);
 	return send_to_destination(packet, destination, hop, FORWARD_TUN);
 }
 

@@ -8,13 +8,13 @@
 
 enum { DESTINATIONS_MAX = 1024 };
 
-inline_always int is_usable(const struct destination *destination)
+static __always_inline int is_usable(const struct destination *destination)
 {
 	return destination->weight > 0 && !(destination->flags & DEST_OVERLOAD);
 }
 
 /* Active connections cost 256 times an inactive one (ip_vs_dest_conn_overhead). */
-inline_always __s64 connection_overhead(const struct destination *destination)
+static __always_inline __s64 connection_overhead(const struct destination *destination)
 {
 	return ((__s64)destination->active << 8) + destination->inactive;
 }
@@ -41,7 +41,7 @@ struct least {
 };
 
 /* One destination more; whether the search is over. A load of nothing is not beaten. */
-inline_always int least_see(struct least *least, struct destination *destination)
+static __always_inline int least_see(struct least *least, struct destination *destination)
 {
 	__u32 slot = least->slot;
 	__s64 load, weight, idle = 1 - (__s64)(((__u64)destination->active + 0xffffffffU) >> 32);
@@ -61,7 +61,7 @@ inline_always int least_see(struct least *least, struct destination *destination
 }
 
 /* Several destinations a step, as long as they are in one chunk: looking the chunk up for each was half of the cost. */
-enum { AT_A_STEP = 8 };
+enum { DESTINATIONS_A_STEP = 8 };
 
 static long least_visit(__u32 index, void *context)
 {
@@ -71,7 +71,7 @@ static long least_visit(__u32 index, void *context)
 
 	if (!of_chunk)
 		return 1;
-	for (int i = 0; i < AT_A_STEP; i++) {
+	for (int i = 0; i < DESTINATIONS_A_STEP; i++) {
 		__u32 within = least->slot % CHUNK;
 		struct destination *destination;
 
@@ -86,7 +86,7 @@ static long least_visit(__u32 index, void *context)
 
 /* From this destination on, the one with the least load for its weight; of equals, the newest. Global: the verifier walks
  * the search once, not for each of six schedulers. */
-__attribute__((noinline)) __u32 least_loaded(__u32 first, enum load kind)
+__noinline __u32 least_loaded(__u32 first, enum load kind)
 {
 	int delay = kind >= LOAD_DELAY;
 	struct least least = {.slot = first,
@@ -102,7 +102,7 @@ __attribute__((noinline)) __u32 least_loaded(__u32 first, enum load kind)
 }
 
 /* What the kernel's hash_32(value, 8) gives: Fibonacci hashing to one of 256 (linux/hash.h). */
-inline_always __u32 hash_to_256(__u32 value)
+static __always_inline __u32 hash_to_256(__u32 value)
 {
 	return value * 0x61c88647U >> 24;
 }
@@ -125,7 +125,7 @@ static long half_idle_visit(__u32 index, void *context)
 }
 
 /* lblc, lblcr: more active connections than weight, while another has less than half of its own. */
-inline_always int is_overloaded(struct service *service, const struct destination *destination)
+static __always_inline int is_overloaded(struct service *service, const struct destination *destination)
 {
 	struct overloaded search = {.slot = service->first};
 

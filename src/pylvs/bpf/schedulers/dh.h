@@ -6,21 +6,21 @@
 
 #include "common.h"
 
-inline_always __u32 bucket_get(struct service *service, __u32 slot_of_service, __u32 bucket)
+static __always_inline __u32 bucket_get(struct service *service, __u32 slot_of_service, __u32 bucket)
 {
 	struct buckets *table = bpf_map_lookup_elem(&buckets, &slot_of_service);
 
 	return table ? table->slot[bucket % BUCKETS] : 0;
 }
 
-inline_always __u32 usable_or_none(__u32 slot)
+static __always_inline __u32 usable_or_none(__u32 slot)
 {
 	struct destination *destination = destination_get(slot);
 
 	return slot && destination && is_usable(destination) ? slot : 0;
 }
 
-inline_always __u32 dh_schedule(struct service *service, __u32 slot, struct flow *flow)
+static __always_inline __u32 dh_schedule(struct service *service, __u32 slot, struct flow *flow)
 {
 	__u32 bucket = hash_to_256(bpf_ntohl(addr_fold(&flow->daddr)));
 

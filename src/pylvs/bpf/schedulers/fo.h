@@ -29,7 +29,7 @@ static long heaviest_visit(__u32 index, void *context)
 	return !heaviest->slot;
 }
 
-inline_always __u32 fo_schedule(struct service *service)
+static __always_inline __u32 fo_schedule(struct service *service)
 {
 	struct heaviest heaviest = {.slot = service->first};
 

@@ -7,31 +7,32 @@
 #include "common.h"
 
 /* Remembers the least loaded destination for this address, if there is one. */
-inline_always __u32 locality_new(struct service *service, struct desk *desk, __u32 now)
+static __always_inline __u32 locality_new(struct service *service, struct scratch *scratch, __u32 now)
 {
-	struct cached *fresh = &desk->cached;
+	struct cached *fresh = &scratch->cached;
 
 	__builtin_memset(fresh, 0, sizeof(*fresh));
 	fresh->count = 1;
 	fresh->changed = now;
 	fresh->slot[0] = least_loaded(service->first, LOAD_OVERHEAD);
 	if (fresh->slot[0])
-		bpf_map_update_elem(&localities, &desk->cached_key, fresh, BPF_ANY);
+		bpf_map_update_elem(&localities, &scratch->cached_key, fresh, BPF_ANY);
 	return fresh->slot[0];
 }
 
-inline_always struct cached *locality_get(struct desk *desk, __u32 slot_of_service, const struct flow *flow)
+static __always_inline struct cached *locality_get(struct scratch *scratch, __u32 slot_of_service,
+						   const struct flow *flow)
 {
-	desk->cached_key.address = flow->daddr;
-	desk->cached_key.service = slot_of_service;
-	desk->cached_key.spare = 0;
-	return bpf_map_lookup_elem(&localities, &desk->cached_key);
+	scratch->cached_key.address = flow->daddr;
+	scratch->cached_key.service = slot_of_service;
+	scratch->cached_key.spare = 0;
+	return bpf_map_lookup_elem(&localities, &scratch->cached_key);
 }
 
-inline_always __u32 lblc_schedule(struct service *service, __u32 slot, struct flow *flow)
+static __always_inline __u32 lblc_schedule(struct service *service, __u32 slot, struct flow *flow)
 {
-	struct desk *desk = desk_get();
-	struct cached *cached = desk ? locality_get(desk, slot, flow) : 0;
+	struct scratch *scratch = scratch_get();
+	struct cached *cached = scratch ? locality_get(scratch, slot, flow) : 0;
 
 	if (cached) {
 		__u32 best = cached->slot[0];
@@ -41,7 +42,7 @@ inline_always __u32 lblc_schedule(struct service *service, __u32 slot, struct fl
 		    destination->weight > 0 && !is_overloaded(service, destination))
 			return best;
 	}
-	return desk ? locality_new(service, desk, flow->now) : 0;
+	return scratch ? locality_new(service, scratch, flow->now) : 0;
 }
 
 #endif

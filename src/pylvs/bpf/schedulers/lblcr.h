@@ -44,7 +44,7 @@ static long members_visit(__u32 index, void *context)
 }
 
 /* Puts a destination into the set, at the end, if there is room and it is not in it. */
-inline_always void members_insert(struct cached *cached, __u32 slot, __u32 now)
+static __always_inline void members_insert(struct cached *cached, __u32 slot, __u32 now)
 {
 	for (__u32 i = 0; i < CACHED_MAX; i++) {
 		if (cached->slot[i] == slot)
@@ -57,7 +57,7 @@ inline_always void members_insert(struct cached *cached, __u32 slot, __u32 now)
 	cached->changed = now;
 }
 
-inline_always void members_drop_most_loaded(struct cached *cached, __u32 slot_of_service)
+static __always_inline void members_drop_most_loaded(struct cached *cached, __u32 slot_of_service)
 {
 	struct members members = {.cached = cached, .service = slot_of_service, .most = 1};
 
@@ -72,14 +72,14 @@ inline_always void members_drop_most_loaded(struct cached *cached, __u32 slot_of
 	cached->count--;
 }
 
-inline_always __u32 lblcr_schedule(struct service *service, __u32 slot, struct flow *flow, __u32 second)
+static __always_inline __u32 lblcr_schedule(struct service *service, __u32 slot, struct flow *flow, __u32 second)
 {
-	struct desk *desk = desk_get();
-	struct cached *cached = desk ? locality_get(desk, slot, flow) : 0;
+	struct scratch *scratch = scratch_get();
+	struct cached *cached = scratch ? locality_get(scratch, slot, flow) : 0;
 	struct members members = {.cached = cached, .service = slot};
 
 	if (!cached)
-		return desk ? locality_new(service, desk, flow->now) : 0;
+		return scratch ? locality_new(service, scratch, flow->now) : 0;
 	bpf_loop(CACHED_MAX, members_visit, &members, 0);
 	if (cached->count > 1 && tick_before(cached->changed + LBLCR_EXPIRATION * second, flow->now))
 		members_drop_most_loaded(cached, slot);

@@ -5,7 +5,7 @@
 
 #include "common.h"
 
-inline_always __u32 lc_schedule(struct service *service)
+static __always_inline __u32 lc_schedule(struct service *service)
 {
 	return least_loaded(service->first, LOAD_UNWEIGHTED);
 }

@@ -10,12 +10,12 @@
 #define MAGLEV_KEY_1 2654435761ULL
 #define MAGLEV_KEY_2 2654446892ULL
 
-inline_always __u64 rotate_left(__u64 value, int bits)
+static __always_inline __u64 rotate_left(__u64 value, int bits)
 {
 	return value << bits | value >> (64 - bits);
 }
 
-inline_always void sip_round(__u64 v[4])
+static __always_inline void sip_round(__u64 v[4])
 {
 	v[0] += v[1];
 	v[2] += v[3];
@@ -29,7 +29,7 @@ inline_always void sip_round(__u64 v[4])
 	v[2] = rotate_left(v[2], 32);
 }
 
-inline_always __u32 maglev_hash(__u32 value, __u64 key)
+static __always_inline __u32 maglev_hash(__u32 value, __u64 key)
 {
 	__u64 block = 4ULL << 56 | value;
 	__u64 v[4] = {0x736f6d6570736575ULL ^ key, 0x646f72616e646f6dULL ^ key, 0x6c7967656e657261ULL ^ key,
@@ -44,7 +44,7 @@ inline_always __u32 maglev_hash(__u32 value, __u64 key)
 	return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-inline_always __u32 maglev_place(__u32 value)
+static __always_inline __u32 maglev_place(__u32 value)
 {
 	return bounded(maglev_hash(value, MAGLEV_KEY_1) % MAGLEV, 4095);
 }
@@ -59,7 +59,7 @@ static long mh_fallback_visit(__u32 index, void *context)
 	return fallback->best || !slot;
 }
 
-inline_always __u32 mh_schedule(struct service *service, __u32 slot, struct flow *flow)
+static __always_inline __u32 mh_schedule(struct service *service, __u32 slot, struct flow *flow)
 {
 	struct maglev *table = bpf_map_lookup_elem(&maglevs, &slot);
 	struct fallback fallback = {.maglev = table, .hash = client_number(service, flow)};

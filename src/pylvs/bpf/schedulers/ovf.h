@@ -5,7 +5,7 @@
 
 #include "fo.h"
 
-inline_always __u32 ovf_schedule(struct service *service)
+static __always_inline __u32 ovf_schedule(struct service *service)
 {
 	struct heaviest heaviest = {.slot = service->first, .spill = 1};
 

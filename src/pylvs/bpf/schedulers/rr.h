@@ -26,7 +26,7 @@ static long round_visit(__u32 index, void *context)
 	return 1;
 }
 
-inline_always __u32 rr_schedule(struct service *service)
+static __always_inline __u32 rr_schedule(struct service *service)
 {
 	__u32 last = service->cursor >> 32;
 	struct destination *destination = destination_get(last);

@@ -24,14 +24,14 @@ static long sh_fallback_visit(__u32 index, void *context)
 }
 
 /* The number that is hashed, port and address added up as the kernel does. */
-inline_always __u32 client_number(struct service *service, struct flow *flow)
+static __always_inline __u32 client_number(struct service *service, struct flow *flow)
 {
 	__u32 port = service->flags & SERVICE_PORT ? bpf_ntohs(flow->sport) : 0;
 
 	return port + bpf_ntohl(addr_fold(&flow->saddr));
 }
 
-inline_always __u32 sh_schedule(struct service *service, __u32 slot, struct flow *flow)
+static __always_inline __u32 sh_schedule(struct service *service, __u32 slot, struct flow *flow)
 {
 	__u32 bucket = hash_to_256(client_number(service, flow));
 	__u32 best = usable_or_none(bucket_get(service, slot, bucket));

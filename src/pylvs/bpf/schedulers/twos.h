@@ -53,7 +53,7 @@ static long draw_visit(__u32 index, void *context)
 	return !draw->slot || (draw->chosen[0] && draw->chosen[1]);
 }
 
-inline_always __u32 twos_schedule(struct service *service)
+static __always_inline __u32 twos_schedule(struct service *service)
 {
 	struct weights weights = {.slot = service->first};
 	struct draw draw = {.slot = service->first};

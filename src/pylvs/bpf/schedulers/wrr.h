@@ -20,7 +20,7 @@ struct wrr {
 };
 
 /* The end of a round: the weight sinks, or starts again from the top. */
-inline_always int wrr_next_round(struct wrr *wrr)
+static __always_inline int wrr_next_round(struct wrr *wrr)
 {
 	int last_round;
 
@@ -62,7 +62,7 @@ static long wrr_visit(__u32 index, void *context)
 enum { WRR_STEPS = 1 << 20 };
 
 /* Slot of the next one, 0 if there is none; -1: another CPU was quicker. Global, so that it is verified once. */
-__attribute__((noinline)) __s64 wrr_try(__u32 slot)
+__noinline __s64 wrr_try(__u32 slot)
 {
 	struct service *service = service_get(slot);
 	struct wrr wrr = {};
@@ -87,7 +87,7 @@ __attribute__((noinline)) __s64 wrr_try(__u32 slot)
 	return __sync_val_compare_and_swap(&service->cursor, old, new) == old ? wrr.best : -1;
 }
 
-inline_always __u32 wrr_schedule(struct service *service, __u32 slot)
+static __always_inline __u32 wrr_schedule(struct service *service, __u32 slot)
 {
 	for (int attempt = 0; attempt < 4; attempt++) {
 		__s64 next = wrr_try(slot);
