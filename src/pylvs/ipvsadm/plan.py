@@ -12,7 +12,7 @@ from pylvs import rules
 from pylvs.errors import DestinationExists, NoSuchDestination, NoSuchService, ServiceExists
 from pylvs.ipvsadm.names import endpoint
 from pylvs.ipvsadm.save import destination_options, service_option, service_options
-from pylvs.model import Address, ConfiguredService, Destination, ServiceKey, VirtualService
+from pylvs.model import Address, AddressTypes, ConfiguredService, Destination, ServiceKey, VirtualService
 
 DestinationKey = tuple[Address, int]
 
@@ -30,7 +30,7 @@ class PlannedService:
 class Plan:
     """The configuring half of `pylvs.model.Table`, in memory."""
 
-    def __init__(self, types: rules.AddressTypes = rules.address_type) -> None:
+    def __init__(self, types: AddressTypes = rules.address_type) -> None:
         self.services_by_key: dict[ServiceKey, PlannedService] = {}
         self.syncing = False
         self._types = types

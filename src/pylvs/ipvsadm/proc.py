@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from pylvs.ipvsadm.connections import MAPPED, PROTOCOL_NAMES, rows_of
+from pylvs.ipvsadm.connections import MAPPED, PROTOCOL_NAMES
 from pylvs.model import (
     Address,
     ConnectionRow,
@@ -112,13 +112,13 @@ def _raw(raw: bytes) -> str:
 
 def _connections(table: Table) -> Iterator[str]:
     yield _CONNECTIONS_TITLE
-    for chunk in rows_of(table):
+    for chunk in table.connection_rows():
         yield "".join([f"{_hex_row(row)} {row[2]:>7}\n" for row in chunk])
 
 
 def _connections_sync(table: Table) -> Iterator[str]:
     yield _SYNC_TITLE
-    for chunk in rows_of(table):
+    for chunk in table.connection_rows():
         yield "".join([f"{_hex_row(row)} LOCAL  {row[2]:>7}\n" for row in chunk])
 
 
@@ -136,14 +136,10 @@ def _stats_percpu(table: Table) -> Iterator[str]:
     """CPUs that have counted nothing are left out, but for the first."""
     counted, rate = table.totals()
     yield _PERCPU_TITLE
-    for number, each in enumerate(_cpu_totals(table, counted)):
+    for number, each in enumerate(table.cpu_totals()):
         if number == 0 or each != Counters():
             yield f"{number:3X} {_counters_row(each)}"
     yield f"  ~ {_counters_row(counted)}\n    {_RATES_TITLE}    {_counters_row(rate)}"
-
-
-def _cpu_totals(table: Table, counted: Counters) -> Sequence[Counters]:
-    return table.cpu_totals() if hasattr(table, "cpu_totals") else (counted,)
 
 
 def _applications(_: Table) -> Iterator[str]:

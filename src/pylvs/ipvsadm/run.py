@@ -10,7 +10,7 @@ from pylvs import rules
 from pylvs.errors import NotPermitted, PylvsError, TableError
 from pylvs.ipvsadm import listing
 from pylvs.ipvsadm.command import Command, Format, Misused, Stop
-from pylvs.ipvsadm.connections import filtered, list_connections, rows_of, title
+from pylvs.ipvsadm.connections import filtered, list_connections, title
 from pylvs.ipvsadm.parse import parse, try_help
 from pylvs.ipvsadm.plan import Plan, differences
 from pylvs.ipvsadm.quick import batches, quick_command
@@ -151,7 +151,7 @@ class Session:
         from pylvs.ipvsadm import asjson  # only here: to import json takes milliseconds
 
         if command.listing == "connection":
-            return asjson.connections(filtered(rows_of(self.table), command.filter))
+            return asjson.connections(filtered(self.table.connection_rows(), command.filter))
         if command.listing == "timeout":
             return asjson.timeouts(self.table.timeouts())
         if command.listing == "daemon":
@@ -173,7 +173,7 @@ class Session:
         if layout.numeric and command.filter.everything():
             yield from map(bytes.decode, self.table.connection_text())
         else:
-            yield from list_connections(filtered(rows_of(self.table), command.filter), layout.numeric)
+            yield from list_connections(filtered(self.table.connection_rows(), command.filter), layout.numeric)
 
     # --- restoring ---
 
@@ -208,7 +208,7 @@ class Session:
 
     def _plan(self) -> Plan:
         """What the input makes of an empty table; the first bad line stops the program."""
-        plan = Plan(getattr(self.table, "address_type", rules.address_type))
+        plan = Plan(self.table.address_types())
         for number, line in enumerate(self._stdin, 1):
             command = quick_command(line)
             words = [] if command else next(command_lines((line,)), [])

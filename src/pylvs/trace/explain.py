@@ -17,6 +17,7 @@ from pylvs.host.locality import Locality
 from pylvs.host.routes import Route, route_to
 from pylvs.model import (
     Address,
+    AddressType,
     DestinationState,
     Endpoint,
     ForwardingMethod,
@@ -25,7 +26,6 @@ from pylvs.model import (
     ServiceKey,
     ServiceState,
 )
-from pylvs.rules import AddressType
 from pylvs.table.connections import Entries, Entry
 from pylvs.table.director import Director
 from pylvs.table.outcomes import MEANINGS
