@@ -32,14 +32,18 @@ def list_connections(rows: Iterable[Sequence[ConnectionRow]], numeric: bool) -> 
 
 def row_of(connection: Connection) -> ConnectionRow:
     """A connection as a plain tuple."""
-    virtual = connection.virtual
-    protocol = 0 if connection.fwmark and connection.template else int(connection.protocol)
+    of_mark = connection.fwmark and connection.template
     return (
-        protocol, connection.state, int(connection.expires),
-        packed(connection.client), connection.cport,
-        packed(virtual), connection.vport,
-        packed(connection.real), connection.rport,
-    )  # fmt: skip
+        0 if of_mark else int(connection.protocol),
+        connection.state,
+        int(connection.expires),
+        packed(connection.client),
+        connection.cport,
+        packed(connection.virtual),
+        connection.vport,
+        packed(connection.real),
+        connection.rport,
+    )
 
 
 def packed(address: Address) -> bytes:
@@ -121,7 +125,8 @@ def _numeric_formatter() -> Callable[[Sequence[ConnectionRow]], str]:
     """A function that formats a chunk. It keeps the texts of heads, VIPs and real servers, which many rows share."""
     heads: dict[tuple[int, str, int], str] = {}
     ends: dict[tuple[bytes, int], str] = {}
-    prefix, ntoa = MAPPED, inet_ntoa
+    prefix = MAPPED
+    ntoa = inet_ntoa
 
     def end(raw: bytes, port: int) -> str:
         if len(ends) > _REMEMBERED:
@@ -155,7 +160,8 @@ def _named_formatter() -> Callable[[Sequence[ConnectionRow]], str]:
 
     def format_row(row: ConnectionRow) -> str:
         protocol, state, expires, client, cport, virtual, vport, real, rport = row
-        source, vip = name(client, cport, protocol), name(virtual, vport, protocol)
+        source = name(client, cport, protocol)
+        vip = name(virtual, vport, protocol)
         server = name(real, rport, protocol)
         return f"{_head(protocol, state, expires)}{source:<18} {vip:<18} {server}\n"
 

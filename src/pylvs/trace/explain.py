@@ -77,9 +77,16 @@ class Case:
         record = Record(self.director.layouts["explain_args"])
         with self.director.instance.syscall_program("explain", record.size) as program:
             record.pack_into(
-                program.context, 0, client=pack(self.client), virtual=pack(self.virtual), cport=swap16(self.cport),
-                vport=swap16(self.vport), protocol=int(self.protocol), family=self.virtual.version, mark=self.mark,
-            )  # fmt: skip
+                program.context,
+                0,
+                client=pack(self.client),
+                virtual=pack(self.virtual),
+                cport=swap16(self.cport),
+                vport=swap16(self.vport),
+                protocol=int(self.protocol),
+                family=self.virtual.version,
+                mark=self.mark,
+            )
             program()
             self.answer = dict(zip(record.names, record.unpack_from(program.context, 0), strict=True))
 
