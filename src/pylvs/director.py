@@ -76,7 +76,7 @@ SCHEDULERS = (
 ENGINES = ("", "sip")
 LOCAL = rules.AddressType.LOCAL
 OVERLOAD = 2
-NOW, LINK, UNLINK, CHANGED, RESCHEDULE, END, FOLD, SWEEP = range(8)
+NOW, LINK, UNLINK, CHANGED, RESCHEDULE, END, FOLD, SWEEP, SETTING, UNSCHEDULE = range(10)
 DESTINATIONS_MAX = 1024
 LOCALS_MAX = 4096
 ABI_VERSION = 7  # of bpf/abi.h
@@ -362,7 +362,7 @@ class Director:
                 raise ServiceExists("service already exists")
             slot = self._allocate(self._records.uncount)
             self._write_service(slot, service)
-            self._run(RESCHEDULE, slot)
+            self._run(RESCHEDULE, slot, SCHEDULERS.index(service.scheduler))
             if service.key.address is not None and not service.key.fwmark:
                 self._filter(addresses.pack(service.key.address), real=False)
             self._services.update(key, _SLOT.pack(slot))
@@ -404,25 +404,10 @@ class Director:
                 ("timeout", service.timeout * self.settings["second"]),
                 ("timeout_seconds", service.timeout),
                 ("pe", ENGINES.index(service.persistence_engine)),
-                ("scheduler", new),
             ):
                 self._set_number(slot, record, name, value)
             if new != old:
-                self._drop_tables(slot)
-                if SCHEDULERS[old].startswith("lblc"):
-                    self._forget_localities(slot)
-                self._run(RESCHEDULE, slot)
-
-    def _forget_localities(self, slot: int) -> None:
-        """What lblc and lblcr remember of addresses ends with them, also if they come back."""
-        localities, service = self.instance.map("localities"), _SLOT.pack(slot)
-        for key in list(localities.keys()):
-            if key[16:20] == service:  # behind the address
-                localities.delete(key)
-
-    def _drop_tables(self, slot: int) -> None:
-        for name in ("buckets", "maglevs"):
-            self.instance.map(name).delete(_SLOT.pack(slot))
+                self._run(RESCHEDULE, slot, new)
 
     def delete_service(self, key: ServiceKey) -> None:
         """Delete a service with its destinations; their connections stay, as IPVS has it. NoSuchService."""
@@ -450,7 +435,7 @@ class Director:
         self._trash.orphan(set(slots.values()))
         for key, slot in slots.items():
             self._trash.throw(key, list(self._chain(slot)), now, available=available, orphaned=True)
-            self._drop_tables(slot)
+            self._run(UNSCHEDULE, slot)
             self._members.pop(slot, None)
             self._records.retire_service(slot, now)
 
@@ -915,15 +900,8 @@ class Director:
         """Set one of the data plane's knobs, by the kernel's name (see pylvs.tuning)."""
         with self.changing():
             self.settings[name] = value
-            if name == "sloppy_tcp":
-                self._fill_maglev_tables()
-
-    def _fill_maglev_tables(self) -> None:
-        """With sloppy_tcp they follow the order of addresses, else that of the list, as in the kernel."""
-        for _, raw in self._services.items():
-            (slot,) = _SLOT.unpack(raw)
-            if self._number(slot, self._service, "scheduler") == SCHEDULERS.index("mh"):
-                self._run(CHANGED, slot)
+            for _, slot in self._services.items():  # a scheduler may go by it
+                self._run(SETTING, int(_SLOT.unpack(slot)[0]))
 
     def daemons(self) -> Iterable[SyncDaemon]:
         """The sync daemons that were started; they are remembered and listed, and send nothing."""

@@ -41,7 +41,7 @@ TABLE_BITS = 12  # 4,096 entries
 HOOKS = ("tc", "xdp")
 VERDICTS = {"tc": {-1: "PASS", 2: "DROP", 7: "SENT"}, "xdp": {2: "PASS", 1: "DROP", 3: "SENT", 4: "SENT"}}
 # Maps that no test leaves a trace in: constants, memory to work in, and the clock, which must go on.
-ROOMS = ("scratch_space", "quote_buffers", "payloads", "workbenches")
+ROOMS = ("scratch",)
 LEFT_ALONE = ("trace_ring", "rodata", "bss", "data", "kconfig", *ROOMS, "clocks")
 RECORDS = "records_chunk"
 WORD = struct.Struct("=I")

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* The rows of `ipvsadm -Lnc`, written in the kernel: an iterator over the connection table, of which
- * a million rows cost what they cost to print. Loaded for the length of a listing; it changes nothing. */
+/* The listing of connections, `pylvsadm -Lnc`: an iterator over the connection table, whose rows the kernel writes. A
+ * million of them cost what they cost to print.
+ *
+ * It is loaded for one listing, with the maps of the director. For each bucket of the table the kernel calls
+ * list_connections(), which prints its live entries into `line` and hands that to the reader. It changes nothing. */
 #include <linux/bpf.h>
 #include <linux/types.h>
 
@@ -8,8 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#include "abi.h"
-#include "verifier.h"
+#include "records.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -17,31 +19,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 volatile const __u32 now = 0;    /* ticks */
 volatile const __u32 second = 1; /* ticks */
 
-/* The director's maps, by reuse. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct connection_bucket);
-} connections SEC(".maps");
-
-struct records_chunk {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, CHUNK);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, RECORD_SIZE);
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, CHUNKS);
-	__type(key, __u32);
-	__array(values, struct records_chunk);
-} records SEC(".maps");
-
-/* What the kernel gives an iterator over a map (its BTF has the same under these names). */
+/* What the kernel gives an iterator over a map; its BTF has the same under these names. */
 struct bpf_iter_meta {
 	struct seq_file *seq;
 	__u64 session_id;
@@ -56,14 +34,14 @@ struct bpf_iter__bpf_map_elem {
 };
 
 enum { GROUPS = 8 }; /* of an IPv6 address */
-enum { NAME = 16, FIRST_TAG = 2, FAR_TICKS = 1 << 30 };
+enum { NAME = 16, FAR_TICKS = 1 << 30 };
 
 struct name {
 	char text[NAME - 1];
 	__u8 length;
 };
 
-/* By protocol; the last are a template's. A length of 0 is a state that there is not. */
+/* By protocol and state; the last row is of templates. A length of 0: there is no such state. */
 static const struct name states[4][STATES] = {{{"NONE", 4},
 					       {"ESTABLISHED", 11},
 					       {"SYN_SENT", 8},
@@ -104,9 +82,9 @@ static __u32 protocol_index(__u8 protocol)
 	return 3;
 }
 
-/* One row in the making. Each listing has an object, and so a line, of its own. `LINE` is a power of two, for
- * the verifier; what is written in one go beyond it still fits. Global functions are verified once for all
- * their calls, which keeps the number of paths small. */
+/* The row that is being printed. Every listing loads an object, and so has a line of its own. LINE is a power of two,
+ * which bounds an index; a name or blanks written from the last of these on still fit. Functions are out of line where
+ * the verifier would walk them once for each combination of lengths before them. */
 enum { LINE = 256, MORE = 64 };
 char line[LINE + MORE];
 
@@ -129,7 +107,7 @@ __noinline __u32 put_number(__u32 at, __u32 number)
 	return put(at, '0' + number % 10);
 }
 
-/* A name and blanks after it up to its column's width; at least one. */
+/* A name, and blanks up to the width of its column; at least one. */
 static __always_inline __u32 put_name(__u32 at, const struct name *name, __u32 width)
 {
 	__builtin_memcpy(line + at % LINE, name->text, NAME - 1);
@@ -161,8 +139,8 @@ __noinline __u32 put_group(__u32 at, __u32 group)
 	return put(at, hexadecimal(group & 15));
 }
 
-/* The longest run of two zero groups or more, the first of several: its first group, and in the upper half
- * the group after it. `zeros` has a bit for each group. */
+/* The longest run of two zero groups or more, the first of several: its first group, and in the upper half the group
+ * after it. `zeros` has a bit for each group. */
 __noinline __u32 longest_run(__u32 zeros)
 {
 	for (__u32 length = GROUPS; length >= 2; length--)
@@ -180,7 +158,7 @@ static __always_inline __u32 group_of(__u64 high, __u64 low, __u32 i)
 	return (i < 4 ? high : low) >> (48 - i % 4 * 16) & 0xffff;
 }
 
-/* As inet_ntop(3) writes it, so ::1.2.3.4 with a dotted end. */
+/* An address as inet_ntop(3) writes it: ::1.2.3.4 has a dotted end. */
 __noinline __u32 put_ipv6(__u32 at, __u64 high, __u64 low)
 {
 	__u32 zeros = 0, run, from, to;
@@ -207,18 +185,20 @@ __noinline __u32 put_ipv6(__u32 at, __u64 high, __u64 low)
 	return from < to && to == GROUPS ? put(at, ':') : at;
 }
 
-/* `10.0.0.1:80`, `[fd00::1]:80` */
+/* An address and port: `10.0.0.1:80`, `[fd00::1]:80`. */
 __noinline __u32 put_endpoint(__u32 at, __u64 high, __u64 low, __u32 port)
 {
-	if (!high && (__u32)low == bpf_htonl(0xffff)) {
-		at = put_ipv4(at, bpf_ntohl(low >> 32));
+	struct addr addr = {high, low};
+
+	if (addr_is_v4(&addr)) {
+		at = put_ipv4(at, bpf_ntohl(addr_v4(&addr)));
 	} else {
 		at = put(put_ipv6(put(at, '['), high, low), ']');
 	}
 	return put_number(put(at, ':'), port);
 }
 
-/* The same in a column of ipvsadm's 18 letters. */
+/* An address and port in a column of ipvsadm's, 18 letters wide. */
 __noinline __u32 put_column(__u32 at, __u64 high, __u64 low, __u32 port)
 {
 	__u32 end = put_endpoint(at, high, low, port), column = at + 18;
@@ -227,7 +207,7 @@ __noinline __u32 put_column(__u32 at, __u64 high, __u64 low, __u32 port)
 	return (end > column ? end : column) + 1;
 }
 
-/* `14:59 `: six letters, more if the minutes take more. */
+/* Minutes and seconds, `14:59 `: six letters, more if the minutes take more. */
 __noinline __u32 put_expiry(__u32 at, __u32 left)
 {
 	__u32 minutes = left / 60, seconds = left % 60, end = at;
@@ -242,20 +222,15 @@ __noinline __u32 put_expiry(__u32 at, __u32 left)
 
 static __always_inline int real_address(struct addr *address, __u32 slot)
 {
-	__u32 chunk = slot / CHUNK, index = slot % CHUNK;
-	void *inner = bpf_map_lookup_elem(&records, &chunk);
-	struct destination *destination;
+	struct destination *destination = destination_get(slot);
 
-	if (!inner)
-		return -1;
-	destination = bpf_map_lookup_elem(inner, &index);
 	if (!destination)
 		return -1;
 	*address = destination->address;
 	return 0;
 }
 
-/* Columns are those of ipvsadm: "%-3s %-6s %-11s %-18s %-18s %s". */
+/* Prints a row in the columns of ipvsadm, "%-3s %-6s %-11s %-18s %-18s %s". */
 static __noinline int print_row(struct seq_file *seq, struct connection *entry)
 {
 	__u32 ticks = entry->expires - now, left = ticks < FAR_TICKS ? ticks / second : 0;
@@ -276,31 +251,32 @@ static __noinline int print_row(struct seq_file *seq, struct connection *entry)
 	return 0;
 }
 
-/* Alive: not over yet, or a template that is over but still controls connections. */
+/* Whether an entry is live: not expired, or a template that still controls connections. */
 static int is_listed(struct connection *entry)
 {
 	__u32 ticks = entry->expires - now;
 
-	if (entry->tag < FIRST_TAG)
+	if (entry->tag < TAG_FIRST)
 		return 0;
 	return (ticks && ticks < 1U << 31) || (entry->flags & CONN_TEMPLATE && entry->control);
 }
 
-/* The value is memory that may only be read at constant offsets: hence a copy, and the loop unrolled. */
+/* Prints the live entries of a bucket. Each is copied, and the loop unrolled: of an iterator's value only constant
+ * offsets may be read, else the verifier says "R1 variable buffer access prohibited". */
 SEC("iter/bpf_map_elem")
 int list_connections(struct bpf_iter__bpf_map_elem *context)
 {
-	struct connection_bucket *set = context->value;
+	struct connection_bucket *bucket = context->value;
 	struct seq_file *seq = context->meta->seq;
 	struct connection entry;
 
-	if (!set)
+	if (!bucket)
 		return 0;
 #pragma unroll
 	for (int i = 0; i < WAYS; i++) {
-		if (set->way[i].tag < FIRST_TAG)
+		if (bucket->way[i].tag < TAG_FIRST)
 			continue;
-		entry = set->way[i];
+		entry = bucket->way[i];
 		if (is_listed(&entry))
 			print_row(seq, &entry);
 	}

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,13 +26,6 @@ from pylvs.trace.tracing import interface
 from pylvs.trace.wanted import PROTOCOLS, BadFilter
 
 MOST = 20  # connections and candidates that are shown
-REMEMBERING = ("lblc", "lblcr")
-FORWARDS = {
-    ForwardingMethod.DR: "FORWARD_DR",
-    ForwardingMethod.NAT: "FORWARD_NAT",
-    ForwardingMethod.TUN: "FORWARD_TUN",
-    ForwardingMethod.FULLNAT: "FORWARD_FULLNAT",
-}
 
 
 def address_and_port(text: str, need: bool) -> tuple[Address, int]:
@@ -67,13 +59,23 @@ class Case:
     def ask(self) -> None:
         """Run the data plane's `explain`."""
         record = Record(self.director.layouts["explain_args"])
-        with self.director.instance.syscall_program("explain", record.size) as program:
-            record.pack_into(
-                program.context, 0, client=pack(self.client), virtual=pack(self.virtual), cport=swap16(self.cport),
-                vport=swap16(self.vport), protocol=int(self.protocol), family=self.virtual.version, mark=self.mark,
-            )  # fmt: skip
-            program()
-            self.answer = dict(zip(record.names, record.unpack_from(program.context, 0), strict=True))
+        at = self.constants["EXPLAIN_AT"]
+        frame = bytearray(at + record.size)
+        record.pack_into(
+            frame, at, client=pack(self.client), virtual=pack(self.virtual), cport=swap16(self.cport),
+            vport=swap16(self.vport), protocol=int(self.protocol), family=self.virtual.version, mark=self.mark,
+        )  # fmt: skip
+        with self.director.instance.program("explain") as program:
+            done = program.test_run(bytes(frame))
+        self.answer = dict(zip(record.names, record.unpack_from(done.data, at), strict=True))
+
+    @cached_property
+    def constants(self) -> dict[str, int]:
+        return self.director.layouts.constants
+
+    def says(self, flag: str) -> bool:
+        """Whether the answer has this flag of `enum explain_flag`."""
+        return bool(self.answer["flags"] & self.constants[flag])
 
     @cached_property
     def entries(self) -> Entries:
@@ -90,28 +92,16 @@ class Case:
             return None
         return self.director.service(self.director.service_at(self.answer["service"]).key)
 
-    @cached_property
-    def remembered(self) -> tuple[Any, ...] | None:
-        """The entry that decides, if there is one: the connection's, or a persistent client's."""
-        number = self.answer["connection"] or self.answer["template"]
-        return self.entry(number) if number else None
-
-    @cached_property
-    def slot(self) -> int:
-        """Of the destination that it would go to, 0: none."""
-        if self.remembered:
-            return int(self.remembered[6])
-        allowed = self.service and (self.service.service.key.fwmark or self._port_fits)
-        persistent = self.service and self.service.service.flags & ServiceFlag.PERSISTENT
-        return int(self.answer["destination"]) if allowed or persistent else 0
-
     @property
-    def _port_fits(self) -> bool:
-        return self.service is not None and self.service.service.key.port == self.vport
+    def is_remembered(self) -> bool:
+        """Whether a connection decides, or a persistent client's template."""
+        return bool(self.answer["connection"] or self.answer["template"])
 
     @cached_property
     def chosen(self) -> DestinationState | None:
-        return self.director.destination_at(self.slot) if self.slot else None
+        """The destination that it would go to."""
+        slot = self.answer["destination"]
+        return self.director.destination_at(slot) if slot else None
 
     @cached_property
     def local(self) -> bool:
@@ -127,38 +117,25 @@ class Case:
 
     @property
     def rport(self) -> int:
-        assert self.chosen
-        if self.remembered and self.answer["connection"]:
-            return swap16(self.remembered[8])
-        keep = self.service and self.service.service.flags & ServiceFlag.PERSISTENT and not self._port_fits
-        return self.vport if keep else self.chosen.destination.port or self.vport
+        return swap16(self.answer["rport"])
 
     @property
     def outcome(self) -> str:
-        """By name."""
-        if not self.hooks:
-            return "PASS_NOT_OURS"
-        if self.service is None and not self.answer["connection"]:
-            return "PASS_NOT_OURS"
-        if self.chosen is None:
-            bypass = self.service and self.service.service.key.fwmark and self.director.settings["cache_bypass"]
-            return "PASS_BYPASS" if bypass else "REFUSE_NO_DESTINATION"
-        if self.local and self.chosen.destination.method is not ForwardingMethod.NAT:
-            return "PASS_LOCAL"
-        return FORWARDS[self.chosen.destination.method] if self.way or self.local else "REFUSE_NO_ROUTE"
+        """By name; a packet that meets no hook is not ours."""
+        names = {number: name for name, number in self.director.layouts.enum("outcome").items()}
+        return names[self.answer["outcome"]] if self.hooks else "PASS_NOT_OURS"
 
     @cached_property
     def hooks(self) -> dict[str, tuple[str, ...]]:
-        """By which cards it may come in, with the hooks there: the one of the client's route, else all."""
+        """By which interfaces it may come in, with the hooks there: the one of the client's route, else all."""
         rows = {row.interface: row.hooks for row in Attacher(self.director.instance).status() if row.hooks}
         card = self.card
         return {card: rows.get(card, ())} if card and rows.get(card) else {} if card else rows
 
-    @cached_property
+    @property
     def card(self) -> str:
-        """Where the client is, by the routing table; '' for nowhere, or this host."""
-        way = probes.way_to(self.client)
-        return way.interface if way else ""
+        """The interface towards the client, by the routing table; '' for none, or this host itself."""
+        return interface(self.answer["ingress"])
 
 
 def explain(client: str, virtual: str, protocol: str, mark: int) -> dict[str, Any]:
@@ -266,29 +243,26 @@ def _candidates(service: ServiceState) -> Iterator[str]:
 def _scheduler(case: Case) -> str:
     assert case.service
     name = case.service.service.scheduler
-    if case.remembered:
+    if case.is_remembered:
         return f"{name} is not asked"
     if case.chosen is None:
         return f"{name} finds no destination that can take it"
     there = endpoint(case.chosen.destination.address, case.chosen.destination.port)
     text = f"{name} would choose {there}"
-    if name in REMEMBERING:
+    if case.says("EXPLAIN_REMEMBERS"):
         known = ", ".join(_remembered(case))
         text += ", the least loaded" + (f"; but first what it remembers for {case.virtual}: {known}" if known else "")
-    if name == "twos":
+    if case.says("EXPLAIN_RANDOM"):
         text += " this time: two are drawn by lot"
-    if case.answer["pressed"]:
+    if case.says("EXPLAIN_PRESSED"):
         other = case.director.destination_at(case.answer["consistent"]).destination.address
         text += f"; where the table is full, the consistent hash {other}"
     return text
 
 
 def _remembered(case: Case) -> Iterator[str]:
-    """lblc, lblcr: the destinations that have had this address."""
-    key = pack(case.virtual) + struct.pack("=II", case.answer["service"], 0)
-    raw = case.director.instance.map("localities").lookup(key)
-    slots = struct.unpack(f"={len(raw) // 4}I", raw)[:-2] if raw else ()
-    for slot in filter(None, slots):
+    """The destinations that have served this address."""
+    for slot in filter(None, memoryview(case.answer["remembered"]).cast("I")):
         there = case.director.destination_at(slot).destination
         yield endpoint(there.address, there.port)
 
@@ -315,7 +289,7 @@ def _hops(case: Case, chosen: DestinationState) -> Iterator[str]:
     if case.local:
         yield "none: the destination is this host"
         return
-    if case.service and not case.remembered:
+    if case.service and not case.is_remembered:
         known = case.director.next_hop_of(case.service.service.key, chosen.destination)
         yield _known(case, known)
     way = case.way
