@@ -60,7 +60,7 @@ def cases() -> Iterator[Case]:
 def chunk_of(layouts: Layouts) -> Map:
     """Records as the director makes them."""
     sizes = layouts.enum("record_size")
-    return Map.create(MapType.ARRAY, 4, sizes["RECORD_SIZE"], sizes["CHUNK"], F_MMAPABLE, "records")
+    return Map.create(MapType.ARRAY, 4, sizes["RECORD_SIZE"] + sizes["CPU_LINE"], sizes["CHUNK"], F_MMAPABLE, "records")
 
 
 def array_of(chunk: Map) -> Map:

@@ -31,7 +31,7 @@ from pylvs.host import netns
 from pylvs.host.iproute import batch as _ip
 from pylvs.ipvsadm.connections import list_connections
 from pylvs.ipvsadm.run import Session
-from pylvs.table.connections import FIRST_TAG, Entries, Entry
+from pylvs.table.connections import Entries, Entry
 from pylvs.table.director import Director
 from pylvs.table.load import OBJECT, create
 from pylvs.table.records import Record
@@ -42,7 +42,7 @@ TABLE_BITS = 12  # 4,096 entries
 HOOKS = ("tc", "xdp")
 VERDICTS = {"tc": {-1: "PASS", 2: "DROP", 7: "SENT"}, "xdp": {2: "PASS", 1: "DROP", 3: "SENT", 4: "SENT"}}
 # Maps that no test leaves a trace in: constants, memory to work in, and the clock, which must go on.
-ROOMS = ("scratch_space", "quote_buffers", "payloads", "workbenches")
+ROOMS = ("scratch",)
 LEFT_ALONE = ("trace_ring", "rodata", "bss", "data", "kconfig", *ROOMS, "clocks")
 RECORDS = "records_chunk"
 WORD = struct.Struct("=I")
@@ -214,12 +214,7 @@ class Plane:
 
     def _has_expired(self) -> bool:
         now, table = self.tick(), self._table()
-        memory, stride = table.table.memory, table.table.stride
-        for number in table.sets():
-            for entry in table.record.struct.iter_unpack(memory[number * stride : (number + 1) * stride]):
-                if entry[0] >= FIRST_TAG and not 0 < (entry[1] - now) & 0xFFFFFFFF < 1 << 31:
-                    return True
-        return False
+        return any(not 0 < (entry.expires - now) & 0xFFFFFFFF < 1 << 31 for entry in table.taken())
 
     # --- packets
 

@@ -42,19 +42,18 @@ REPEAT = 100_000  # packets a run
 OTHERS = "all else"
 # The parts in the order in which a packet meets them, by the files and folders of C that they are in.
 PARTS = {
-    "parsing": ("packet.h",),
+    "parsing": ("packet.h", "hooks.h", "addr.h", "protocols.h"),
     "is it for us": ("service.h",),
-    "its connection": ("connection.h", "states.h"),
-    "its destination": ("maps.h",),
+    "its connection": ("connection.h", "table.h", "states.h", "replies.h"),
+    "its destination": ("records.h", "maps.h"),
     "next hop": ("forward.h",),
     "rewriting": ("dr.h", "nat.h", "tun.h", "mss.h", "checksum.h"),
     "counting": ("count.h",),
-    "entry, exit": ("director.bpf.c", "hooks.h"),
-    OTHERS: (
-        "schedulers", "schedule.h", "fragment.h", "icmp.h", "kernel.h", "trace.h", "sweep.h", "fold.h", "control.h",
-        "abi.h", "addr.h", "protocols.h", "tunnel.h", "verifier.h",
-    ),
-}  # fmt: skip
+    "entry, exit": ("director.bpf.c",),
+    "a new flow": ("schedulers", "schedule.h", "persistence.h", "rendezvous.h"),
+    "rare packets": ("fragment.h", "icmp.h", "tunnel.h"),
+    OTHERS: ("kernel.h", "trace.h", "explain.h", "sweep.h", "fold.h", "control.h", "abi.h", "verifier.h"),
+}
 PART_OF = {name: part for part, names in PARTS.items() for name in names}
 WAITS = "waits at"
 MEASURED = ("DR", "NAT in", "NAT back", "TUN")

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* Internet checksums, incrementally (RFC 1624) or by reading the packet, and what changes SCTP's CRC32c. */
+/* Checksums: the Internet's, updated incrementally (RFC 1624) or by reading the packet, and SCTP's CRC32c, updated by
+ * what a change of its first four bytes does to it. */
 #ifndef PYLVS_CHECKSUM_H
 #define PYLVS_CHECKSUM_H
 
@@ -14,24 +15,26 @@ static __always_inline __u16 checksum_fold(__u64 sum)
 	return sum;
 }
 
-/* Whether TCP's or UDP's header is here, and where in the frame its checksum is. */
+/* Whether the packet has a checksum of TCP or UDP, over this packet alone. */
 static __always_inline int has_checksum(const struct flow *flow)
 {
 	return flow->fragment == FRAGMENT_NONE && (flow->protocol == PROTO_TCP || flow->protocol == PROTO_UDP);
 }
 
+/* Offset of TCP's or UDP's checksum in the frame. */
 static __always_inline __u32 checksum_at(const struct flow *flow)
 {
-	return flow->l4 + (flow->protocol == PROTO_UDP ? 6 : 16);
+	return flow->l4 + (flow->protocol == PROTO_UDP ? __builtin_offsetof(struct udphdr, check)
+						       : __builtin_offsetof(struct tcphdr, check));
 }
 
-/* What replacing one 16-bit word by another adds to a sum. */
+/* What replacing one 16-bit word adds to a sum. */
 static __always_inline __u64 checksum_delta(__be16 old, __be16 new)
 {
 	return (__u16)~old + (__u64) new;
 }
 
-/* The same for addresses, both of one family. */
+/* What replacing an address adds to a sum; both are of one family. */
 static __always_inline __u64 checksum_delta_addr(const struct addr *old, const struct addr *new)
 {
 	__u64 sum;
@@ -61,6 +64,13 @@ static __always_inline __u64 sum_of_pseudo_header(const struct addr *saddr, cons
 	return sum + (daddr->low & 0xffffffff) + (daddr->low >> 32) + (daddr->high & 0xffffffff) + (daddr->high >> 32);
 }
 
+/* Bytes of the packet that have to be copied to be read. What is behind them is zero. */
+enum { COPY_MAX = 512 };
+struct copy_scratch {
+	__u8 bytes[COPY_MAX + 8] __attribute__((aligned(8)));
+};
+PER_CPU_SCRATCH(copy_scratch)
+
 struct summing {
 	void *ctx;
 	__u32 offset;
@@ -72,19 +82,19 @@ struct summing {
 static __always_inline long sum_block(struct summing *summing, enum hook hook)
 {
 	struct packet packet = {.ctx = summing->ctx, .hook = hook};
-	__u32 size = summing->left < PIECE ? summing->left : PIECE;
-	struct scratch *scratch = scratch_get();
+	__u32 size = summing->left < COPY_MAX ? summing->left : COPY_MAX;
+	struct copy_scratch *copy = copy_scratch_get();
 
-	if (!size || !scratch)
+	if (!size || !copy)
 		return 1;
-	if (size < PIECE)
-		__builtin_memset(scratch->piece, 0, PIECE); /* an odd number of bytes is summed with zeros behind it */
-	size = bounded_nonzero(PIECE, size);
-	if (load_bytes(&packet, summing->offset, scratch->piece, size)) {
+	if (size < COPY_MAX)
+		__builtin_memset(copy->bytes, 0, COPY_MAX); /* an odd number of bytes is padded with zero */
+	size = bounded_nonzero(COPY_MAX, size);
+	if (load_bytes(&packet, summing->offset, copy->bytes, size)) {
 		summing->failed = 1;
 		return 1;
 	}
-	summing->sum += (__u32)bpf_csum_diff(0, 0, (void *)scratch->piece, (size + 3) & ~3, 0);
+	summing->sum += (__u32)bpf_csum_diff(0, 0, (void *)copy->bytes, (size + 3) & ~3, 0);
 	summing->offset += size;
 	summing->left -= size;
 	return 0;
@@ -106,12 +116,14 @@ static __always_inline int sum_all(struct packet *packet, __u64 *sum)
 	struct summing summing = {.ctx = packet->ctx, .offset = L3, .left = packet->flow->length};
 
 	if (packet->hook == HOOK_XDP)
-		bpf_loop(65536 / PIECE, sum_block_xdp, &summing, 0);
+		bpf_loop((IP_LENGTH_MAX + 1) / COPY_MAX, sum_block_xdp, &summing, 0);
 	else
-		bpf_loop(65536 / PIECE, sum_block_tc, &summing, 0);
+		bpf_loop((IP_LENGTH_MAX + 1) / COPY_MAX, sum_block_tc, &summing, 0);
 	*sum = summing.sum;
 	return summing.failed || summing.left ? -1 : 0;
 }
+
+#define CRC32C_POLYNOMIAL 0x82f63b78U /* bit-reflected */
 
 /* x^(8 * 2^k) mod the CRC32c polynomial, bit-reflected, for k = 0 to 15: what 2^k zero bytes do to a remainder. */
 static const __u32 crc32c_zeros[16] = {
@@ -119,7 +131,8 @@ static const __u32 crc32c_zeros[16] = {
 	0x88e56f72, 0x74c360a4, 0xe4172b16, 0x0d65762a, 0x35d73a62, 0x28461564, 0xbf455269, 0xe2ea32dc,
 };
 
-/* All ones if the bit is set; opaque to clang, which would make it a branch, and the verifier try both sides 32 times. */
+/* All ones if the bit is set. The asm hides from clang that it is one of two values: it would branch, and the verifier
+ * walk both sides of 32 such branches. */
 static __always_inline __u32 mask_of_bit(__u32 bit)
 {
 	__u32 mask = -(bit & 1);
@@ -128,14 +141,15 @@ static __always_inline __u32 mask_of_bit(__u32 bit)
 	return mask;
 }
 
-/* a * b mod the polynomial, reflected: the highest bit is x^0. Global: verified once, not for each power. */
+/* a * b mod the polynomial, reflected: the highest bit is x^0. Out of line: the verifier walks it once, not for each
+ * power. */
 __noinline __u32 crc32c_multiply(__u32 a, __u32 b)
 {
 	__u32 product = 0;
 
 	for (int i = 31; i >= 0; i--) {
 		product ^= b & mask_of_bit(a >> i);
-		b = b >> 1 ^ (0x82f63b78U & mask_of_bit(b));
+		b = b >> 1 ^ (CRC32C_POLYNOMIAL & mask_of_bit(b));
 	}
 	return product;
 }

@@ -1,95 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* The connection table: table_buckets of eight entries of one cache line each. An entry's home is the set chosen by client
- * address, client port and protocol alone, so that a request and, in NAT, its reply find the same line. Where the home is
- * full, an entry goes to one of three more table_buckets, chosen by the virtual address and port as well; each set counts the
- * entries that had to go on from it. An entry is claimed by compare-and-swap of its tag, filled, and published by writing
- * the tag. */
+/* Connections: how one is found, advances, is evicted and ends.
+ *
+ * 1. connection_find() looks in the primary bucket, and in the other candidates if that one ever overflowed. A
+ *    reply of NAT is looked for in the primary bucket only (replies.h finds the others). An entry that has expired
+ *    is not found, whether the sweep has come by or not.
+ * 2. connection_touch() refreshes the timer. Any packet but an ACK of an established connection or a datagram goes
+ *    through the state machine as well (states.h), which moves the connection between the counts of its
+ *    destination.
+ * 3. claim_entry() finds a free or expired entry for a new flow in one of its candidate buckets; failing that it
+ *    evicts a half-open connection from the primary bucket; failing that the flow gets no entry
+ *    (docs/decisions/0003).
+ * 4. connection_end() takes an entry out of the table, and out of the counts of its destination and its template. */
 #ifndef PYLVS_CONNECTION_H
 #define PYLVS_CONNECTION_H
 
 #include "count.h"
+#include "replies.h"
 #include "states.h"
 
-enum { CANDIDATES = 4 }; /* table_buckets that an entry may be in */
-enum tag { TAG_FREE = 0, TAG_BUSY = 1, TAG_FIRST = 2 };
-
-/* The golden ratio and a prime of Steele and Vigna's: any odd multiplier that mixes well would do. */
-#define MIX_1 0x9e3779b97f4a7c15ULL
-#define MIX_2 0xd1342543de82ef95ULL
-
-static __always_inline __u64 hash_client(const struct addr *client, __be16 cport, __u8 protocol)
-{
-	__u64 hash = (client->low ^ hash_seed) * MIX_1;
-
-	hash ^= hash >> 29;
-	hash = (hash ^ client->high ^ ((__u32)cport << 8 | protocol)) * MIX_2;
-	return hash ^ hash >> 32;
-}
-
-/* The next of an entry's sets: the virtual service is part of it. Neighbouring virtual addresses must spread as well as any
- * others, so every bit is mixed and comes down twice (IPv4's last byte is the highest of `low`). */
-static __always_inline __u64 hash_next(__u64 hash, const struct addr *virtual, __be16 vport)
-{
-	hash = (hash ^ virtual->low) * MIX_1;
-	hash = (hash ^ hash >> 32 ^ virtual->high ^ (__u32)vport << 8) * MIX_2;
-	hash = (hash ^ hash >> 29) * MIX_1;
-	return hash ^ hash >> 32;
-}
-
-/* The table has any number of table_buckets, not only a power of two. */
-static __always_inline __u32 bucket_of_hash(__u64 hash)
-{
-	return (hash & 0xffffffff) * table_buckets >> 32;
-}
-
-static __always_inline __u32 tag_of_hash(__u64 hash)
-{
-	__u32 tag = hash >> 32;
-
-	return tag < TAG_FIRST ? tag + TAG_FIRST : tag;
-}
-
-static __always_inline struct connection_bucket *connection_bucket_get(__u32 set)
-{
-	return bpf_map_lookup_elem(&connections, &set);
-}
-
-/* By its number: set * WAYS + way. */
-static __always_inline struct connection *connection_get(__u32 number)
-{
-	struct connection_bucket *set = connection_bucket_get(number / WAYS);
-
-	if (!set)
-		return 0;
-	return &set->way[bounded(number, WAYS - 1)]; /* not before the check, where clang would have it */
-}
-
-/* The sweep must come by at `expires`, or sooner. */
-static __always_inline void due_by(__u32 set, __u32 expires)
-{
-	struct bucket_summary *summary = bpf_map_lookup_elem(&due, &set);
-	__u32 *due_at = summary ? &summary->due : 0;
-
-	if (!due_at)
-		return;
-	expires = expires ?: 1;
-	for (int i = 0; i < 4; i++) {
-		__u32 old = *(volatile __u32 *)due_at;
-
-		if (old && !tick_before(expires, old))
-			return;
-		if (__sync_val_compare_and_swap(due_at, old, expires) == old)
-			return;
-	}
-	*(volatile __u32 *)due_at = 1; /* four rivals in a row: let the sweep look at once */
-}
-
-static __always_inline int connection_expired(const struct connection *connection, __u32 now)
-{
-	return !tick_before(now, connection->expires);
-}
-
-/* Thresholds: full at the upper one, taking new connections again as ip_vs_unbind_dest() has it. */
+/* Thresholds: overloaded at the upper one, and no longer when ip_vs_unbind_dest() would say so. */
 static __always_inline void overload_on(struct destination *destination)
 {
 	if (destination->upper && (__u32)(destination->active + destination->inactive) >= destination->upper)
@@ -130,31 +59,10 @@ static __always_inline void unbind_connection(struct destination *destination, _
 	overload_off(destination);
 }
 
-/* An entry came to another set than its home, or went from it: in each set that it had to pass, one more or one less. */
-__noinline int count_overflow(const struct connection *connection, int step)
-{
-	__u64 hash;
+enum { TEMPLATE_HELD_SECONDS = 60 };
 
-	if (!connection)
-		return 0;
-	hash = hash_client(&connection->client, connection->cport, connection->protocol);
-	for (int passed = 0; passed < CANDIDATES - 1; passed++) {
-		__u32 set = bucket_of_hash(hash);
-		struct bucket_summary *summary = bpf_map_lookup_elem(&due, &set);
-
-		if (passed >= connection->flags / CONN_AWAY)
-			break;
-		if (summary)
-			__sync_fetch_and_add(&summary->overflow, step);
-		hash = hash_next(hash, &connection->virtual, connection->vport);
-	}
-	return 0;
-}
-
-static __always_inline int reply_forget(struct connection *connection);
-
-/* Takes an entry out of the table and out of the counts. A template that still controls connections stays for
- * another minute, as in IPVS. Returns whether the entry is free now. */
+/* Takes an entry out of the table and out of the counts. A template that still controls connections stays for another
+ * minute, as in IPVS. Returns whether the entry is free now. */
 __noinline int connection_end(struct connection *connection, __u32 now, __u32 second)
 {
 	struct destination *destination;
@@ -167,7 +75,7 @@ __noinline int connection_end(struct connection *connection, __u32 now, __u32 se
 		return 0;
 	if (connection->flags & CONN_TEMPLATE) {
 		if (connection->control) {
-			connection->expires = now + 60 * second;
+			connection->expires = now + TEMPLATE_HELD_SECONDS * second;
 			return 0;
 		}
 	} else {
@@ -180,7 +88,7 @@ __noinline int connection_end(struct connection *connection, __u32 now, __u32 se
 		unbind_connection(destination, connection->flags);
 	if (!(connection->flags & CONN_TEMPLATE))
 		reply_forget(connection);
-	if (connection->flags >= CONN_AWAY)
+	if (overflow_of(connection->flags))
 		count_overflow(connection, -1);
 	if (template) {
 		struct connection *of = connection_get(template - 1);
@@ -201,7 +109,7 @@ static __always_inline int is_client_of(const struct connection *connection, con
 	       !(connection->flags & CONN_TEMPLATE);
 }
 
-/* The destination of this connection, if it is what sent this packet; else 0. */
+/* The destination of this NAT connection, if it sent this packet; else 0. */
 static __always_inline struct destination *server_of(const struct connection *connection, const struct flow *flow)
 {
 	struct destination *destination;
@@ -215,22 +123,17 @@ static __always_inline struct destination *server_of(const struct connection *co
 	return destination && addr_equal(&destination->address, &flow->saddr) ? destination : 0;
 }
 
-struct found {
-	struct connection *connection;
-	struct destination *server; /* of a reply */
-};
-
-/* The number + 1 of the connection of this tag in the set, or 0. */
+/* The connection of this tag in the bucket: number + 1, or 0. */
 static __always_inline __u32 find_in_bucket(struct flow *flow, int reply, __u32 bucket_number, __u32 tag,
 					    struct found *found)
 {
-	struct connection_bucket *set = connection_bucket_get(bucket_number);
+	struct connection_bucket *bucket = bucket_get(bucket_number);
 
-	if (!set)
+	if (!bucket)
 		return 0;
 	for (__u32 i = 0; i < WAYS; i++) {
 		__u32 way = (tag + i) % WAYS;
-		struct connection *connection = &set->way[way];
+		struct connection *connection = &bucket->way[way];
 
 		if (connection->tag != tag)
 			continue;
@@ -248,14 +151,7 @@ static __always_inline __u32 find_in_bucket(struct flow *flow, int reply, __u32 
 	return 0;
 }
 
-static __always_inline int has_overflow(__u32 set)
-{
-	struct bucket_summary *summary = bpf_map_lookup_elem(&due, &set);
-
-	return summary && summary->overflow;
-}
-
-/* The same in the table_buckets after the home: rarely gone, so a function of its own. */
+/* Looks for a client's connection in the candidates after the primary bucket. Rarely run, so out of line. */
 __noinline __u32 connection_find_overflow(struct flow *flow)
 {
 	struct found found = {};
@@ -272,7 +168,7 @@ __noinline __u32 connection_find_overflow(struct flow *flow)
 	return number;
 }
 
-/* The number + 1 of the connection whose client (or, `reply`, whose NAT server) sent this packet; 0: none. */
+/* The connection whose client (with `reply`: whose real server, by NAT) sent this packet: number + 1, or 0. */
 static __always_inline __u32 connection_find(struct flow *flow, int reply, struct found *found)
 {
 	__u64 hash = reply ? hash_client(&flow->daddr, flow->dport, flow->protocol)
@@ -286,7 +182,7 @@ static __always_inline __u32 connection_find(struct flow *flow, int reply, struc
 	return number;
 }
 
-/* The same for the ways that are less often gone, once for all of them. */
+/* Out-of-line connection_find() for slow paths, which share it so that the program stays small. */
 __noinline __u32 connection_lookup(struct flow *flow, int reply)
 {
 	struct found found = {};
@@ -296,30 +192,31 @@ __noinline __u32 connection_lookup(struct flow *flow, int reply)
 	return reply ? connection_find(flow, 1, &found) : connection_find(flow, 0, &found);
 }
 
-/* Whether the table may give this entry to another flow: half-open, and either chosen by the consistent hash (so that
- * the flow keeps its destination) or older than any handshake takes. NAT needs its entry to translate replies:
- * there every entry that is not established may go. */
+enum { HANDSHAKE_SECONDS = 3, SYN_RECV_SECONDS = 60 };
+
+/* Whether a half-open connection may be evicted: if the consistent hash chose its destination, which it then does
+ * again, or if it is older than any handshake takes. */
 static __always_inline int may_evict(const struct connection *connection, __u32 now, __u32 second)
 {
 	if (connection->flags & CONN_TEMPLATE)
 		return 0;
 	if (connection->protocol == PROTO_TCP && connection->state == TCP_SYN_RECV)
-		return connection->flags & CONN_HASHED || tick_before(connection->expires, now + 57 * second);
+		return connection->flags & CONN_HASHED ||
+		       tick_before(connection->expires, now + (SYN_RECV_SECONDS - HANDSHAKE_SECONDS) * second);
 	return 0;
 }
 
-/* A free entry of the set, claimed (its tag says busy); the number + 1, or 0. Takes expired ones, and half-open ones if it
- * may evict. */
+/* Claims a free or expired entry of the bucket or, with `evict`, that of a half-open connection: number + 1, or 0. */
 __noinline __u32 connection_claim(__u32 bucket_number, __u32 tag, __u32 now, int evict)
 {
-	struct connection_bucket *set = connection_bucket_get(bucket_number);
+	struct connection_bucket *bucket = bucket_get(bucket_number);
 	__u32 victim = WAYS;
 
-	if (!set)
+	if (!bucket)
 		return 0;
 	for (__u32 i = 0; i < WAYS; i++) {
 		__u32 way = (tag + i) % WAYS;
-		struct connection *connection = &set->way[way];
+		struct connection *connection = &bucket->way[way];
 
 		if (connection->tag == TAG_FREE) {
 			if (__sync_val_compare_and_swap(&connection->tag, TAG_FREE, TAG_BUSY) == TAG_FREE)
@@ -331,7 +228,7 @@ __noinline __u32 connection_claim(__u32 bucket_number, __u32 tag, __u32 now, int
 			victim = way;
 	}
 	if (victim < WAYS) {
-		struct connection *connection = &set->way[bounded(victim, WAYS - 1)];
+		struct connection *connection = &bucket->way[bounded(victim, WAYS - 1)];
 
 		if (connection_end(connection, now, settings.second) &&
 		    __sync_val_compare_and_swap(&connection->tag, TAG_FREE, TAG_BUSY) == TAG_FREE)
@@ -340,13 +237,62 @@ __noinline __u32 connection_claim(__u32 bucket_number, __u32 tag, __u32 now, int
 	return 0;
 }
 
-static __always_inline void connection_publish(struct connection *connection, __u32 number, __u32 tag)
+/* What an entry has from where it was claimed. */
+struct claim {
+	__u32 tag;
+	__u32 flags; /* of connection_flag: CONN_OVERFLOW, and CONN_HASHED if the consistent hash must choose */
+};
+
+/* Claims an entry in one of the candidate buckets: number + 1, or 0. */
+static __always_inline __u32 claim_candidate(struct claim *claim, __u64 hash, const struct addr *virtual, __be16 vport,
+					     __u32 now)
 {
-	__sync_lock_test_and_set(&connection->tag, tag);
-	due_by(number / WAYS, connection->expires);
+	for (__u32 passed = 0; passed < CANDIDATES; passed++) {
+		__u32 number = connection_claim(bucket_of_hash(hash), tag_of_hash(hash), now, 0);
+
+		if (number) {
+			claim->tag = tag_of_hash(hash);
+			claim->flags = overflow_flags(passed);
+			return number;
+		}
+		hash = hash_next(hash, virtual, vport);
+	}
+	return 0;
 }
 
-/* Established: its template has proved itself. */
+/* Claims an entry for the flow's connection, if need be that of a half-open one: number + 1, or 0 where the table is
+ * full. */
+__noinline __u32 claim_entry(struct flow *flow, struct claim *claim)
+{
+	__u32 number;
+	__u64 hash;
+
+	if (!flow || !claim)
+		return 0;
+	hash = hash_client(&flow->saddr, flow->sport, flow->protocol);
+	number = claim_candidate(claim, hash, &flow->daddr, flow->dport, flow->now);
+	if (unlikely(!number)) {
+		settings.table_pressed = flow->now ?: 1;
+		claim->tag = tag_of_hash(hash);
+		claim->flags = CONN_HASHED;
+		number = connection_claim(bucket_of_hash(hash), claim->tag, flow->now, 1);
+	}
+	/* In the minute after, this may be the middle of a flow that found no room for an entry. */
+	if (unlikely(table_is_pressed(flow->now)) && (flow->protocol == PROTO_UDP || !(flow->flags & FLOW_OPENS)))
+		claim->flags |= CONN_HASHED;
+	return number;
+}
+
+/* Gives back an entry that was claimed and not published. */
+static __always_inline void claim_release(__u32 number)
+{
+	struct connection *entry = number ? connection_get(number - 1) : 0;
+
+	if (entry && entry->tag == TAG_BUSY)
+		__sync_lock_test_and_set(&entry->tag, TAG_FREE);
+}
+
+/* Marks the connection's persistence template as assured. */
 static __always_inline void template_assure(const struct connection *connection)
 {
 	struct connection *template;
@@ -358,7 +304,7 @@ static __always_inline void template_assure(const struct connection *connection)
 		template->state = TEMPLATE_ASSURED;
 }
 
-/* Moves between the counts of active and inactive connections. */
+/* Moves a connection between the counts of active and inactive ones. */
 static __always_inline void count_state(struct connection *connection, struct destination *destination, int active)
 {
 	int inactive = connection->flags & CONN_INACTIVE;
@@ -400,7 +346,7 @@ static __always_inline __u8 next_state(const struct connection *connection, cons
 	if (flow->fragment == FRAGMENT_LATER)
 		return connection->state;
 	if (flow->protocol == PROTO_TCP)
-		return tcp_transition(connection->state, flow->event, direction, settings.secure_tcp == 3);
+		return tcp_transition(connection->state, flow->event, direction, settings.secure_tcp == DEFENCE_ALWAYS);
 	if (flow->protocol == PROTO_SCTP)
 		return sctp_transition(connection->state, flow->event, direction);
 	return connection->state;
@@ -414,11 +360,11 @@ static __always_inline int is_active(__u8 protocol, __u8 state)
 static __always_inline int is_assured(__u8 protocol, __u8 state, int direction)
 {
 	if (protocol == PROTO_UDP)
-		return direction == FROM_SERVER; /* it answers */
+		return direction == FROM_SERVER; /* the real server replies */
 	return protocol == PROTO_TCP ? state == TCP_ESTABLISHED : state == SCTP_ESTABLISHED;
 }
 
-/* One packet of the connection: state, counts, timer. */
+/* What a packet does to its connection: state, counts, timer. */
 __noinline int connection_advance(struct flow *flow, __u32 number, int direction)
 {
 	struct connection *connection = connection_get(number);
@@ -442,7 +388,7 @@ __noinline int connection_advance(struct flow *flow, __u32 number, int direction
 	return 0;
 }
 
-/* The same, at once for the packet that is almost every packet: an ACK in an established connection, or a datagram. */
+/* connection_advance() with an inlined fast path for most packets: ACKs of established connections, and datagrams. */
 static __always_inline void connection_touch(struct connection *connection, __u32 number, struct flow *flow,
 					     enum direction direction)
 {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* Counters, per CPU, and the one way out: every packet ends in `leave`. */
+/* Counters of each CPU, and the one exit: every packet ends in leave(), where it is counted under the name of its
+ * outcome. */
 #ifndef PYLVS_COUNT_H
 #define PYLVS_COUNT_H
 
 #include "packet.h"
 
-/* What this CPU, or another, has counted at a destination. */
+/* What a CPU has counted at a destination: its line behind the record (docs/decisions/0008). */
 static __always_inline struct counters *counters_of(struct destination *destination, __u32 cpu)
 {
 	return destination && cpu < cpus ? (void *)destination + RECORD_SIZE + cpu * CPU_LINE : 0;
@@ -19,7 +20,7 @@ static __always_inline void count_connection(struct destination *destination)
 		counter->connections++;
 }
 
-/* A packet of a connection towards its destination. Service and total follow from it (fold.h). */
+/* A packet towards its destination. The totals of service and data plane follow from it (fold.h). */
 static __always_inline void count_request(struct destination *destination, __u32 bytes)
 {
 	struct counters *counter = counters_of(destination, bpf_get_smp_processor_id());
@@ -40,6 +41,7 @@ static __always_inline void count_reply(struct destination *destination, __u32 b
 	}
 }
 
+/* The verdict of the outcome. */
 static __always_inline int leave(struct packet *packet, enum outcome outcome)
 {
 	__u32 index = outcome;

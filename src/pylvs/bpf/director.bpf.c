@@ -1,31 +1,48 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* The director. A packet's way, in the order in which it goes:
- *	parse (packet.h) -> can it be for us? (service.h) -> connection known? (connection.h) -> which virtual
- *	service? (service.h) -> schedule a destination (schedule.h, schedulers/) -> forward it (forwarders/) or
- *	refuse it (icmp.h) -> leave (count.h)
- * Two programs are made of it: XDP, fast, and TC, which can do everything. XDP leaves to TC what it cannot finish, and
- * does so before it has counted anything. */
+/* The director: one packet, from the hook to the verdict.
+ *
+ * 1. process() hands the packet to direct(), refuses it if that says so, and counts it by leave() (count.h).
+ * 2. direct() parses the packet (packet.h) and asks whether it can be ours (service.h). Most that are not leave
+ *    here.
+ * 3. direct_request(): is its connection known (connection.h)? Else, which virtual service is it for (service.h),
+ *    and which destination is scheduled (schedule.h)? Then forward() it there (forward.h, forwarders/). This is the
+ *    fast path.
+ * 4. direct_reply(), if it is no request: is it a reply of NAT or FULLNAT? Then it is translated and sent to the
+ *    client.
+ * 5. return_from_tunnel(), if it is neither: is it an ICMP error about a tunnel's packet (icmp.h)?
+ * 6. dsr_return(), if it is still not ours: is it direct server return that passes here?
+ * 7. refuse(), if a step above says so: an ICMP error is sent to the client (icmp.h).
+ *
+ * Three kinds of packets go towards clients, and so have three names: a *reply* is NAT's or FULLNAT's, a *refusal* is
+ * an ICMP error that the director generates, *direct server return* (dsr) is what a real server with DR or TUN sends
+ * from the VIP.
+ *
+ * Two programs are made of this: XDP, which is fast, and TC, which can do everything. XDP leaves to TC what it cannot
+ * finish, before it has counted anything. Slow paths are out of line, in global functions, which the verifier walks
+ * once (docs/decisions/0005). */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "control.h"
+#include "explain.h"
+#include "forwarders/dr.h"
 #include "icmp.h"
 #include "trace.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* The largest IP packet that the way to this destination takes. */
+/* The largest IP packet that can be forwarded to this destination whole. */
 static __always_inline __u32 path_mtu(const struct destination *destination, __u8 method)
 {
 	if (!destination->mtu)
-		return 65535;
+		return IP_LENGTH_MAX;
 	return method == METHOD_TUN ? tunnel_mtu(destination) : destination->mtu;
 }
 
-/* Whether the packet may go on to this destination: refusals that do not depend on the method. OUTCOMES: it may.
- * XDP knows that already (xdp_can). */
+/* Whether the packet can be forwarded to this destination, whatever the method. OUTCOMES: it can. TC only: xdp_can()
+ * has told XDP. */
 static __always_inline enum outcome admit(struct packet *packet, struct destination *destination, struct choice *choice)
 {
 	struct flow *flow = packet->flow;
@@ -37,21 +54,20 @@ static __always_inline enum outcome admit(struct packet *packet, struct destinat
 	if (likely(flow->length <= flow->mtu))
 		return OUTCOMES;
 	outcome = fit_mtu_tc(packet->ctx, flow, choice);
-	if (outcome == REFUSE_TOO_BIG && decrement_ttl(packet)) /* the kernel quotes it so */
+	if (outcome == REFUSE_TOO_BIG && decrement_ttl(packet)) /* the kernel quotes it decremented */
 		return DROP_ERROR;
 	return outcome;
 }
 
-/* All methods but DR and, at XDP, NAT; functions of their own for the verifier's sake, which would otherwise try them after
- * each of the many ways that lead here. */
+/* All methods but DR and, at XDP, NAT. Out of line: inlined, the verifier walks each method after each of the many
+ * paths that lead here, and says "BPF program is too large. Processed 1000001 insn" or takes a second and more
+ * (docs/decisions/0005). */
 static __always_inline enum outcome forward_by(struct packet *packet, struct choice *choice,
 					       struct destination *destination, enum hop hop)
 {
 	int full = choice->method == METHOD_FULLNAT && choice->number;
 	struct connection *connection = full ? connection_get(choice->number - 1) : 0;
 
-	if (packet->hook == HOOK_TC && packet->flow->flags & FLOW_ICMP_ERROR && choice->method != METHOD_TUN)
-		return nat_forward_error(packet, destination, connection, choice->rport, hop);
 	switch (choice->method) {
 	case METHOD_NAT: return nat_forward(packet, destination, choice->rport, hop);
 	case METHOD_TUN: return tun_forward(packet, destination, choice, hop);
@@ -76,8 +92,8 @@ __noinline int forward_tc(struct __sk_buff *ctx, struct flow *flow, struct choic
 	return flow && choice && destination ? forward_by(&packet, choice, destination, hop) : DROP_ERROR;
 }
 
-/* A packet from lo still has the route that brought it there, and that is where the kernel would look for the neighbour once
- * it has answered: so it comes in once more, without. */
+/* Whether the packet has to be re-injected, so that it loses its route. One from lo still carries it (skb_dst()), and
+ * would be given to lo instead of to the neighbour once that is resolved. */
 static __always_inline int must_drop_dst(struct packet *packet, struct destination *destination, enum hop hop)
 {
 	return hop == HOP_RESOLVE && is_zero_mac(destination->neighbour) && ingress_ifindex(packet) == LOOPBACK &&
@@ -90,9 +106,11 @@ static __always_inline enum outcome reinject_without_dst(struct packet *packet)
 	return redirect_to_lo(packet, FORWARD_CUT);
 }
 
+/* Forwards the packet by the method of its choice. */
 static __always_inline enum outcome forward(struct packet *packet, struct choice *choice,
 					    struct destination *destination, enum hop hop)
 {
+	int error = packet->flow->flags & FLOW_ICMP_ERROR;
 	enum outcome outcome;
 
 	if (hop == HOP_NO_ROUTE || hop == HOP_UNREACHABLE) {
@@ -103,7 +121,7 @@ static __always_inline enum outcome forward(struct packet *packet, struct choice
 	if (hop == HOP_LOCAL && choice->method != METHOD_NAT)
 		return PASS_LOCAL;
 	if (choice->method == METHOD_TUN && unlikely(!settings.pmtu_disc) && packet->flow->family == 4)
-		packet->flow->flags &= ~FLOW_DF; /* the outer header's, by which the packet may be cut */
+		packet->flow->flags &= ~FLOW_DF; /* of the outer header: it may be fragmented */
 	if (packet->hook == HOOK_TC && unlikely(must_drop_dst(packet, destination, hop)))
 		return reinject_without_dst(packet);
 	if (packet->hook == HOOK_TC && hop != HOP_LOCAL) {
@@ -114,7 +132,9 @@ static __always_inline enum outcome forward(struct packet *packet, struct choice
 	if (choice->method == METHOD_DR) {
 		outcome = dr_forward(packet, destination, hop);
 	} else {
-		if (packet->hook == HOOK_XDP && choice->method == METHOD_NAT)
+		if (packet->hook == HOOK_TC && error && choice->method != METHOD_TUN)
+			outcome = nat_forward_error(packet->ctx, packet->flow, error_scratch_get(), choice, hop);
+		else if (packet->hook == HOOK_XDP && choice->method == METHOD_NAT)
 			outcome = nat_forward(packet, destination, choice->rport, hop);
 		else if (packet->hook == HOOK_XDP)
 			outcome = forward_xdp(packet->ctx, packet->flow, choice, destination, hop);
@@ -128,15 +148,15 @@ static __always_inline enum outcome forward(struct packet *packet, struct choice
 	return choice->stateless ? FORWARD_STATELESS : outcome;
 }
 
-/* Whether XDP can finish this packet by itself. It cannot refuse, nor ask for a neighbour. */
+/* Whether XDP can finish this packet by itself: it cannot refuse it, nor resolve a neighbour. */
 static __always_inline int xdp_can(struct packet *packet, struct destination *destination, __u8 method, enum hop hop)
 {
 	return hop == HOP_READY && packet->flow->ttl > 1 && packet->flow->length <= path_mtu(destination, method) &&
 	       !(packet->flow->flags & FLOW_ICMP_ERROR);
 }
 
-/* Whether a packet without a connection may open one; the table being pressed, also one in the middle of a flow, which
- * the consistent hash takes to where the rest of it went. */
+/* Whether a packet without a connection may open one. While the table is pressed that may be in the middle of a flow,
+ * which the consistent hash leads to where the rest of it went. */
 static __always_inline int may_open(const struct flow *flow)
 {
 	if (flow->fragment == FRAGMENT_LATER)
@@ -148,10 +168,10 @@ static __always_inline int may_open(const struct flow *flow)
 	return flow->protocol == PROTO_SCTP && settings.sloppy_sctp;
 }
 
-/* drop_packet: one packet in am_droprate that would open a connection. */
+/* drop_packet: whether this is the one packet in am_droprate, of those that would open a connection, to be dropped. */
 static __always_inline int must_drop_packet(void)
 {
-	if (likely(settings.drop_packet != 3) || !settings.am_droprate)
+	if (likely(settings.drop_packet != DEFENCE_ALWAYS) || !settings.am_droprate)
 		return 0;
 	if ((__s32)__sync_fetch_and_add(&settings.drop_countdown, -1) > 1)
 		return 0;
@@ -159,7 +179,8 @@ static __always_inline int must_drop_packet(void)
 	return 1;
 }
 
-/* A packet without a connection: fills in the choice, or says what becomes of the packet instead. */
+/* Opens a connection for a packet that has none. OUTCOMES: the choice says which; else what becomes of the packet
+ * instead. */
 static __always_inline enum outcome open_connection(struct flow *flow, struct choice *choice)
 {
 	__u32 slot = service_find(flow);
@@ -176,18 +197,21 @@ static __always_inline enum outcome open_connection(struct flow *flow, struct ch
 	return choice->destination ? OUTCOMES : choice->outcome;
 }
 
-/* schedule_icmp: an error about a connection that nobody knows opens it. */
+/* Opens the connection that an ICMP error is about, with schedule_icmp. */
 static __always_inline enum outcome open_by_error(struct choice *choice)
 {
-	struct scratch *scratch = settings.schedule_icmp ? scratch_get() : 0;
+	struct error_scratch *error = settings.schedule_icmp ? error_scratch_get() : 0;
 
-	if (likely(!scratch))
+	if (likely(!error))
 		return PASS_NOT_OURS;
-	scratch->quoted.flags |= FLOW_OPENS;
-	return open_connection(&scratch->quoted, choice);
+	error->quoted.flags |= FLOW_OPENS;
+	return open_connection(&error->quoted, choice);
 }
 
-/* A new SYN on a port that is still in the table: a connection that is over is scheduled anew (conn_reuse_mode). */
+enum { REUSE_FIN_WAIT = 2 }; /* of conn_reuse_mode: also in FIN_WAIT, if replies do not pass the director */
+
+/* Whether a SYN opens its connection anew, because the old one is over (conn_reuse_mode) or its destination is
+ * quiesced. */
 static __always_inline int is_reused(struct connection *connection, struct flow *flow)
 {
 	struct destination *destination;
@@ -204,11 +228,11 @@ static __always_inline int is_reused(struct connection *connection, struct flow 
 	if (connection->protocol == PROTO_SCTP)
 		return connection->state == SCTP_CLOSED;
 	return connection->state == TCP_TIME_WAIT || connection->state == TCP_CLOSE ||
-	       (settings.conn_reuse_mode & 2 && connection->state == TCP_FIN_WAIT &&
+	       (settings.conn_reuse_mode & REUSE_FIN_WAIT && connection->state == TCP_FIN_WAIT &&
 		connection->flags & CONN_NO_OUTPUT);
 }
 
-/* Its destination was deleted, and such connections are to end at once. */
+/* Whether the connection's destination was deleted, and such connections are to end at once (expire_nodest_conn). */
 static __always_inline int is_orphan(struct connection *connection)
 {
 	struct destination *destination;
@@ -219,24 +243,26 @@ static __always_inline int is_orphan(struct connection *connection)
 	return destination && !(destination->flags & DEST_AVAILABLE);
 }
 
-/* The connection of an ICMP error's quoted packet, which a client's side sends about a reply. */
+/* The connection of the reply that an ICMP error from a client's side quotes: number + 1, or 0. */
 static __always_inline __u32 quoted_connection(struct packet *packet, struct found *found)
 {
-	struct scratch *scratch = scratch_get();
+	struct error_scratch *error = error_scratch_get();
 	__u32 number;
 
-	if (!scratch)
+	if (!error)
 		return 0;
-	if (packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &scratch->quoted)) {
-		scratch->quoted.family = 0; /* it is for no service */
+	if (packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &error->quoted)) {
+		error->quoted.family = 0; /* that of no service */
 		return 0;
 	}
-	number = connection_lookup(&scratch->quoted, 0);
+	number = connection_lookup(&error->quoted, 0);
 	found->connection = number ? connection_get(number - 1) : 0;
 	return number;
 }
 
-/* A packet from a client's side: of its connection, or of one that it opens; or an ICMP error about one. */
+/* A packet from a client's side: of its connection, or of one that it opens; or an ICMP error about one. (Whether it is
+ * an error, or a fragment, is a number here and no pointer to scratch space: live pointers would take registers from the
+ * fast path, which was 8 ns slower with two of them.) */
 static __always_inline enum outcome direct_request(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
@@ -246,27 +272,26 @@ static __always_inline enum outcome direct_request(struct packet *packet)
 	struct choice choice = {};
 	struct found found = {};
 	enum outcome outcome;
+	__u64 former = 0;
 	enum hop hop;
 
 	choice.number = error ? quoted_connection(packet, &found) : connection_find(flow, 0, &found);
 	connection = found.connection;
 	if (choice.number && connection && !error && unlikely(is_reused(connection, flow) || is_orphan(connection))) {
-		replace(choice.number - 1, flow->now);
+		former = connection_replace(choice.number - 1, flow->now);
 		choice.number = 0;
 	}
 	if (likely(choice.number && connection)) {
-		choice.destination = connection->destination;
-		choice.rport = connection->rport;
-		choice.method = connection->method;
+		choice_by_connection(&choice, connection);
 	} else if (!fragment_follow(flow, &choice)) {
 		outcome = error ? open_by_error(&choice) : open_connection(flow, &choice);
-		if (unlikely(connection))
-			replaced();
+		if (unlikely(former))
+			connection_replaced(former);
 		if (outcome != OUTCOMES)
 			return outcome;
 		connection = choice.number ? connection_get(choice.number - 1) : 0;
 		if (!choice.number && unlikely(flow->fragment == FRAGMENT_FIRST))
-			fragment_send(flow, flow->id, &choice);
+			fragment_remember(flow, flow->id, &choice);
 	}
 	destination = destination_get(choice.destination);
 	if (!destination)
@@ -284,9 +309,9 @@ static __always_inline enum outcome direct_request(struct packet *packet)
 	return forward(packet, &choice, destination, hop);
 }
 
-/* A reply from a NAT server to its client. */
-static __always_inline enum outcome reply(struct packet *packet, __u32 number, const struct found *found,
-					  struct scratch *scratch)
+/* Forwards a reply of NAT or FULLNAT to its client. */
+static __always_inline enum outcome reply_forward(struct packet *packet, __u32 number, const struct found *found,
+						  struct hop_scratch *scratch)
 {
 	struct connection *connection = found->connection;
 	struct flow *flow = packet->flow;
@@ -299,7 +324,7 @@ static __always_inline enum outcome reply(struct packet *packet, __u32 number, c
 	if (flow->ttl <= 1)
 		return PASS_TTL;
 	hop = full ? client_hop(packet, &connection->client, scratch)
-		   : connection_hop(packet, &connection->client, scratch, &connection->timeout);
+		   : connection_hop(packet, &connection->client, scratch, &connection->reply_hop);
 	if (hop == HOP_DEFER_TO_TC || (hop == HOP_LOCAL && packet->hook == HOOK_XDP))
 		return PASS_TO_TC;
 	if (hop == HOP_NO_ROUTE)
@@ -332,29 +357,31 @@ static __always_inline enum outcome reply(struct packet *packet, __u32 number, c
 	return send_to_client(packet, scratch, hop, full ? FORWARD_FULLNAT_REPLY : FORWARD_NAT_REPLY);
 }
 
-/* A packet from a real server's side: NAT's reply, or an ICMP error about what went there. */
+/* A packet from a real server's side: a reply of NAT or FULLNAT, or an ICMP error about a request. */
 static __always_inline enum outcome direct_reply(struct packet *packet)
 {
-	int error = packet->flow->flags & FLOW_ICMP_ERROR;
-	struct scratch *scratch = scratch_get();
+	struct hop_scratch *scratch;
+	struct error_scratch *error;
 	struct found found = {};
 	__u32 number;
 
-	if (!scratch)
-		return PASS_NOT_OURS;
-	if (error) {
-		if (packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &scratch->quoted))
+	if (packet->flow->flags & FLOW_ICMP_ERROR) {
+		error = error_scratch_get();
+		if (!error || packet->flow->fragment != FRAGMENT_NONE || quoted_flow(packet, &error->quoted))
 			return PASS_NOT_OURS;
-		number = connection_lookup(&scratch->quoted, 1);
+		number = connection_lookup(&error->quoted, 1);
 		found.connection = number ? connection_get(number - 1) : 0;
 		if (!found.connection)
-			reply_find(&scratch->quoted, &found);
-		return found.connection ? return_error(packet, found.connection, scratch) : PASS_NOT_OURS;
+			reply_find(&error->quoted, &found);
+		return found.connection ? return_error(packet, found.connection, error) : PASS_NOT_OURS;
 	}
+	scratch = hop_scratch_get();
+	if (!scratch)
+		return PASS_NOT_OURS;
 	number = connection_find(packet->flow, 1, &found);
 	if (!found.connection)
 		number = reply_find(packet->flow, &found);
-	return number && found.connection ? reply(packet, number, &found, scratch) : PASS_NOT_OURS;
+	return number && found.connection ? reply_forward(packet, number, &found, scratch) : PASS_NOT_OURS;
 }
 
 __noinline int reply_xdp(struct xdp_md *ctx, struct flow *flow)
@@ -378,10 +405,15 @@ __noinline int refuse_tc(struct __sk_buff *ctx, struct flow *flow, int outcome)
 	return flow ? refuse(&packet, outcome) : DROP_ERROR;
 }
 
-/* The connection of which a real server that has the VIP itself sends this answer. */
-static __always_inline struct connection *dsr_connection(struct packet *packet, struct scratch *scratch)
+/* Direct server return: the flow of the request that is replied to. */
+struct dsr_scratch {
+	struct flow request;
+};
+PER_CPU_SCRATCH(dsr_scratch)
+
+/* The connection of which a real server that has the VIP itself sends this reply. */
+static __always_inline struct connection *dsr_connection(struct packet *packet, struct flow *request)
 {
-	struct flow *request = &scratch->quoted;
 	__u32 number;
 
 	*request = *packet->flow;
@@ -391,7 +423,8 @@ static __always_inline struct connection *dsr_connection(struct packet *packet, 
 	return number ? connection_get(number - 1) : 0;
 }
 
-/* clamp_mss: what the answer to a SYN that went into a tunnel announces, the client will send through the tunnel. */
+/* clamp_mss: the MSS that the reply to a tunnelled SYN announces is that of the segments which the client will send
+ * through the tunnel. */
 static __always_inline void dsr_clamp_mss(struct packet *packet, struct connection *connection)
 {
 	struct destination *destination = destination_get(connection->destination);
@@ -401,27 +434,29 @@ static __always_inline void dsr_clamp_mss(struct packet *packet, struct connecti
 		clamp_mss(packet, tunnel_mss(packet->flow, destination));
 }
 
-/* From a virtual address, which the host takes for one of its own: for a client on this host it must come in by lo. For
- * others it is the host's to send on, if it passes here at all. */
+/* A packet from a virtual address, which a real server with DR or TUN sends. To a client on this host it must be
+ * redirected to lo, since the host takes its source for an address of its own. To others the host forwards it, if it
+ * passes here at all. */
 static __always_inline enum outcome dsr_return(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
-	struct scratch *scratch = scratch_get();
+	struct hop_scratch *scratch = hop_scratch_get();
+	struct dsr_scratch *dsr = dsr_scratch_get();
 	struct connection *connection;
 
-	if (!scratch || ingress_ifindex(packet) == LOOPBACK || flow->fragment != FRAGMENT_NONE ||
+	if (!scratch || !dsr || ingress_ifindex(packet) == LOOPBACK || flow->fragment != FRAGMENT_NONE ||
 	    parse_transport(packet))
 		return PASS_NOT_OURS;
 	if (packet->hook == HOOK_XDP && !(flow->flags & FLOW_SYN))
-		return PASS_NOT_OURS; /* there is nothing to clamp, and the rest is TC's */
-	connection = dsr_connection(packet, scratch);
+		return PASS_NOT_OURS; /* there is no MSS to clamp, and TC does the rest */
+	connection = dsr_connection(packet, &dsr->request);
 	if (!connection || connection->method == METHOD_NAT || connection->method == METHOD_FULLNAT)
 		return PASS_NOT_OURS;
 	if (unlikely(settings.clamp_mss))
 		dsr_clamp_mss(packet, connection);
 	if (packet->hook == HOOK_XDP)
 		return PASS_NOT_OURS;
-	flow->now = scratch->quoted.now;
+	flow->now = dsr->request.now;
 	return client_hop(packet, &flow->daddr, scratch) == HOP_LOCAL ? redirect_to_lo(packet, FORWARD_TO_HOST)
 								      : PASS_NOT_OURS;
 }
@@ -471,6 +506,7 @@ static __always_inline int may_be_dsr(const struct packet *packet)
 	       filter_has(&packet->flow->saddr, FILTER_VIP);
 }
 
+/* What becomes of the packet. */
 static __always_inline enum outcome direct(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
@@ -489,7 +525,7 @@ static __always_inline enum outcome direct(struct packet *packet)
 		if (parse_transport(packet))
 			return PASS_MALFORMED;
 	} else {
-		/* An error speaks of another packet, whose addresses may be ours whatever its own are. */
+		/* An ICMP error is about another packet, whose addresses may be ours whatever its own are. */
 		if (!is_icmp(flow->protocol))
 			return PASS_NOT_OURS;
 		if (parse_transport(packet))
@@ -542,8 +578,7 @@ int director_xdp(struct xdp_md *ctx)
 	return process(&packet);
 }
 
-/* Enough of the packet for every header that is looked at. */
-enum { HEADERS = 192 };
+enum { HEADERS = 192 }; /* bytes, enough for every header that is read */
 
 SEC("tc")
 int director_tc(struct __sk_buff *skb)
@@ -551,7 +586,7 @@ int director_tc(struct __sk_buff *skb)
 	struct flow flow = {.mark = skb->mark, .verdict = TC_ACT_SHOT};
 	struct packet packet = {.ctx = skb, .hook = HOOK_TC, .flow = &flow};
 
-	if (unlikely(skb->vlan_present)) /* the kernel has taken the tag off, and will show the packet again */
+	if (unlikely(skb->vlan_present)) /* untagged by the kernel, and received again on the VLAN's interface */
 		return leave(&packet, PASS_VLAN);
 	if (skb->data_end - skb->data < HEADERS && skb->data_end - skb->data < skb->len)
 		bpf_skb_pull_data(skb, skb->len < HEADERS ? skb->len : HEADERS);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* From per-CPU counters to totals. Packets are counted at their destination alone; folding adds what is new there
- * to the destination's total, to its service's and to the total of all. The clock does it every two seconds, a listing
- * when it looks; both at once do no harm, since what one has taken the other does not find. */
+/* From the counters of CPUs to totals.
+ *
+ * Packets are counted at their destination alone, by the CPU that forwards them. Folding sums that up, and adds what
+ * is new to the totals of the destination, of its service and of everything. The timer does it every two seconds
+ * (sweep.h), a listing when it reads. Both at once do no harm: a total is exchanged for the new sum atomically, so
+ * what one has taken the other does not find. */
 #ifndef PYLVS_FOLD_H
 #define PYLVS_FOLD_H
 
@@ -11,6 +14,22 @@ struct folding {
 	struct destination *destination;
 	struct counters sum;
 };
+
+struct estimates_chunk {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, CHUNK);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct estimate));
+};
+
+/* By slot, in chunks as the records are. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, CHUNKS);
+	__type(key, __u32);
+	__array(values, struct estimates_chunk);
+} estimates SEC(".maps");
 
 static __always_inline struct estimate *estimate_get(__u32 slot)
 {
@@ -35,7 +54,7 @@ static long sum_visit(__u32 cpu, void *context)
 	return 0;
 }
 
-/* Takes the new sum over; what is new goes to both other totals as well. */
+/* Exchanges a total for the new sum, and adds what is new to the two others. */
 static __always_inline void fold_one(__u64 *total, __u64 sum, __u64 *of_service, __u64 *of_all)
 {
 	__u64 more = sum - __sync_lock_test_and_set(total, sum);
@@ -44,7 +63,7 @@ static __always_inline void fold_one(__u64 *total, __u64 sum, __u64 *of_service,
 	__sync_fetch_and_add(of_all, more);
 }
 
-/* Folds a destination's counters. A service has none of its own, and neither has a free record. */
+/* Folds what the record in the slot has counted. A service counts nothing, and neither does a free record. */
 static __always_inline void fold(__u32 slot)
 {
 	struct destination *destination = destination_get(slot);

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* How a packet gets on the wire: the next hop, remembered at the destination (or, towards clients, by address).
- * The TC hook asks the routing table, at most once a second for each; in between both hooks use what it found. Replies of NAT
- * ask when it has changed (kernel.h). */
+/* Next hops: by which interface and to whose MAC address a packet leaves (docs/decisions/0004).
+ *
+ * 1. A destination's next hop is in its record. The TC hook looks it up once a second; in between both hooks use
+ *    what it found. XDP leaves to TC the packet that finds it a second old.
+ * 2. That packet leaves by the kernel's neighbour table, which so sees the neighbour in use, and resolves it if
+ *    need be.
+ * 3. Towards clients, a NAT connection remembers its next hop in its entry until the routing table changes
+ *    (kernel.h). FULLNAT and ICMP errors use a cache by client address.
+ * 4. A packet for this host, and one from a virtual address to a client on this host, is redirected to the ingress
+ *    of lo. */
 #ifndef PYLVS_FORWARD_H
 #define PYLVS_FORWARD_H
 
@@ -9,31 +16,77 @@
 #include "kernel.h"
 #include "schedule.h"
 
-#define LOOPBACK 1 /* its ifindex, in every namespace; a lookup "from lo" is that of a packet of our own */
+enum { LOOPBACK = 1 }; /* ifindex of lo, in every namespace */
 
-enum hop { HOP_READY, HOP_RESOLVE, HOP_LOCAL, HOP_NO_ROUTE, HOP_UNREACHABLE, HOP_DEFER_TO_TC };
+struct route {
+	struct addr address;
+	__u32 checked; /* tick */
+	__u32 ifindex;
+	__u8 neighbour[6]; /* MAC addresses: the next hop's, and our own towards it */
+	__u8 own[6];
+	__u32 sequence; /* odd while it is written */
+	__u32 mtu;      /* of the path, 0: not known */
+	__u32 spare[4];
+};
 
-/* Addresses are read and written in words: byte by byte it would be two dozen instructions for each packet. */
+/* Next hops towards clients: a direct-mapped cache by address, one cache line each. */
+enum { ROUTES = 65536 };
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ROUTES);
+	__type(key, __u32);
+	__type(value, struct route);
+} routes SEC(".maps");
+
+/* Next hops of NAT's replies, by gateway and interface, which connections share. Slot 0 stands for none. What a slot
+ * stands for never changes. */
+enum { HOP_BITS = 12, HOPS = 1 << HOP_BITS, HOP_TRIES = 4 };
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, HOPS);
+	__type(key, __u32);
+	__type(value, struct route);
+} hops SEC(".maps");
+
+/* A lookup in the routing table, and the next hop towards a client that was found. */
+struct hop_scratch {
+	struct bpf_fib_lookup fib;
+	struct route route;
+	struct addr gateway;
+};
+PER_CPU_SCRATCH(hop_scratch)
+
+/* How a packet can leave. */
+enum hop {
+	HOP_READY,       /* interface and MAC addresses are known */
+	HOP_RESOLVE,     /* by the kernel's neighbour table, which so sees the neighbour in use, or resolves it */
+	HOP_LOCAL,       /* the address is this host's */
+	HOP_NO_ROUTE,    /* the routing table has none */
+	HOP_UNREACHABLE, /* the neighbour does not reply to ARP (the kernel's NUD_FAILED) */
+	HOP_DEFER_TO_TC  /* XDP does not know */
+};
+
+/* Whether a MAC address is not known. Read in words: in bytes it would be two dozen instructions for each packet. */
 static __always_inline int is_zero_mac(const __u8 mac[6])
 {
 	return !(*(const __u32 *)mac | *(const __u16 *)(mac + 4));
 }
 
-/* linux/bpf.h has these since 6.3 and 6.7; a kernel that has not refuses the lookup. */
+/* BPF_FIB_LOOKUP_SKIP_NEIGH (Linux 6.3) and BPF_FIB_LOOKUP_SRC (6.7). An older kernel refuses the lookup. */
 enum { FIB_SKIP_NEIGHBOUR = 1 << 2, FIB_SOURCE = 1 << 4 };
 
-/* Fills `fib` with the route to an address as the routing table has it for packets of this host. */
+/* Looks up the route to an address, as for a packet of this host itself: as if from lo (docs/decisions/0004). */
 static __always_inline long route_lookup(struct packet *packet, const struct addr *to, struct bpf_fib_lookup *fib,
 					 __u32 flags)
 {
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->ifindex = LOOPBACK;
-	fib->tot_len = 1; /* asks for the path's MTU */
+	fib->tot_len = 1; /* else the MTU is not looked up */
 	if (addr_is_v4(to)) {
-		fib->family = 2; /* AF_INET */
+		fib->family = AF_INET;
 		fib->ipv4_dst = addr_v4(to);
 	} else {
-		fib->family = 10; /* AF_INET6 */
+		fib->family = AF_INET6;
 		__builtin_memcpy(fib->ipv6_dst, to, sizeof(*to));
 	}
 	return bpf_fib_lookup(packet->ctx, fib, sizeof(*fib), flags);
@@ -41,14 +94,15 @@ static __always_inline long route_lookup(struct packet *packet, const struct add
 
 static __always_inline void gateway_of(const struct bpf_fib_lookup *fib, struct addr *gateway)
 {
-	if (fib->family == 2)
+	if (fib->family == AF_INET)
 		addr_from_v4(gateway, fib->ipv4_dst);
 	else
 		__builtin_memcpy(gateway, fib->ipv6_dst, sizeof(*gateway));
 }
 
-/* TUN: the way's MTU, before the neighbour is known, and the outer header's source, as the route has it now. A virtual
- * address is no such source if the command has found another: what is said to it would be said to a real server too. */
+/* TUN: learns the path MTU, whether the neighbour is known or not, and the source of the outer header, as the route
+ * has them now. A virtual address is not taken for a source if the command has found another: the real server has it
+ * too, and would not send ICMP errors about the tunnel here. */
 static __always_inline void tunnel_route(struct packet *packet, struct destination *destination,
 					 struct bpf_fib_lookup *fib)
 {
@@ -57,43 +111,52 @@ static __always_inline void tunnel_route(struct packet *packet, struct destinati
 	if (route_lookup(packet, &destination->address, fib, FIB_SKIP_NEIGHBOUR | FIB_SOURCE))
 		return;
 	destination->mtu = fib->mtu_result;
-	if (fib->family == 2)
+	if (fib->family == AF_INET)
 		addr_from_v4(&source, fib->ipv4_src);
 	else
 		__builtin_memcpy(&source, fib->ipv6_src, sizeof(source));
-	if (addr_equal(&source, &destination->source) || !(source.high | source.low >> 32))
+	if (addr_equal(&source, &destination->source) || addr_is_zero(&source))
 		return;
-	if (!(destination->source.high | destination->source.low >> 32) || !filter_has(&source, FILTER_VIP))
+	if (addr_is_zero(&destination->source) || !filter_has(&source, FILTER_VIP))
 		destination->source = source;
 }
 
-/* The neighbour does not answer yet: ask on, and give up after three seconds, as the kernel's own table does; then start
- * anew. */
-enum { ASK_SECONDS = 3, FORGET_SECONDS = 10 };
+/* Seconds: the neighbour is unreachable after so many, as for the kernel's own table; and it is asked for anew after
+ * so many. */
+enum { RESOLVE_SECONDS = 3, FORGET_SECONDS = 10 };
 
-static __always_inline enum hop destination_ask(struct destination *destination, __u32 now)
+/* What becomes of packets while the neighbour does not reply to ARP: the kernel goes on asking, and after three
+ * seconds one packet is refused; then the asking starts anew. */
+static __always_inline enum hop destination_resolve(struct destination *destination, __u32 now)
 {
-	__u32 asked = 0, waiting;
+	__u32 since = is_zero_mac(destination->neighbour) ? destination->unresolved.since : 0, waiting = now - since;
 
-	if (is_zero_mac(destination->neighbour))
-		__builtin_memcpy(&asked, destination->own, sizeof(asked));
-	__builtin_memset(destination->neighbour, 0, 6);
-	waiting = now - asked;
-	if (!asked || waiting > FORGET_SECONDS * settings.second) {
-		asked = now ?: 1;
-		__builtin_memcpy(destination->own, &asked, sizeof(asked));
+	__builtin_memset(destination->neighbour, 0, ETH_ALEN);
+	if (!since || waiting > FORGET_SECONDS * settings.second) {
+		destination->unresolved.since = now ?: 1;
 		return HOP_RESOLVE;
 	}
-	if (waiting < ASK_SECONDS * settings.second)
+	if (waiting < RESOLVE_SECONDS * settings.second)
 		return HOP_RESOLVE;
-	__builtin_memset(destination->own, 0, 6);
+	__builtin_memset(&destination->unresolved, 0, sizeof(destination->unresolved));
 	return HOP_UNREACHABLE;
 }
 
-/* Asks the routing table for the way to a destination and writes it there. */
+static __always_inline int is_route(long result)
+{
+	return result == BPF_FIB_LKUP_RET_SUCCESS || result == BPF_FIB_LKUP_RET_NO_NEIGH;
+}
+
+/* What it means that there is no route to a destination. */
+static __always_inline enum hop hop_without_route(const struct destination *destination)
+{
+	return destination->local ? HOP_LOCAL : HOP_NO_ROUTE;
+}
+
+/* Looks up the route to a destination and writes it into the record. TC only. */
 static __always_inline enum hop destination_route(struct packet *packet, struct destination *destination)
 {
-	struct scratch *scratch = scratch_get();
+	struct hop_scratch *scratch = hop_scratch_get();
 	struct bpf_fib_lookup *fib;
 	long result;
 
@@ -104,16 +167,16 @@ static __always_inline enum hop destination_route(struct packet *packet, struct 
 		tunnel_route(packet, destination, fib);
 	result = route_lookup(packet, &destination->address, fib, 0);
 	destination->checked = packet->flow->now ?: 1;
-	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH) {
+	if (!is_route(result)) {
 		destination->ifindex = 0;
-		return destination->local ? HOP_LOCAL : HOP_NO_ROUTE;
+		return hop_without_route(destination);
 	}
 	gateway_of(fib, &destination->gateway);
 	destination->ifindex = fib->ifindex;
 	if (result == BPF_FIB_LKUP_RET_NO_NEIGH)
-		return destination_ask(destination, packet->flow->now);
-	__builtin_memcpy(destination->neighbour, fib->dmac, 6);
-	__builtin_memcpy(destination->own, fib->smac, 6);
+		return destination_resolve(destination, packet->flow->now);
+	__builtin_memcpy(destination->neighbour, fib->dmac, ETH_ALEN);
+	__builtin_memcpy(destination->own, fib->smac, ETH_ALEN);
 	destination->mtu = fib->mtu_result;
 	return HOP_RESOLVE;
 }
@@ -123,8 +186,7 @@ static __always_inline int is_fresh(__u32 now, __u32 checked)
 	return now - checked < settings.second;
 }
 
-/* How the next packet to this destination can leave. READY: address and interface are at the destination. ASK: the same,
- * but through the kernel's neighbour table, which so learns that the neighbour is in use, or asks for it. */
+/* How a packet to this destination can leave, by what its record has, or after a lookup. */
 static __always_inline enum hop destination_hop(struct packet *packet, struct destination *destination)
 {
 	int fresh = destination->checked && is_fresh(packet->flow->now, destination->checked);
@@ -136,7 +198,7 @@ static __always_inline enum hop destination_hop(struct packet *packet, struct de
 	return destination_route(packet, destination);
 }
 
-/* The neighbour's address and our own, which lie behind one another as in the header. */
+/* Writes the Ethernet addresses: the neighbour's and our own, which lie one behind the other as in the header. */
 static __always_inline int set_macs(struct packet *packet, const __u8 neighbour[6])
 {
 	__u32 *word = packet_at(packet, 0, 2 * ETH_ALEN);
@@ -150,7 +212,7 @@ static __always_inline int set_macs(struct packet *packet, const __u8 neighbour[
 	return 0;
 }
 
-/* Sends the packet, complete but for its Ethernet addresses, to the destination's next hop. */
+/* Transmits the packet, complete but for its Ethernet addresses, to the destination's next hop. */
 static __always_inline enum outcome send_to_destination(struct packet *packet, struct destination *destination,
 							enum hop hop, enum outcome outcome)
 {
@@ -166,7 +228,8 @@ static __always_inline enum outcome send_to_destination(struct packet *packet, s
 	return outcome;
 }
 
-/* Readers take a copy, and take it only if no writer was there meanwhile. `to`: if it is the way there. */
+/* Copies a route out of a cache, if it is that to `to` (0: whatever it is). Readers take no lock: the copy counts if
+ * the sequence number is even, and the same afterwards. */
 static __always_inline int route_read(struct route *cached, const struct addr *to, struct route *copy)
 {
 	__u32 sequence = *(volatile __u32 *)&cached->sequence;
@@ -176,10 +239,11 @@ static __always_inline int route_read(struct route *cached, const struct addr *t
 	copy->checked = cached->checked;
 	copy->ifindex = cached->ifindex;
 	copy->mtu = cached->mtu;
-	__builtin_memcpy(copy->neighbour, cached->neighbour, 2 * ETH_ALEN); /* and our own */
+	__builtin_memcpy(copy->neighbour, cached->neighbour, 2 * ETH_ALEN); /* and copy->own */
 	return !(sequence & 1) && sequence == *(volatile __u32 *)&cached->sequence && copy->ifindex;
 }
 
+/* Writes a route into a cache. The sequence number is odd meanwhile; who finds it odd leaves it to the other writer. */
 static __always_inline void route_write(struct route *cached, const struct route *route)
 {
 	__u32 sequence = cached->sequence & ~1U;
@@ -190,14 +254,14 @@ static __always_inline void route_write(struct route *cached, const struct route
 	cached->checked = route->checked;
 	cached->ifindex = route->ifindex;
 	cached->mtu = route->mtu;
-	__builtin_memcpy(cached->neighbour, route->neighbour, 6);
-	__builtin_memcpy(cached->own, route->own, 6);
+	__builtin_memcpy(cached->neighbour, route->neighbour, ETH_ALEN);
+	__builtin_memcpy(cached->own, route->own, ETH_ALEN);
 	__sync_lock_test_and_set(&cached->sequence, sequence + 2);
 }
 
-/* Asks the routing table for the way to a client, and puts it on the scratch: READY, with the neighbour's address; ASK: with
- * the gateway only. */
-static __always_inline enum hop client_route(struct packet *packet, const struct addr *client, struct scratch *scratch)
+/* Looks up the route to a client into `scratch`. HOP_READY: with MAC addresses; HOP_RESOLVE: with the gateway only. */
+static __always_inline enum hop client_route(struct packet *packet, const struct addr *client,
+					     struct hop_scratch *scratch)
 {
 	struct bpf_fib_lookup *fib = &scratch->fib;
 	struct route *route = &scratch->route;
@@ -205,20 +269,20 @@ static __always_inline enum hop client_route(struct packet *packet, const struct
 
 	if (result == BPF_FIB_LKUP_RET_NO_NEIGH && packet->hook == HOOK_XDP)
 		return HOP_DEFER_TO_TC;
-	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+	if (!is_route(result))
 		return result == BPF_FIB_LKUP_RET_NOT_FWDED ? HOP_LOCAL : HOP_NO_ROUTE;
 	gateway_of(fib, &scratch->gateway);
 	route->checked = packet->flow->now;
 	route->ifindex = fib->ifindex;
 	route->mtu = result == BPF_FIB_LKUP_RET_SUCCESS ? fib->mtu_result : 0;
-	__builtin_memcpy(route->neighbour, fib->dmac, 6);
-	__builtin_memcpy(route->own, fib->smac, 6);
+	__builtin_memcpy(route->neighbour, fib->dmac, ETH_ALEN);
+	__builtin_memcpy(route->own, fib->smac, ETH_ALEN);
 	return result == BPF_FIB_LKUP_RET_SUCCESS ? HOP_READY : HOP_RESOLVE;
 }
 
-/* The way to a client, from the cache or from the routing table. It is put on the scratch: the route, and with HOP_RESOLVE the
- * gateway. */
-static __always_inline enum hop client_hop(struct packet *packet, const struct addr *client, struct scratch *scratch)
+/* The next hop towards a client into `scratch`, from the cache by address or from the routing table. */
+static __always_inline enum hop client_hop(struct packet *packet, const struct addr *client,
+					   struct hop_scratch *scratch)
 {
 	__u32 index = filter_bit(client, FILTER_VIP) % ROUTES;
 	struct route *cached = bpf_map_lookup_elem(&routes, &index);
@@ -241,10 +305,10 @@ static __always_inline enum hop client_hop(struct packet *packet, const struct a
 	return hop == HOP_READY && packet->hook == HOOK_TC ? HOP_RESOLVE : hop;
 }
 
-/* The slot of a gateway in `hops`, found or claimed; 0: there is no room. */
+/* The slot of a gateway and interface in `hops`, found or claimed; 0: there is no room. */
 static __always_inline __u32 hop_slot(const struct addr *gateway, __u32 ifindex)
 {
-	__u32 hash = filter_bit(gateway, FILTER_VIP) ^ ifindex * 0x9e5fU;
+	__u32 hash = filter_bit(gateway, FILTER_VIP) ^ ifindex * 0x9e5fU; /* an odd number that mixes */
 
 	for (__u32 try = 0; try < HOP_TRIES; try++) {
 		__u32 slot = (hash + try) % HOPS;
@@ -264,35 +328,39 @@ static __always_inline __u32 hop_slot(const struct addr *gateway, __u32 ifindex)
 	return 0;
 }
 
-/* What a connection remembers of the way to its client: the slot of the next hop, and the stamp under which it was asked
- * for. */
-static __always_inline __u32 hop_word(__u32 slot, __u32 stamp)
+/* What a NAT connection remembers of the route to its client: the slot of the next hop in `hops`, and the number of
+ * the routing table (kernel.h) when it was looked up. */
+static __always_inline __u32 reply_hop_word(__u32 slot, __u32 stamp)
 {
 	return stamp << HOP_BITS | slot;
 }
 
+/* Copies the next hop of a connection, if the routing table is still the same and somebody has used the hop within a
+ * second. */
 static __always_inline int hop_recall(__u32 word, __u32 stamp, __u32 now, struct route *copy)
 {
 	__u32 slot = word % HOPS;
 	struct route *hop = bpf_map_lookup_elem(&hops, &slot);
 
-	return slot && word == hop_word(slot, stamp) && hop && route_read(hop, 0, copy) && is_fresh(now, copy->checked);
+	return slot && word == reply_hop_word(slot, stamp) && hop && route_read(hop, 0, copy) &&
+	       is_fresh(now, copy->checked);
 }
 
-/* The way to the client of a NAT connection, which is in `word` as long as the routing table is the same: a line that many
- * connections share, where the cache by address has one for each client. */
+/* The next hop towards the client of a NAT connection into `scratch`: the one that the connection remembers in `word`,
+ * or after a lookup. Many connections share the cache line of a next hop, where the cache by address has one for each
+ * client. */
 static __always_inline enum hop connection_hop(struct packet *packet, const struct addr *client,
-					       struct scratch *scratch, __u32 *word)
+					       struct hop_scratch *scratch, __u32 *word)
 {
 	__u32 now = packet->flow->now, stamp = routing_stamp(packet), slot;
 	struct route *hop;
-	enum hop way;
+	enum hop found;
 
 	if (likely(hop_recall(*word, stamp, now, &scratch->route)))
 		return HOP_READY;
-	way = client_route(packet, client, scratch);
-	if (way != HOP_READY)
-		return way;
+	found = client_route(packet, client, scratch);
+	if (found != HOP_READY)
+		return found;
 	slot = hop_slot(&scratch->gateway, scratch->route.ifindex);
 	hop = bpf_map_lookup_elem(&hops, &slot);
 	if (slot && hop) {
@@ -301,12 +369,12 @@ static __always_inline enum hop connection_hop(struct packet *packet, const stru
 			route_write(hop, &scratch->route);
 		else if (!is_fresh(now, hop->checked))
 			return HOP_DEFER_TO_TC; /* once a second the kernel must see that the neighbour is in use */
-		*word = hop_word(slot, stamp);
+		*word = reply_hop_word(slot, stamp);
 	}
 	return packet->hook == HOOK_TC ? HOP_RESOLVE : HOP_READY;
 }
 
-/* In by lo, where one of the host's own addresses may be the source. */
+/* Redirects the packet to the ingress of lo, where its source may be one of the host's own addresses. */
 static __always_inline enum outcome redirect_to_lo(struct packet *packet, enum outcome outcome)
 {
 	static const __u8 macs[2 * ETH_ALEN] = {};
@@ -317,7 +385,8 @@ static __always_inline enum outcome redirect_to_lo(struct packet *packet, enum o
 	return outcome;
 }
 
-static __always_inline enum outcome send_to_client(struct packet *packet, struct scratch *scratch, enum hop hop,
+/* Transmits the packet, complete but for its Ethernet addresses, to the next hop in `scratch`. */
+static __always_inline enum outcome send_to_client(struct packet *packet, struct hop_scratch *scratch, enum hop hop,
 						   enum outcome outcome)
 {
 	const struct route *route = &scratch->route;
@@ -333,16 +402,16 @@ static __always_inline enum outcome send_to_client(struct packet *packet, struct
 	return outcome;
 }
 
-/* One hop less to live. The checksum of the header follows, and so does a sum over the whole packet. */
+/* Decrements the TTL and updates the header's checksum, so that a sum over the whole packet stays what it was. */
 static __always_inline void ip_decrease_ttl(struct iphdr *ip)
 {
-	__u32 check = ip->check + bpf_htons(0x0100); /* RFC 1141 */
+	__u32 check = ip->check + bpf_htons(0x0100); /* the TTL is the upper byte of its word; RFC 1141 */
 
 	ip->check = check + (check >= 0xffff);
 	ip->ttl--;
 }
 
-/* Both families have the field within the first 20 bytes of their header. */
+/* Decrements TTL or hop limit, which both families have in the first 20 bytes of their header. */
 static __always_inline int decrement_ttl(struct packet *packet)
 {
 	void *header = packet_at(packet, L3, sizeof(struct iphdr));
@@ -356,13 +425,13 @@ static __always_inline int decrement_ttl(struct packet *packet)
 	return 0;
 }
 
-/* Whether the kernel carries many segments or datagrams as this one, to be cut before the wire. */
+/* Whether this is a GSO packet, which the kernel or the NIC will segment. */
 static __always_inline int skb_is_gso(struct packet *packet)
 {
 	return packet->hook == HOOK_TC && ((struct __sk_buff *)packet->ctx)->gso_size;
 }
 
-/* Bytes of the largest IP packet that this one is on the wire: a segment, where the kernel carries many as one. */
+/* Bytes of the largest IP packet that is transmitted for this one: of a GSO packet, a segment. */
 static __always_inline __u32 wire_length(struct packet *packet)
 {
 	struct flow *flow = packet->flow;

@@ -1,14 +1,64 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* Fragments (RFC 791, section 3.2): those that come, and those that are made here of a packet that is too big for its way and
- * may be cut. These come in once more, in the place of the packet, and go the way of fragments. */
+/* Fragments (RFC 791, section 3.2): those that are received, and those that are made here (docs/decisions/0006).
+ *
+ * Received: the first fragment decides, as any packet, and leaves its ports for the later ones; without a connection
+ * it leaves its choice as well. A later fragment goes by what the first left, and is dropped if that is missing.
+ *
+ * Made here, at TC, of a packet that exceeds the path MTU and may be fragmented: each fragment comes in again by
+ * bpf_clone_redirect(), and takes the place of the packet as any received one does. A mark in tc_index says that it
+ * was counted already. A packet in a tunnel is fragmented outside: its fragments have the tunnel's header already, and
+ * only need a next hop. A GSO packet is not fragmented: its segments are made smaller. */
 #ifndef PYLVS_FRAGMENT_H
 #define PYLVS_FRAGMENT_H
 
 #include "forward.h"
 
-static __always_inline struct fragment_key *fragment_key_of(const struct flow *flow, __u32 id, struct scratch *scratch)
+struct fragment_key {
+	struct addr saddr;
+	struct addr daddr;
+	__u32 id;
+	__u32 protocol;
+};
+
+/* What a first fragment leaves. */
+struct fragment {
+	__be16 sport;
+	__be16 dport;
+	__be16 rport; /* this and what follows is its choice, if no connection was entered */
+	__u8 method;
+	__u8 stateless;
+	__u32 destination; /* slot, 0: there is a connection */
+};
+
+/* Bounded: the least recently used are evicted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
+
+/* How far the making of fragments has come. In bytes behind the IP header. */
+struct fragmentation {
+	__u32 at; /* so many are in fragments already */
+	__u32 length;
+	__u32 largest;  /* of a fragment */
+	__u32 frag_off; /* the packet's own offset and flags */
+	__u32 mark;     /* of the fragments: FRAG_INNER or FRAG_OUTER */
+};
+
+struct fragment_scratch {
+	struct fragment_key key;
+	struct fragment first; /* what the first fragment left */
+	struct flow outer;     /* of a tunnel's packet */
+	struct fragmentation progress;
+};
+PER_CPU_SCRATCH(fragment_scratch)
+
+static __always_inline struct fragment_key *fragment_key_of(const struct flow *flow, __u32 id,
+							    struct fragment_scratch *scratch)
 {
-	struct fragment_key *key = &scratch->fragment_key;
+	struct fragment_key *key = &scratch->key;
 
 	key->saddr = flow->saddr;
 	key->daddr = flow->daddr;
@@ -17,10 +67,11 @@ static __always_inline struct fragment_key *fragment_key_of(const struct flow *f
 	return key;
 }
 
-/* A later fragment has no ports: it gets those of the first. What else the first left is on the scratch then. */
+/* Gives a later fragment, which has no ports, those of the first. What else the first left goes to scratch space, for
+ * fragment_follow(). */
 static __always_inline int fragment_ports(struct flow *flow)
 {
-	struct scratch *scratch = scratch_get();
+	struct fragment_scratch *scratch = fragment_scratch_get();
 	struct fragment_key *key;
 	struct fragment *seen;
 
@@ -29,83 +80,77 @@ static __always_inline int fragment_ports(struct flow *flow)
 	key = fragment_key_of(flow, flow->id, scratch);
 	seen = bpf_map_lookup_elem(&fragments, key);
 	if (flow->fragment == FRAGMENT_FIRST && !(seen && flow->flags & FLOW_COUNTED)) {
-		__builtin_memset(&scratch->fragment, 0, sizeof(scratch->fragment));
-		scratch->fragment.sport = flow->sport;
-		scratch->fragment.dport = flow->dport;
-		bpf_map_update_elem(&fragments, key, &scratch->fragment, BPF_ANY);
+		__builtin_memset(&scratch->first, 0, sizeof(scratch->first));
+		scratch->first.sport = flow->sport;
+		scratch->first.dport = flow->dport;
+		bpf_map_update_elem(&fragments, key, &scratch->first, BPF_ANY);
 		return 0;
 	}
 	if (!seen)
 		return -1;
-	scratch->fragment = *seen;
+	scratch->first = *seen;
 	flow->sport = seen->sport;
 	flow->dport = seen->dport;
 	return 0;
 }
 
-/* Where a datagram that has no connection goes: one-packet scheduling, or no room in the table. Its fragments follow. */
-__noinline int fragment_send(struct flow *flow, __u32 id, struct choice *choice)
+/* Remembers the choice for a datagram without a connection (one-packet scheduling, or no room in the table), so that
+ * its later fragments follow. */
+__noinline int fragment_remember(struct flow *flow, __u32 id, struct choice *choice)
 {
-	struct scratch *scratch = scratch_get();
+	struct fragment_scratch *scratch = fragment_scratch_get();
 
 	if (!flow || !choice || !scratch)
 		return -1;
-	scratch->fragment.sport = flow->sport;
-	scratch->fragment.dport = flow->dport;
-	scratch->fragment.rport = choice->rport;
-	scratch->fragment.method = choice->method;
-	scratch->fragment.stateless = choice->stateless;
-	scratch->fragment.destination = choice->destination;
-	return bpf_map_update_elem(&fragments, fragment_key_of(flow, id, scratch), &scratch->fragment, BPF_ANY);
+	scratch->first.sport = flow->sport;
+	scratch->first.dport = flow->dport;
+	scratch->first.rport = choice->rport;
+	scratch->first.method = choice->method;
+	scratch->first.stateless = choice->stateless;
+	scratch->first.destination = choice->destination;
+	return bpf_map_update_elem(&fragments, fragment_key_of(flow, id, scratch), &scratch->first, BPF_ANY);
 }
 
-/* Fills in the choice that was made for the first fragment, if there is no connection that would know. */
+/* Fills in the choice that was made for the first fragment, after fragment_ports(), if one was remembered. */
 static __always_inline int fragment_follow(const struct flow *flow, struct choice *choice)
 {
-	struct scratch *scratch = flow->fragment != FRAGMENT_NONE ? scratch_get() : 0;
+	struct fragment_scratch *scratch = flow->fragment != FRAGMENT_NONE ? fragment_scratch_get() : 0;
 
-	if (!scratch || !scratch->fragment.destination)
+	if (!scratch || !scratch->first.destination)
 		return 0;
-	choice->destination = scratch->fragment.destination;
-	choice->rport = scratch->fragment.rport;
-	choice->method = scratch->fragment.method;
-	choice->stateless = scratch->fragment.stateless;
+	choice->destination = scratch->first.destination;
+	choice->rport = scratch->first.rport;
+	choice->method = scratch->first.method;
+	choice->stateless = scratch->first.stateless;
 	return 1;
 }
 
-/* In the tc_index of a piece, which was counted with the packet that it is of: goes the way of a fragment, or is of a packet
- * that has its tunnel's header already. */
+/* The tc_index of a fragment made here, whose packet was counted already: of a packet that is still to be forwarded,
+ * or of one that has its tunnel's header. */
 enum { FRAG_INNER = 0xc07d, FRAG_OUTER = 0xc07e };
 
-/* Sizes in bytes. PULLED: as much as leads beyond the place where a checksum is to begin, behind Ethernet's and IP's headers.
- * The kernel believes in no path's MTU below 552, of which a tunnel takes up to 52; and it leaves a frame what it takes for its
- * headers: Ethernet's, a tunnel's and IP's with options. */
+/* Sizes in bytes. The kernel believes in no path MTU below 552, of which a tunnel takes up to 52. */
 enum {
-	FRAGMENT_UNIT = 8,
-	PULLED = 80,
-	ADJUST_MAX = 4095,
-	FRAGMENTED_MAX = 16384,
+	PULLED = 80,            /* beyond where any checksum starts, behind Ethernet's and IP's headers */
+	ADJUST_MAX = 4095,      /* of bpf_skb_adjust_room() at a time */
+	FRAGMENTED_MAX = 16384, /* the largest packet that is fragmented */
 	MTU_MIN = 500,
-	FRAME_MIN = 106,
+	FRAME_MIN = 106, /* of bpf_skb_change_tail(): Ethernet's, a tunnel's and IP's headers with options */
 	L4 = L3 + sizeof(struct iphdr)
 };
 
-/* What is behind the header of a packet; at any place in it begins a piece, which the verifier lets be as large as itself. */
-struct payload {
+/* A copy of what is behind the IP header, of which fragments are made. It is twice as long as it can be filled: the
+ * verifier knows of the offset and of the size of a fragment only that each is below FRAGMENTED_MAX. */
+struct payload_scratch {
 	__u8 bytes[2 * FRAGMENTED_MAX];
 };
+PER_CPU_SCRATCH(payload_scratch)
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct payload);
-} payloads SEC(".maps");
-
-/* Makes the packet longer or shorter right behind its IP header, which the kernel does by 4,095 bytes at most at a time. */
-__noinline int make_longer(struct __sk_buff *skb, __s32 bytes, __u64 flags)
+/* Makes the packet longer or, with a negative number, shorter right behind its IP header; the kernel does so by 4,095
+ * bytes at most at a time. */
+__noinline int adjust_room(struct __sk_buff *skb, __s32 bytes, __u64 flags)
 {
-	for (int i = 0; i <= 65536 / ADJUST_MAX && bytes; i++) {
+	for (int i = 0; i <= (IP_LENGTH_MAX + 1) / ADJUST_MAX && bytes; i++) {
 		__s32 step = bytes > ADJUST_MAX ? ADJUST_MAX : bytes < -ADJUST_MAX ? -ADJUST_MAX : bytes;
 
 		if (bpf_skb_adjust_room(skb, step, BPF_ADJ_ROOM_NET, flags))
@@ -115,8 +160,8 @@ __noinline int make_longer(struct __sk_buff *skb, __s32 bytes, __u64 flags)
 	return bytes;
 }
 
-/* A checksum that was left to a card, as packets from virtual devices have it, covers but the pseudo header. (A complete
- * one that looks like it stays what it is.) */
+/* Computes a checksum that was offloaded to the NIC, which packets from virtual devices have: it then covers the
+ * pseudo header only. (A complete one that happens to look like that stays what it is.) */
 static __always_inline int fill_checksum(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
@@ -128,7 +173,7 @@ static __always_inline int fill_checksum(struct packet *packet)
 		return -1;
 	if (!*check || *check != checksum_fold(sum))
 		return 0;
-	if (sum_all(packet, &sum)) /* the IP header sums up to nothing */
+	if (sum_all(packet, &sum)) /* the IP header sums up to zero */
 		return -1;
 	check = packet_at(packet, at, sizeof(*check));
 	if (!check)
@@ -137,30 +182,31 @@ static __always_inline int fill_checksum(struct packet *packet)
 	return 0;
 }
 
-/* The kernel forgets that it owes a checksum when what it was to begin with is taken off (skb_postpull_rcsum()). */
+/* Clears CHECKSUM_PARTIAL. The kernel does so when the bytes where the sum was to start are removed
+ * (skb_postpull_rcsum()); so they are removed, and put back. */
 static __always_inline int clear_partial(struct packet *packet)
 {
 	struct __sk_buff *skb = packet->ctx;
-	struct scratch *scratch = scratch_get();
+	struct copy_scratch *copy = copy_scratch_get();
 
-	return !scratch || bpf_skb_load_bytes(skb, L4, scratch->piece, PULLED) ||
-	       make_longer(skb, -PULLED, BPF_F_ADJ_ROOM_FIXED_GSO) ||
-	       make_longer(skb, PULLED, BPF_F_ADJ_ROOM_FIXED_GSO) ||
-	       bpf_skb_store_bytes(skb, L4, scratch->piece, PULLED, BPF_F_RECOMPUTE_CSUM);
+	return !copy || bpf_skb_load_bytes(skb, L4, copy->bytes, PULLED) ||
+	       adjust_room(skb, -PULLED, BPF_F_ADJ_ROOM_FIXED_GSO) ||
+	       adjust_room(skb, PULLED, BPF_F_ADJ_ROOM_FIXED_GSO) ||
+	       bpf_skb_store_bytes(skb, L4, copy->bytes, PULLED, BPF_F_RECOMPUTE_CSUM);
 }
 
-/* Smaller segments: when the packet grows the kernel takes off their size what was added. */
+/* Reduces the segment size of a GSO packet: when a packet grows, the kernel takes what was added off its gso_size. */
 static __always_inline enum outcome shrink_segments(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
 	__s32 excess = wire_length(packet) - flow->mtu;
 
-	return make_longer(packet->ctx, excess, 0) || make_longer(packet->ctx, -excess, BPF_F_ADJ_ROOM_FIXED_GSO)
+	return adjust_room(packet->ctx, excess, 0) || adjust_room(packet->ctx, -excess, BPF_F_ADJ_ROOM_FIXED_GSO)
 		       ? DROP_ERROR
 		       : OUTCOMES;
 }
 
-/* Whether the tunnel's packet is cut and not the one in it, as IPVS does. */
+/* Whether the tunnel's packet is fragmented and not the one in it, as IPVS does it. */
 static __always_inline int fragments_outer(const struct flow *flow, const struct choice *choice)
 {
 	struct destination *destination;
@@ -171,7 +217,7 @@ static __always_inline int fragments_outer(const struct flow *flow, const struct
 	return destination && destination->family == 4;
 }
 
-/* SCTP's checksum is over all the pieces: it must be there already, and stay as it is. */
+/* SCTP's checksum is over the whole packet: it must be there already, and must not change. */
 static __always_inline int may_fragment_sctp(struct packet *packet, const struct choice *choice)
 {
 	struct sctp_header *sctp;
@@ -182,8 +228,8 @@ static __always_inline int may_fragment_sctp(struct packet *packet, const struct
 	return sctp && sctp->checksum && choice && (choice->method == METHOD_DR || choice->method == METHOD_TUN);
 }
 
-/* What can be cut: IPv4 without DF, 16 KiB at most; not with options, of which not all would go into each piece; not
- * datagrams that the kernel carries as one, whose size tells where one ends. */
+/* Whether the packet may be fragmented: IPv4 without DF, 16 KiB at most; not with options, of which only some go into
+ * every fragment (RFC 791); not a GSO packet of UDP, whose datagrams must keep their size. */
 static __always_inline int may_fragment(struct packet *packet, const struct choice *choice)
 {
 	struct flow *flow = packet->flow;
@@ -197,23 +243,23 @@ static __always_inline int may_fragment(struct packet *packet, const struct choi
 	return flow->protocol != PROTO_SCTP || may_fragment_sctp(packet, choice);
 }
 
-/* A packet whose pieces are made of it, one after the other. (The verifier knows nothing of numbers on the scratch, and so does not
- * try them all.) */
+/* A packet of which fragments are made, one after the other. How far that has come is in scratch space: the verifier
+ * would follow the values of numbers on the stack, and walk each step of the loop. */
 struct fragmenting {
 	struct __sk_buff *skb;
-	struct payload *payload;
-	struct fragmentation *cut;
+	struct payload_scratch *payload;
+	struct fragmentation *progress;
 };
 
-/* Makes the packet its next piece. */
+/* Makes the packet its next fragment. */
 static __always_inline int make_fragment(struct fragmenting *fragmenting)
 {
 	struct packet packet = {.ctx = fragmenting->skb, .hook = HOOK_TC};
-	struct fragmentation *cut = fragmenting->cut;
-	__u32 left = cut->length - cut->at, at = bounded(cut->at, FRAGMENTED_MAX - 1);
-	int more = left > cut->largest;
-	__u32 size = bounded_nonzero(FRAGMENTED_MAX, more ? cut->largest : left);
-	__be16 fragment = bpf_htons((cut->fragment + at / FRAGMENT_UNIT) | (more ? IP_MF : 0));
+	struct fragmentation *progress = fragmenting->progress;
+	__u32 left = progress->length - progress->at, at = bounded(progress->at, FRAGMENTED_MAX - 1);
+	int more = left > progress->largest;
+	__u32 size = bounded_nonzero(FRAGMENTED_MAX, more ? progress->largest : left);
+	__be16 fragment = bpf_htons((progress->frag_off + at / FRAGMENT_UNIT) | (more ? IP_MF : 0));
 	__be16 length = bpf_htons(sizeof(struct iphdr) + size);
 	__u32 frame = L4 + size;
 	struct iphdr *ip;
@@ -229,77 +275,80 @@ static __always_inline int make_fragment(struct fragmenting *fragmenting)
 	ip->check = checksum_update(ip->check, delta);
 	ip->tot_len = length;
 	ip->frag_off = fragment;
-	fragmenting->skb->tc_index = cut->mark;
-	cut->at += size;
+	fragmenting->skb->tc_index = progress->mark;
+	progress->at += size;
 	return 0;
 }
 
-static __always_inline int is_last(const struct fragmentation *cut)
+static __always_inline int is_last(const struct fragmentation *progress)
 {
-	return cut->length - cut->at <= cut->largest;
+	return progress->length - progress->at <= progress->largest;
 }
 
 static long send_fragment(__u32 index, void *context)
 {
 	struct fragmenting *fragmenting = context;
 
-	return is_last(fragmenting->cut) || make_fragment(fragmenting) ||
+	return is_last(fragmenting->progress) || make_fragment(fragmenting) ||
 	       bpf_clone_redirect(fragmenting->skb, fragmenting->skb->ifindex, BPF_F_INGRESS);
 }
 
-/* Nothing is owed for the packet any more: it can be cut. */
+/* The kernel's skb_checksum_help(): resolves a pending checksum offload, so that the packet can be fragmented. */
 static __always_inline int checksum_help(struct packet *packet)
 {
 	return has_checksum(packet->flow) && (fill_checksum(packet) || clear_partial(packet));
 }
 
-/* The pieces of the packet, an IP header and `length` bytes behind it, come in, in its place. */
-static __always_inline enum outcome fragment_packet(struct packet *packet, __u32 length, __u32 mtu, __u32 mark)
+/* Replaces the packet, an IP header and `length` bytes behind it, by fragments that come in again. */
+static __always_inline enum outcome fragment_packet(struct packet *packet, struct fragment_scratch *scratch,
+						    __u32 length, __u32 mtu, __u32 mark)
 {
 	struct __sk_buff *skb = packet->ctx;
 	struct fragmenting fragmenting = {.skb = skb};
-	struct scratch *scratch = scratch_get();
+	struct fragmentation *progress = &scratch->progress;
 	struct iphdr *ip;
-	__u32 zero = 0;
 
-	fragmenting.payload = bpf_map_lookup_elem(&payloads, &zero);
-	if (!scratch || !fragmenting.payload || !length || length >= FRAGMENTED_MAX ||
+	fragmenting.payload = payload_scratch_get();
+	if (!fragmenting.payload || !length || length >= FRAGMENTED_MAX ||
 	    bpf_skb_load_bytes(skb, L4, fragmenting.payload, bounded_nonzero(FRAGMENTED_MAX, length)))
 		return DROP_ERROR;
 	ip = packet_at(packet, L3, sizeof(*ip));
 	if (!ip)
 		return DROP_ERROR;
-	fragmenting.cut = &scratch->cut;
-	scratch->cut.at = 0;
-	scratch->cut.length = length;
-	scratch->cut.largest = (mtu - sizeof(*ip)) & ~(FRAGMENT_UNIT - 1);
-	scratch->cut.fragment = bpf_ntohs(ip->frag_off);
-	scratch->cut.mark = mark;
+	fragmenting.progress = progress;
+	progress->at = 0;
+	progress->length = length;
+	progress->largest = (mtu - sizeof(*ip)) & ~(FRAGMENT_UNIT - 1);
+	progress->frag_off = bpf_ntohs(ip->frag_off);
+	progress->mark = mark;
 	bpf_loop(FRAGMENTED_MAX / MTU_MIN, send_fragment, &fragmenting, 0);
-	if (!is_last(&scratch->cut) || make_fragment(&fragmenting))
+	if (!is_last(progress) || make_fragment(&fragmenting))
 		return DROP_ERROR;
 	packet->flow->verdict = bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 	return FORWARD_CUT;
 }
 
-/* They go where the packet was to: as its connection says, or the choice that was made for it. */
+/* Fragments the packet itself. The fragments go where it would have gone: by its connection, or by the choice that is
+ * left for them. */
 static __always_inline enum outcome fragment_inner(struct packet *packet, struct choice *choice)
 {
+	struct fragment_scratch *scratch = fragment_scratch_get();
 	struct flow *flow = packet->flow;
 	struct iphdr *ip;
 
-	if (checksum_help(packet))
+	if (!scratch || checksum_help(packet))
 		return DROP_ERROR;
 	ip = packet_at(packet, L3, sizeof(*ip));
 	if (!ip)
 		return DROP_ERROR;
-	if (flow->fragment == FRAGMENT_NONE && choice && !choice->number && fragment_send(flow, ip->id, choice))
+	if (flow->fragment == FRAGMENT_NONE && choice && !choice->number && fragment_remember(flow, ip->id, choice))
 		return DROP_ERROR;
-	return fragment_packet(packet, flow->length - sizeof(*ip), flow->mtu, FRAG_INNER);
+	return fragment_packet(packet, scratch, flow->length - sizeof(*ip), flow->mtu, FRAG_INNER);
 }
 
-/* A packet that is larger than `flow->mtu`, of a request with the choice that was made for it. FORWARD_CUT: its pieces come in,
- * in its place. OUTCOMES: it fits, or does so now, or will be cut in its tunnel's packet. Or it does not, and may not be cut. */
+/* What becomes of a packet larger than `flow->mtu`; a request comes with its choice. OUTCOMES: it can be transmitted,
+ * as it is or with smaller segments, or its tunnel's packet will be fragmented. FORWARD_CUT: its fragments come in
+ * again. REFUSE_TOO_BIG: it may not be fragmented. */
 __noinline int fit_mtu_tc(struct __sk_buff *ctx, struct flow *flow, struct choice *choice)
 {
 	struct packet packet = {.ctx = ctx, .hook = HOOK_TC, .flow = flow};

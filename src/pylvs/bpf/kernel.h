@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* What is read of the kernel's own structures, where it lets programs do so (since Linux 6.2). */
+/* What is read of the kernel's own structures, by bpf_cast_to_kern_ctx() (since Linux 6.2): whether the routing table
+ * has changed, and the state of a packet's checksum. Without it there is a substitute for either. */
 #ifndef PYLVS_KERNEL_H
 #define PYLVS_KERNEL_H
 
@@ -7,7 +8,7 @@
 
 #include <bpf/bpf_core_read.h>
 
-/* libbpf fills in where this lies in the kernel that loads it. */
+/* libbpf fills in the offsets that the kernel which loads it has (CO-RE). */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct atomic {
 	int counter;
@@ -38,9 +39,9 @@ struct sk_buff {
 
 void *bpf_cast_to_kern_ctx(void *ctx) __attribute__((section(".ksyms"), weak));
 
-/* Changes when the routing table does. IPv4: the kernel counts the changes, and knows by that count which routes of its own
- * sockets are old (rt_is_expired() of net/ipv4/route.c). Where there is no such count, it is another every second, for each
- * client at a moment of its own. */
+/* A number that changes with the routing table. For IPv4 it is the kernel's own count of changes, by which it tells
+ * that the routes of its sockets are old (rt_is_expired() of net/ipv4/route.c). Where that is not to be had it changes
+ * every second, for each client at a moment of its own. */
 static __always_inline __u32 routing_stamp(struct packet *packet)
 {
 	struct net_device *device;
@@ -52,8 +53,9 @@ static __always_inline __u32 routing_stamp(struct packet *packet)
 	return device->nd_net.net->ipv4.rt_genid.counter;
 }
 
-/* Who has the checksum of a packet at TC (linux/skbuff.h): NONE and UNNECESSARY, what is in the packet is all of it; COMPLETE, the
- * kernel has a sum of its own beside it; PARTIAL, a card is to complete it. */
+/* State of a packet's checksum at TC (linux/skbuff.h). NONE and UNNECESSARY: it is in the packet. COMPLETE: the kernel
+ * has a sum of the whole packet beside it. PARTIAL: the packet has the sum of the pseudo header, and the NIC is to add
+ * the rest. */
 enum ip_summed { CHECKSUM_NONE, CHECKSUM_UNNECESSARY, CHECKSUM_COMPLETE, CHECKSUM_PARTIAL };
 
 static __always_inline enum ip_summed skb_ip_summed(struct packet *packet)
@@ -61,7 +63,7 @@ static __always_inline enum ip_summed skb_ip_summed(struct packet *packet)
 	struct sk_buff *skb;
 
 	if (!have_cast_kfunc)
-		return CHECKSUM_COMPLETE; /* all that depends on it is left to the kernel then */
+		return CHECKSUM_COMPLETE; /* the kernel's helper is called then, which knows */
 	skb = bpf_cast_to_kern_ctx(packet->ctx);
 	return BPF_CORE_READ_BITFIELD(skb, ip_summed);
 }

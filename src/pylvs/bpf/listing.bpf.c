@@ -12,8 +12,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "abi.h"
-#include "verifier.h"
+#include "records.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -21,53 +20,15 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 volatile const __u32 now = 0;    /* ticks */
 volatile const __u32 second = 1; /* ticks */
 
-/* The director's maps, by reuse. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct connection_bucket);
-} connections SEC(".maps");
-
-struct records_chunk {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, CHUNK);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, RECORD_SIZE);
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, CHUNKS);
-	__type(key, __u32);
-	__array(values, struct records_chunk);
-} records SEC(".maps");
-
-/* For each set, when its soonest entry expires; 0: it is empty (maps.h). */
-struct bucket_summary {
-	__u32 due;
-	__u32 overflow;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct bucket_summary);
-} due SEC(".maps");
-
 enum { GROUPS = 8 }; /* of an IPv6 address */
-enum { NAME = 16, FIRST_TAG = 2, FAR_TICKS = 1 << 30 };
+enum { NAME = 16, FAR_TICKS = 1 << 30 };
 
 struct name {
 	char text[NAME - 1];
 	__u8 length;
 };
 
-/* By protocol; the last are a template's. A length of 0 is a state that there is not. */
+/* By protocol and state; the last row is of templates. A length of 0: there is no such state. */
 static const struct name states[4][STATES] = {{{"NONE", 4},
 					       {"ESTABLISHED", 11},
 					       {"SYN_SENT", 8},
@@ -148,7 +109,7 @@ __noinline __u32 put_number(__u32 at, __u32 number)
 	return put(at, '0' + number - tens * 10);
 }
 
-/* A name and blanks after it up to its column's width; at least one. */
+/* A name, and blanks up to the width of its column; at least one. */
 static __always_inline __u32 put_name(__u32 at, const struct name *name, __u32 width)
 {
 	__builtin_memcpy(text + at % TEXT, name->text, NAME - 1);
@@ -193,8 +154,8 @@ __noinline __u32 put_group(__u32 at, __u32 group)
 	return put(at, hexadecimal(group & 15));
 }
 
-/* The longest run of two zero groups or more, the first of several: its first group, and in the upper half
- * the group after it. `zeros` has a bit for each group. */
+/* The longest run of two zero groups or more, the first of several: its first group, and in the upper half the group
+ * after it. `zeros` has a bit for each group. */
 __noinline __u32 longest_run(__u32 zeros)
 {
 	for (__u32 length = GROUPS; length >= 2; length--)
@@ -239,11 +200,13 @@ __noinline __u32 put_ipv6(__u32 at, __u64 high, __u64 low)
 	return from < to && to == GROUPS ? put(at, ':') : at;
 }
 
-/* `10.0.0.1:80`, `[fd00::1]:80` */
+/* An address and port: `10.0.0.1:80`, `[fd00::1]:80`. */
 __noinline __u32 put_endpoint(__u32 at, __u64 high, __u64 low, __u32 port)
 {
-	if (!high && (__u32)low == bpf_htonl(0xffff)) {
-		at = put_ipv4(at, bpf_ntohl(low >> 32));
+	struct addr addr = {high, low};
+
+	if (addr_is_v4(&addr)) {
+		at = put_ipv4(at, bpf_ntohl(addr_v4(&addr)));
 	} else {
 		at = put(put_ipv6(put(at, '['), high, low), ']');
 	}
@@ -259,7 +222,7 @@ __noinline __u32 put_column(__u32 at, __u64 high, __u64 low, __u32 port)
 	return (end > column ? end : column) + 1;
 }
 
-/* `14:59 `: six letters, more if the minutes take more. */
+/* Minutes and seconds, `14:59 `: six letters, more if the minutes take more. */
 __noinline __u32 put_expiry(__u32 at, __u32 left)
 {
 	__u32 minutes = left / 60, seconds = left % 60, end = at;
@@ -274,13 +237,8 @@ __noinline __u32 put_expiry(__u32 at, __u32 left)
 
 static __always_inline int real_address(struct addr *address, __u32 slot)
 {
-	__u32 chunk = slot / CHUNK, index = slot % CHUNK;
-	void *inner = bpf_map_lookup_elem(&records, &chunk);
-	struct destination *destination;
+	struct destination *destination = destination_get(slot);
 
-	if (!inner)
-		return -1;
-	destination = bpf_map_lookup_elem(inner, &index);
 	if (!destination)
 		return -1;
 	*address = destination->address;
@@ -312,7 +270,7 @@ static int is_listed(void)
 {
 	__u32 ticks = entry.expires - now;
 
-	if (entry.tag < FIRST_TAG)
+	if (entry.tag < TAG_FIRST)
 		return 0;
 	return (ticks && ticks < 1U << 31) || (entry.flags & CONN_TEMPLATE && entry.control);
 }

@@ -1,113 +1,57 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* The packet and the two hooks it can be met at: where its bytes are, what it says, how it leaves.
- * The only place that checks bounds: `packet_at` gives bytes that exist, or nothing. */
+/* A packet: where its bytes are, what its headers say, and the redirect by which it leaves.
+ *
+ * 1. parse_network() reads Ethernet and IP, and tells fragments. It is all that most packets which are not ours
+ *    meet.
+ * 2. parse_transport() reads TCP, UDP, SCTP or ICMP, as far as they matter.
+ * 3. Both write `struct flow`, numbers that the rest of the director goes by: the slow functions get the flow,
+ *    never the packet.
+ * Bounds are checked in packet_at() and nowhere else: it gives bytes that are there, or 0. */
 #ifndef PYLVS_PACKET_H
 #define PYLVS_PACKET_H
 
 #include "maps.h"
+#include "protocols.h"
 
-#include <linux/if_ether.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
 
-enum hook { HOOK_XDP, HOOK_TC };
-
 enum fragment_kind { FRAGMENT_NONE, FRAGMENT_FIRST, FRAGMENT_LATER };
 
 enum flow_flag {
-	FLOW_SYN = 1,
-	FLOW_OPENS = 2,
-	FLOW_DF = 4,
-	FLOW_ICMP_ERROR = 8,
-	FLOW_COUNTED = 16,        /* a piece of a packet that was cut here */
-	FLOW_UNREACHABLE = 32,    /* with REFUSE_NO_ROUTE: its real server does not answer ARP */
-	FLOW_OUTER_FRAGMENT = 64, /* a piece as well, of a tunnel's packet */
+	FLOW_SYN = 1,             /* TCP: SYN; SCTP: INIT */
+	FLOW_OPENS = 2,           /* may open a connection */
+	FLOW_DF = 4,              /* must not be fragmented */
+	FLOW_ICMP_ERROR = 8,      /* an ICMP error, which is about another packet */
+	FLOW_COUNTED = 16,        /* re-injected, or a fragment made here: its packet was counted already */
+	FLOW_UNREACHABLE = 32,    /* with REFUSE_NO_ROUTE: the neighbour does not reply to ARP */
+	FLOW_OUTER_FRAGMENT = 64, /* a fragment made here of a tunnel's packet */
 };
 
-enum { L3 = sizeof(struct ethhdr) }; /* offset of the IP header: frames with a VLAN tag are not looked into */
-
-/* What a packet says, as numbers: the slow functions get this, never the packet. */
+/* What a packet says, as numbers. */
 struct flow {
 	struct addr saddr;
 	struct addr daddr;
 	__be16 sport;
 	__be16 dport;
 	__u16 l4;     /* offset of the transport header from the start of the frame */
-	__u16 mtu;    /* with REFUSE_TOO_BIG: what would have fitted */
+	__u16 mtu;    /* of the path, once it is known */
 	__u32 length; /* bytes of the IP packet */
 	__u32 now;    /* tick */
 	__u32 mark;
-	__u32 id; /* of a fragment */
+	__u32 id; /* a fragment's */
 	__u8 protocol;
 	__u8 family; /* 4 or 6 */
 	__u8 flags;
-	__u8 event; /* what the state machine is told: tcp_event or sctp_event */
+	__u8 event; /* tcp_event or sctp_event, for the state machine */
 	__u8 fragment;
 	__u8 ttl;
 	__u8 tos;
 	__u8 spare;
 	__u32 chosen;  /* slot of the destination that was scheduled for this packet */
-	__s32 verdict; /* where the packet was sent, if it was */
+	__s32 verdict; /* if it leaves */
 };
-
-enum end { END_SOURCE, END_DESTINATION };
-
-/* One end of a packet changes its address and port. */
-struct translation {
-	enum end end;
-	__be16 old_port;
-	__be16 new_port;
-	struct addr old;
-	struct addr new;
-};
-
-/* Where the pieces of a packet begin and end. In bytes behind its header. */
-struct fragmentation {
-	__u32 at; /* so much of it has gone */
-	__u32 length;
-	__u32 largest;  /* piece */
-	__u32 fragment; /* the packet's own offset and flags */
-	__u32 mark;     /* of its pieces */
-};
-
-enum { PIECE = 512 };
-
-/* Room for what the slower ways need and the stack has not: the verifier allows 512 bytes for all calls together. */
-struct scratch {
-	struct flow quoted;
-	struct translation first;
-	struct translation second;
-	struct route route;
-	struct addr gateway;
-	struct bpf_fib_lookup fib;
-	struct fragment_key fragment_key;
-	struct fragmentation cut;
-	struct fragment fragment; /* what the fragment's first left */
-	struct reply_key reply_key;
-	struct connection template;
-	struct cached cached;
-	struct cached_key cached_key;
-	__u32 replaced; /* the destination of the connection that was here before */
-	__u32 replaced_flags;
-	__u8 piece[PIECE + 8]; /* of a packet that has to be read; what is behind is zero */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct scratch);
-} scratch_space SEC(".maps");
-
-static __always_inline struct scratch *scratch_get(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&scratch_space, &zero);
-}
 
 struct packet {
 	void *ctx;
@@ -120,89 +64,28 @@ static __always_inline int is_counted(const struct packet *packet)
 	return packet->hook == HOOK_TC && unlikely(packet->flow->flags & FLOW_COUNTED);
 }
 
-/* RFC 792 and RFC 4443; the kernel's headers for them want the C library's. */
-struct icmp_header {
-	__u8 type;
-	__u8 code;
-	__u16 check;
-	__be16 word[2]; /* IPv4: unused and MTU; IPv6: both are the MTU */
-};
+enum { HEADERS_MAX = 4096 }; /* offsets that are not constant are below this */
 
-struct ports {
-	__be16 source;
-	__be16 dest;
-};
-
-struct vlan_header {
-	__be16 tci;
-	__be16 protocol;
-};
-
-struct sctp_header {
-	__be16 source;
-	__be16 dest;
-	__be32 tag;
-	__le32 checksum;
-	__u8 chunk;
-	__u8 chunk_flags;
-	__be16 chunk_length;
-};
-
-/* `size` bytes at `offset`, or nothing. */
+/* `size` bytes of the packet at `offset`, or 0 if it has not so many there. */
 static __always_inline void *packet_at(struct packet *packet, __u32 offset, __u32 size)
 {
-	void *data, *end;
-
-	if (packet->hook == HOOK_XDP) {
-		data = context_word(packet->ctx, struct xdp_md, data);
-		end = context_word(packet->ctx, struct xdp_md, data_end);
-	} else {
-		data = context_word(packet->ctx, struct __sk_buff, data);
-		end = context_word(packet->ctx, struct __sk_buff, data_end);
-	}
-	data += __builtin_constant_p(offset) ? offset : bounded(offset, 0xfff);
-	__builtin_assume(data != 0); /* else clang asks again, after each check of bounds */
-	return data + size <= end ? data : 0;
+	return frame_at(packet->ctx, packet->hook, offset, size, HEADERS_MAX);
 }
 
-/* Whether the frame is as long as its IP header says. The kernel drops one that is not, in front of IPVS. */
+/* Whether the frame is as long as its IP header says. The kernel drops one that is not before IPVS sees it. */
 static __always_inline int is_whole(struct packet *packet)
 {
 	__u32 wanted = L3 + packet->flow->length;
 
 	if (packet->hook == HOOK_TC)
 		return ((struct __sk_buff *)packet->ctx)->len >= wanted;
-	/* Only the first part of a frame in several can be looked at; all of it counts. */
+	/* Only the first buffer of a multi-buffer frame can be read; its whole length counts. */
 	return context_word(packet->ctx, struct xdp_md, data_end) - context_word(packet->ctx, struct xdp_md, data) >=
 		       wanted ||
 	       bpf_xdp_get_buff_len(packet->ctx) >= wanted;
 }
 
-static __always_inline void addr_from_v4(struct addr *addr, __be32 v4)
-{
-	addr->high = 0;
-	addr->low = (__u64)v4 << 32 | 0xffff0000ULL;
-}
-
-static __always_inline __be32 addr_v4(const struct addr *addr)
-{
-	return addr->low >> 32;
-}
-
-static __always_inline int addr_is_v4(const struct addr *addr)
-{
-	return !addr->high && (__u32)addr->low == 0xffff0000U;
-}
-
-/* IPv6's four words folded into one, IPv4 as it is: what the kernel's hash schedulers hash. Network order. */
-static __always_inline __be32 addr_fold(const struct addr *addr)
-{
-	if (addr_is_v4(addr))
-		return addr_v4(addr);
-	return (__u32)addr->high ^ (__u32)(addr->high >> 32) ^ (__u32)addr->low ^ (__u32)(addr->low >> 32);
-}
-
-/* The transport header's first bytes: they must be the packet's, not what pads the frame. */
+/* The first bytes of the transport header. They must be the packet's, not the frame's padding. */
 static __always_inline void *transport_at(struct packet *packet, __u32 size)
 {
 	struct flow *flow = packet->flow;
@@ -242,7 +125,7 @@ static __always_inline int parse_tcp(struct packet *packet)
 	return 0;
 }
 
-/* Bytes of the packet, however it lies in memory. */
+/* Copies bytes of the packet, wherever they lie: also behind the linear part that packet_at() sees. */
 static __always_inline long load_bytes(struct packet *packet, __u32 offset, void *to, __u32 size)
 {
 	if (packet->hook == HOOK_XDP)
@@ -264,23 +147,24 @@ enum sctp_event {
 	SCTP_EVENTS
 };
 
-/* RFC 9260, section 3.2: chunk types 0 to 14. Not 16 long: clang 14 would put it in a section that BTF misses. */
+/* RFC 9260, section 3.2: chunk types 0 to 14. More than 16 bytes: clang 14 would put 16 constant bytes into a section
+ * .rodata.cst16, which BTF does not describe and libbpf refuses. */
 enum { SCTP_CHUNKS = 24 };
 static const __u8 sctp_event_of_chunk[SCTP_CHUNKS] = {
 	SCTP_DATA,  SCTP_EVENT_INIT, SCTP_EVENT_INIT_ACK,    SCTP_DATA,  SCTP_DATA,        SCTP_DATA,
 	SCTP_ABORT, SCTP_SHUTDOWN,   SCTP_SHUTDOWN_ACK,      SCTP_ERROR, SCTP_COOKIE_ECHO, SCTP_COOKIE_ACK,
 	SCTP_DATA,  SCTP_DATA,       SCTP_SHUTDOWN_COMPLETE, SCTP_DATA};
 
-enum { CHUNK_INIT = 1, CHUNK_ABORT = 6, CHUNK_COOKIE_ECHO = 10, CHUNK_COOKIE_ACK = 11, CHUNK_HEADER = 4 };
+enum { CHUNK_INIT = 1, CHUNK_ABORT = 6, CHUNK_COOKIE_ECHO = 10, CHUNK_COOKIE_ACK = 11 };
 
-/* An ABORT may follow a cookie in the same packet, and counts then (set_sctp_state of ip_vs_proto_sctp.c). */
+/* An ABORT may follow a cookie in the same packet, and counts then (set_sctp_state() of ip_vs_proto_sctp.c). */
 static __always_inline int sctp_aborts(struct packet *packet, __u32 length)
 {
 	struct flow *flow = packet->flow;
-	__u32 offset = flow->l4 + 12 + ((length + 3) & ~3U);
+	__u32 offset = flow->l4 + SCTP_COMMON_HEADER + ((length + 3) & ~3U); /* chunks are padded to 4 bytes */
 	__u8 chunk = 0;
 
-	if (length < CHUNK_HEADER || offset + CHUNK_HEADER > L3 + flow->length)
+	if (length < SCTP_CHUNK_HEADER || offset + SCTP_CHUNK_HEADER > L3 + flow->length)
 		return 0;
 	return !load_bytes(packet, offset, &chunk, sizeof(chunk)) && chunk == CHUNK_ABORT;
 }
@@ -315,9 +199,8 @@ static __always_inline int parse_udp(struct packet *packet)
 	return 0;
 }
 
-/* An ICMP error speaks of another packet: the flow becomes that packet's, turned round, so that it finds the
- * connection whose packet was quoted. ICMP that is no error is nobody's; nor is, as in IPVS, a "parameter problem" of
- * IPv4. */
+/* Only ICMP errors may be ours: their flow is then that of the packet that they quote (quoted_flow() of icmp.h). As in
+ * IPVS an IPv4 "parameter problem" is none of them. */
 static __always_inline int parse_icmp(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
@@ -325,7 +208,7 @@ static __always_inline int parse_icmp(struct packet *packet)
 
 	if (!icmp)
 		return -1;
-	if (icmp->type == 3 || icmp->type == 11 || icmp->type == 4)
+	if (icmp->type == ICMP_DEST_UNREACH || icmp->type == ICMP_TIME_EXCEEDED || icmp->type == ICMP_SOURCE_QUENCH)
 		flow->flags |= FLOW_ICMP_ERROR;
 	return 0;
 }
@@ -337,7 +220,7 @@ static __always_inline int parse_icmpv6(struct packet *packet)
 
 	if (!icmp)
 		return -1;
-	if (icmp->type >= 1 && icmp->type <= 4)
+	if (icmp->type >= ICMPV6_DEST_UNREACH && icmp->type <= ICMPV6_PARAMPROB)
 		flow->flags |= FLOW_ICMP_ERROR;
 	return 0;
 }
@@ -358,14 +241,12 @@ static __always_inline int parse_transport(struct packet *packet)
 	return 0;
 }
 
-enum { IPV4_PLAIN = 0x45, IP_DF = 0x4000, IP_MF = 0x2000, IP_MF_OR_OFFSET = 0x3fff, IP_FRAGMENT_OFFSET = 0x1fff };
-
 static __always_inline int parse_ipv4(struct flow *flow, const struct iphdr *ip)
 {
 	__u32 header = sizeof(*ip);
 	__u8 first = *(const __u8 *)ip;
 
-	if (unlikely(first != IPV4_PLAIN)) {
+	if (unlikely(first != IPV4_NO_OPTIONS)) {
 		header = (first & 15) * 4;
 		if (first >> 4 != 4 || header < sizeof(*ip))
 			return -1;
@@ -378,8 +259,8 @@ static __always_inline int parse_ipv4(struct flow *flow, const struct iphdr *ip)
 	flow->tos = ip->tos;
 	if (ip->frag_off & bpf_htons(IP_DF))
 		flow->flags |= FLOW_DF;
-	if (unlikely(ip->frag_off & bpf_htons(IP_MF_OR_OFFSET))) {
-		flow->fragment = ip->frag_off & bpf_htons(IP_FRAGMENT_OFFSET) ? FRAGMENT_LATER : FRAGMENT_FIRST;
+	if (unlikely(ip->frag_off & bpf_htons(IP_MF | IP_OFFSET))) {
+		flow->fragment = ip->frag_off & bpf_htons(IP_OFFSET) ? FRAGMENT_LATER : FRAGMENT_FIRST;
 		flow->id = ip->id;
 	}
 	addr_from_v4(&flow->saddr, ip->saddr);
@@ -387,31 +268,27 @@ static __always_inline int parse_ipv4(struct flow *flow, const struct iphdr *ip)
 	return flow->length < header ? -1 : 0;
 }
 
-struct extension {
-	__u8 next;
-	__u8 length;
-	__be16 offset; /* of a fragment header */
-	__be32 id;
-};
+enum { EXTENSIONS_MAX = 6, TRANSPORT_AT_MAX = 1024 };
 
-/* Steps over IPv6 extension headers (RFC 8200), at most six. */
+/* Steps over IPv6 extension headers (RFC 8200, section 4), which say their lengths in three ways. */
 static __always_inline int parse_extensions(struct packet *packet, __u8 next)
 {
 	struct flow *flow = packet->flow;
 
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < EXTENSIONS_MAX; i++) {
 		struct extension *extension;
 
-		if (next != 0 && next != 43 && next != 60 && next != 44 && next != 51)
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
+		    next != IPPROTO_FRAGMENT && next != IPPROTO_AH)
 			break;
 		extension = packet_at(packet, flow->l4, sizeof(*extension));
 		if (!extension)
 			return -1;
-		if (next == 44) {
-			flow->fragment = extension->offset & bpf_htons(0xfff8) ? FRAGMENT_LATER : FRAGMENT_FIRST;
+		if (next == IPPROTO_FRAGMENT) {
+			flow->fragment = extension->offset & bpf_htons(IP6_OFFSET) ? FRAGMENT_LATER : FRAGMENT_FIRST;
 			flow->id = extension->id;
-			flow->l4 += 8;
-		} else if (next == 51) {
+			flow->l4 += IP6_FRAGMENT_HEADER;
+		} else if (next == IPPROTO_AH) {
 			flow->l4 += (extension->length + 2) * 4;
 		} else {
 			flow->l4 += (extension->length + 1) * 8;
@@ -421,7 +298,7 @@ static __always_inline int parse_extensions(struct packet *packet, __u8 next)
 			break;
 	}
 	flow->protocol = next;
-	return flow->l4 > 1024 ? -1 : 0;
+	return flow->l4 > TRANSPORT_AT_MAX ? -1 : 0;
 }
 
 static __always_inline int parse_ipv6(struct packet *packet)
@@ -442,30 +319,30 @@ static __always_inline int parse_ipv6(struct packet *packet)
 	return parse_extensions(packet, ip->nexthdr);
 }
 
-/* A mapped address in an IPv6 header would be taken for IPv4's. The kernel drops such a packet (ip6_rcv_core()). */
+/* A mapped address in an IPv6 header, which would be taken for IPv4's. The kernel drops such a packet
+ * (ip6_rcv_core()). */
 __noinline int is_mapped(struct flow *flow)
 {
 	return flow && (addr_is_v4(&flow->saddr) || addr_is_v4(&flow->daddr));
 }
 
-/* A source that nobody on a wire has: the kernel drops such a packet in front of IPVS (ip_route_input_slow(),
- * ip6_rcv_core()). */
+/* A martian source: the kernel drops such a packet before IPVS sees it (ip_route_input_slow(), ip6_rcv_core()). */
 __noinline int is_martian(struct flow *flow)
 {
 	__u32 v4;
 
 	if (!flow)
 		return 1;
-	if (flow->family == 6) /* multicast, and :: or ::1 */
+	if (flow->family == 6) /* ff00::/8, :: and ::1 */
 		return (flow->saddr.high & 0xff) == 0xff || (!flow->saddr.high && !(flow->saddr.low & ~(1ULL << 56)));
 	v4 = bpf_ntohl(addr_v4(&flow->saddr));
-	return !v4 || v4 >> 24 == 127 || v4 >> 28 == 14 || v4 == 0xffffffff;
+	return !v4 || v4 >> 24 == IN_LOOPBACKNET || IN_MULTICAST(v4) || v4 == INADDR_BROADCAST;
 }
 
-/* The frame's first headers into `packet->flow`; PASS_* says why it is not one to look at, OUTCOMES that it is. */
+/* Reads Ethernet and IP into `packet->flow`. OUTCOMES: go on; else PASS_*, why this packet is passed. */
 static __always_inline enum outcome parse_network(struct packet *packet)
 {
-	struct ethhdr *frame = packet_at(packet, 0, L3 + sizeof(struct iphdr)); /* what every IP packet has */
+	struct ethhdr *frame = packet_at(packet, 0, L3 + sizeof(struct iphdr)); /* every IP packet has these */
 	struct flow *flow = packet->flow;
 	int bad;
 
@@ -476,7 +353,7 @@ static __always_inline enum outcome parse_network(struct packet *packet)
 	} else if (frame->h_proto == bpf_htons(ETH_P_IPV6)) {
 		bad = parse_ipv6(packet) || is_mapped(flow);
 	} else {
-		/* The kernel takes the tag off and shows the packet again on the VLAN's own interface. */
+		/* The kernel removes the tag, and the packet is received again on the VLAN's own interface. */
 		if (frame->h_proto == bpf_htons(ETH_P_8021Q) || frame->h_proto == bpf_htons(ETH_P_8021AD))
 			return PASS_VLAN;
 		return PASS_NOT_IP;
@@ -484,7 +361,7 @@ static __always_inline enum outcome parse_network(struct packet *packet)
 	return bad || !is_whole(packet) ? PASS_MALFORMED : OUTCOMES;
 }
 
-/* The flow the other way. */
+/* Makes the flow that of the opposite direction. */
 static __always_inline void flow_reverse(struct flow *flow)
 {
 	struct addr source = flow->saddr;
@@ -496,14 +373,13 @@ static __always_inline void flow_reverse(struct flow *flow)
 	flow->dport = port;
 }
 
-/* The interface's number. */
 static __always_inline __u32 ingress_ifindex(const struct packet *packet)
 {
 	return packet->hook == HOOK_XDP ? (__u32)(long)context_word(packet->ctx, struct xdp_md, ingress_ifindex)
 					: ((struct __sk_buff *)packet->ctx)->ifindex;
 }
 
-/* Leaves by an interface, as it is. */
+/* Transmits the packet as it is. */
 static __always_inline void packet_redirect(struct packet *packet, __u32 ifindex)
 {
 	if (packet->hook == HOOK_XDP && likely(!settings.redirect_back) && ingress_ifindex(packet) == ifindex)
@@ -512,20 +388,21 @@ static __always_inline void packet_redirect(struct packet *packet, __u32 ifindex
 		packet->flow->verdict = bpf_redirect(ifindex, 0);
 }
 
-/* Leaves by an interface; the kernel finds the neighbour's address, or asks for it and waits. */
+/* Transmits the packet to a next hop by the kernel's neighbour table, which resolves its MAC address if need be. TC
+ * only. */
 static __always_inline void packet_redirect_neighbour(struct packet *packet, __u32 ifindex, const struct addr *gateway)
 {
 	struct bpf_redir_neigh next;
 
 	if (packet->hook == HOOK_XDP)
-		return; /* it has no such helper, and does not come here */
+		return; /* the helper is TC's */
 	__builtin_memset(&next, 0, sizeof(next));
 
 	if (addr_is_v4(gateway)) {
-		next.nh_family = 2; /* AF_INET */
+		next.nh_family = AF_INET;
 		next.ipv4_nh = addr_v4(gateway);
 	} else {
-		next.nh_family = 10; /* AF_INET6 */
+		next.nh_family = AF_INET6;
 		__builtin_memcpy(next.ipv6_nh, gateway, sizeof(next.ipv6_nh));
 	}
 	packet->flow->verdict = bpf_redirect_neigh(ifindex, &next, sizeof(next), 0);

@@ -1,27 +1,37 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* Which virtual service a packet is for. */
+/* Which virtual service a packet is for.
+ *
+ * 1. filter_has() tells most packets that are not ours by their addresses, without a lookup.
+ * 2. mark_of() finds the packet's firewall mark: netfilter's, or by the rules of `pylvs mark`.
+ * 3. service_find() looks for a service by mark, then by address and port, then by address and port 0. */
 #ifndef PYLVS_SERVICE_H
 #define PYLVS_SERVICE_H
 
 #include "packet.h"
 
-enum filter_kind { FILTER_VIP = 0, FILTER_RIP = 0x5bd1 };
-
-/* Python computes the same bit (dataplane/filter.py). */
+/* The bit of an address; abi.h says how Python computes the same. */
 static __always_inline __u32 filter_bit(const struct addr *addr, enum filter_kind kind)
 {
 	__u32 folded = (__u32)addr->high ^ (__u32)(addr->high >> 32) ^ (__u32)addr->low ^ (__u32)(addr->low >> 32);
 
-	return (folded * 0x9e3779b1U >> 16) ^ kind;
+	return (folded * FILTER_MULTIPLIER >> 16) ^ kind;
 }
 
-/* Whether the address can be a VIP (or a NAT server): one load instead of a lookup for all that is not for us. */
+/* Whether the address may be a VIP, or a real server that NAT's replies come from. */
 static __always_inline int filter_has(const struct addr *addr, enum filter_kind kind)
 {
 	__u32 bit = filter_bit(addr, kind) % FILTER_BITS;
 
 	return filter.word[bit / 64] >> (bit % 64) & 1;
 }
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MARK_RULES);
+	__type(key, __u32);
+	__type(value, struct mark_rule);
+} mark_rules SEC(".maps");
 
 struct marking {
 	struct flow *flow;
@@ -48,7 +58,8 @@ static long marking_visit(__u32 index, void *context)
 	return 1;
 }
 
-/* The packet's firewall mark: netfilter's if it has one (TC only: XDP comes before netfilter), else that of our rules. */
+/* The packet's firewall mark: netfilter's if it has one (at TC only: XDP runs before netfilter), else that of our
+ * rules. */
 static __always_inline __u32 mark_of(struct flow *flow)
 {
 	__u32 rules = settings.mark_rules;
@@ -59,7 +70,7 @@ static __always_inline __u32 mark_of(struct flow *flow)
 	return marking.mark;
 }
 
-/* Slot of the service, 0 if none: by firewall mark, by address and port, by address and port zero. */
+/* The slot of the packet's service, 0: none. */
 __noinline __u32 service_find(struct flow *flow)
 {
 	struct service_key key = {};

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* What a packet does to the state of its connection. The transitions are those of the kernel's
- * ip_vs_proto_tcp.c and ip_vs_proto_sctp.c, one row an event, one letter a state before it. */
+/* What a packet does to the state of its connection: the state machines of the kernel's ip_vs_proto_tcp.c and
+ * ip_vs_proto_sctp.c.
+ *
+ * A table has, for each direction, one row for each event. A row is a string of letters: the letter in the column of
+ * the old state is the new state. */
 #ifndef PYLVS_STATES_H
 #define PYLVS_STATES_H
 
 #include "packet.h"
 
 enum direction { FROM_CLIENT, FROM_SERVER, CLIENT_ONLY };
-enum { ROWS = 4 }; /* one for each direction, and one for the verifier, to which a direction is two bits */
+enum { ROWS = 4 }; /* one for each direction; the fourth since bounded() makes two bits of a direction */
 
 /* TCP's letters: N none, E established, S syn sent, R syn received, F fin wait, T time wait, C close, W close wait,
  * L last ack, I listen, A synack. The columns of a row are in this order too. */
@@ -103,7 +106,7 @@ static __always_inline __u8 sctp_transition(__u8 state, __u8 event, enum directi
 	return sctp_next[row][event][column] - 'a';
 }
 
-/* Which TCP states count as active (ip_vs_proto_tcp.c, tcp_state_active_table). */
+/* Whether a TCP state counts as active (tcp_state_active_table of ip_vs_proto_tcp.c). */
 static __always_inline int tcp_is_active(__u8 state)
 {
 	return state == TCP_ESTABLISHED || state == TCP_SYN_SENT || state == TCP_SYN_RECV || state == TCP_SYNACK;

@@ -1,28 +1,49 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* Time passes: expired connections go, and the rates are averaged. One bpf_timer does both, in slices; pinned maps keep
- * it going, no process does. */
+/* What happens as time passes: expired connections end, and rates are averaged.
+ *
+ * 1. One bpf_timer runs 32 times a second. Pinned maps keep it running; no process has to.
+ * 2. Each time it looks at the next 1/32 of the buckets: not at the entries, but at when the soonest of a bucket
+ *    expires (`due` of table.h). Where that is past it ends what has expired.
+ * 3. Every two seconds it starts a round over all records, in slices as well: folds their counters (fold.h) and
+ *    averages their rates as the kernel's estimator does (ip_vs_est.c). */
 #ifndef PYLVS_SWEEP_H
 #define PYLVS_SWEEP_H
 
 #include "connection.h"
 #include "fold.h"
 
-/* Slices a second. Every set that has something due is looked at once a second. */
-enum { SLICES = 32, SLICE_NS = 1000000000 / SLICES, ESTIMATE_SECONDS = 2 };
+enum { SLICES = 32, SLICE_NS = 1000000000 / SLICES, ESTIMATE_SECONDS = 2 }; /* slices a second */
+enum { RATE_SCALE = 10, BYTE_RATE_SCALE = 5, CLOCK_MONOTONIC = 1 };
+enum { NEVER = 0x7fffffff }; /* ticks from now: as far as a tick can lie ahead */
+
+struct clock {
+	struct bpf_timer timer;
+	__u32 next_bucket;   /* where the next sweep starts */
+	__u32 last_estimate; /* tick */
+	__u32 records;       /* that this round of the estimator still has to do */
+	__u32 running;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct clock);
+} clocks SEC(".maps");
 
 struct sweep {
-	__u32 set;
+	__u32 bucket;
 	__u32 now;
 	__u32 second;
 	__u32 pad;
 };
 
-static __always_inline __u32 sweep_set(struct connection_bucket *set, const struct sweep *sweep)
+static __always_inline __u32 sweep_bucket(struct connection_bucket *bucket, const struct sweep *sweep)
 {
 	__u32 soonest = 0;
 
 	for (int way = 0; way < WAYS; way++) {
-		struct connection *connection = &set->way[way];
+		struct connection *connection = &bucket->way[way];
 
 		if (connection->tag < TAG_FIRST)
 			continue;
@@ -37,23 +58,23 @@ static __always_inline __u32 sweep_set(struct connection_bucket *set, const stru
 static long sweep_visit(__u32 index, void *context)
 {
 	struct sweep *sweep = context;
-	__u32 number = sweep->set;
+	__u32 number = sweep->bucket;
 	struct bucket_summary *summary = bpf_map_lookup_elem(&due, &number);
 	__u32 *due_at = summary ? &summary->due : 0;
-	struct connection_bucket *set;
+	struct connection_bucket *bucket;
 	__u32 soonest, never;
 
-	sweep->set = number + 1 < table_buckets ? number + 1 : 0;
+	sweep->bucket = number + 1 < table_buckets ? number + 1 : 0;
 	if (!due_at || !*due_at || tick_before(sweep->now, *due_at))
 		return 0;
-	set = connection_bucket_get(number);
-	if (!set)
+	bucket = bucket_get(number);
+	if (!bucket)
 		return 0;
-	/* First forget, then look: an entry that comes meanwhile writes its own time. "Never" is not 0, by which a
-	 * listing knows the table_buckets that are empty. */
-	never = (sweep->now + 0x7fffffff) ?: 1;
+	/* First write "never", then look: an entry that is published meanwhile writes its own time. Never is not 0, since
+	 * a listing takes a bucket of 0 for empty. */
+	never = (sweep->now + NEVER) ?: 1;
 	__sync_lock_test_and_set(due_at, never);
-	soonest = sweep_set(set, sweep);
+	soonest = sweep_bucket(bucket, sweep);
 	if (soonest)
 		due_by(number, soonest);
 	else
@@ -62,13 +83,13 @@ static long sweep_visit(__u32 index, void *context)
 }
 
 struct estimating {
-	struct clock *clock; /* its records lead to the slot; here the verifier would count along */
+	struct clock *clock; /* whose `records` counts: the verifier would follow a counter on the stack */
 };
 
-/* average += (rate - average) / 4, as the kernel's estimator has it, in units of 2^-scale a second. */
+/* average += (rate - average) / 4, in units of 2^-scale a second. */
 static __always_inline void average(__u64 *mean, __u64 *last, __u64 total, int scale)
 {
-	__u64 rate = (total - *last) << (scale - 1); /* two seconds: half of it a second */
+	__u64 rate = (total - *last) << (scale - 1); /* of two seconds */
 
 	*last = total;
 	*mean += (__s64)(rate - *mean) >> 2;
@@ -84,17 +105,17 @@ static long estimate_visit(__u32 index, void *context)
 	own = estimate_get(slot);
 	if (!own)
 		return 1;
-	average(&own->average.connections, &own->sampled.connections, own->total.connections, 10);
-	average(&own->average.in_packets, &own->sampled.in_packets, own->total.in_packets, 10);
-	average(&own->average.out_packets, &own->sampled.out_packets, own->total.out_packets, 10);
-	average(&own->average.in_bytes, &own->sampled.in_bytes, own->total.in_bytes, 5);
-	average(&own->average.out_bytes, &own->sampled.out_bytes, own->total.out_bytes, 5);
+	average(&own->average.connections, &own->sampled.connections, own->total.connections, RATE_SCALE);
+	average(&own->average.in_packets, &own->sampled.in_packets, own->total.in_packets, RATE_SCALE);
+	average(&own->average.out_packets, &own->sampled.out_packets, own->total.out_packets, RATE_SCALE);
+	average(&own->average.in_bytes, &own->sampled.in_bytes, own->total.in_bytes, BYTE_RATE_SCALE);
+	average(&own->average.out_bytes, &own->sampled.out_bytes, own->total.out_bytes, BYTE_RATE_SCALE);
 	estimating->clock->records = slot;
 	return 0;
 }
 
-/* A slice of the records; a round over all of them every two seconds. Down to the totals in slot 0, so that they come after
- * what they are the sum of. */
+/* Averages a slice of the records. A round goes down to the totals in slot 0, which so come after what they are the
+ * sum of. */
 static __always_inline void estimate_slice(struct clock *clock, __u32 now)
 {
 	__u32 slice = settings.next_record / SLICES + 1;
@@ -109,27 +130,27 @@ static __always_inline void estimate_slice(struct clock *clock, __u32 now)
 	bpf_loop(clock->records < slice ? clock->records : slice, estimate_visit, &estimating, 0);
 }
 
-/* Looks at so many table_buckets, from `first` on; where the next sweep goes on. */
-static __always_inline __u32 sweep_sets(__u32 first, __u32 count, __u32 now)
+/* Sweeps `count` buckets from `first` on; returns where the next sweep starts. */
+static __always_inline __u32 sweep_buckets(__u32 first, __u32 count, __u32 now)
 {
-	struct sweep sweep = {.set = first, .now = now};
+	struct sweep sweep = {.bucket = first, .now = now};
 
 	sweep.second = settings.second;
 	bpf_loop(count, sweep_visit, &sweep, 0);
-	return sweep.set;
+	return sweep.bucket;
 }
 
 static int tick(void *map, int *key, struct clock *clock)
 {
 	__u32 now = now_ticks();
 
-	clock->next_set = sweep_sets(clock->next_set, table_buckets / SLICES + 1, now);
+	clock->next_bucket = sweep_buckets(clock->next_bucket, table_buckets / SLICES + 1, now);
 	estimate_slice(clock, now);
 	bpf_timer_start(&clock->timer, SLICE_NS, 0);
 	return 0;
 }
 
-/* Run once, by BPF_PROG_TEST_RUN, when the data plane is loaded. */
+/* Starts the timer. Run once, by BPF_PROG_TEST_RUN, when the data plane is loaded. */
 SEC("tc")
 int start_clock(struct __sk_buff *skb)
 {
@@ -138,7 +159,7 @@ int start_clock(struct __sk_buff *skb)
 
 	if (!clock)
 		return -1;
-	if (bpf_timer_init(&clock->timer, &clocks, 1 /* CLOCK_MONOTONIC */) == 0)
+	if (bpf_timer_init(&clock->timer, &clocks, CLOCK_MONOTONIC) == 0)
 		bpf_timer_set_callback(&clock->timer, tick);
 	clock->running = 1;
 	return bpf_timer_start(&clock->timer, SLICE_NS, 0);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* `pylvs trace`: a record of each packet that it asks for, as it came and as it goes, through a ring buffer. On as long
- * as `settings.trace` lies ahead, which the tracer moves on every second: one that is killed leaves nothing behind. */
+/* `pylvs trace`: a record of each packet that matches its filter, as it came and as it left, through a ring buffer.
+ *
+ * 1. settings.trace is a tick until which packets are traced. The tracer moves it on every second, so that one
+ *    which is killed leaves nothing behind. While it is 0, tracing costs a packet two tests.
+ * 2. trace_before() copies the frame to per-CPU memory before anything is done to it.
+ * 3. trace_after() adds what became of the packet, applies filter and rate, and sends the record. */
 #ifndef PYLVS_TRACE_H
 #define PYLVS_TRACE_H
 
@@ -10,14 +14,6 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 } trace_ring SEC(".maps");
-
-struct tracer {
-	__u32 since; /* tick from which the records of this second are counted */
-	__u32 sent;
-	__u64 left_out; /* records over the rate */
-	__u64 lost;     /* records for which the ring had no room */
-	struct trace_record record;
-};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -33,7 +29,7 @@ static __always_inline struct tracer *tracer_get(void)
 	return bpf_map_lookup_elem(&tracers, &zero);
 }
 
-/* As many bytes of the frame as there is room for. */
+/* Copies as many bytes of the frame as there is room for; returns how many it has. */
 static __always_inline __u32 trace_frame(struct packet *packet, __u8 *to)
 {
 	__u32 whole =
@@ -45,7 +41,7 @@ static __always_inline __u32 trace_frame(struct packet *packet, __u8 *to)
 	return whole;
 }
 
-/* The frame as it came; a tracer that has gone is forgotten. */
+/* Records the frame as it came. A tracer that has not moved its time on for a few seconds is gone, and forgotten. */
 static __always_inline int trace_before(struct packet *packet, __u32 ifindex)
 {
 	struct tracer *tracer = tracer_get();
@@ -78,15 +74,16 @@ __noinline int trace_before_tc(struct __sk_buff *ctx)
 	return trace_before(&packet, ctx->ifindex);
 }
 
-/* The connection that the packet belongs to, looked up again so that the packet's own way stores nothing. */
+/* The connection that the packet belongs to. It is looked up again, so that the fast path stores nothing for a tracer.
+ * With an ICMP error it is that of the quoted packet, which the packet's own path has left in scratch space. */
 static __always_inline struct connection *trace_connection(struct flow *flow, struct trace_record *record)
 {
+	struct error_scratch *error = error_scratch_get();
 	struct found found = {};
-	struct scratch *scratch = scratch_get();
 	__u32 number;
 
-	if (flow->flags & FLOW_ICMP_ERROR && scratch)
-		flow = &scratch->quoted;
+	if (flow->flags & FLOW_ICMP_ERROR && error)
+		flow = &error->quoted;
 	number = connection_lookup(flow, 0);
 	if (!number) {
 		record->flags |= TRACE_REPLY;
@@ -99,7 +96,7 @@ static __always_inline struct connection *trace_connection(struct flow *flow, st
 	return number ? connection_get(number - 1) : 0;
 }
 
-/* Who talks to whom: as the connection has it, or as the packet says. */
+/* Records the ends of the connection, or of the packet if it has none. */
 static __always_inline void trace_names(struct flow *flow, struct trace_record *record)
 {
 	struct connection *connection;
@@ -134,11 +131,11 @@ static __always_inline void trace_names(struct flow *flow, struct trace_record *
 	record->state = connection->state;
 }
 
-/* Where it goes: the real server's name, and the next hop. */
+/* Records the real server and the next hop. The one of a reply is what its own path has left in scratch space. */
 static __always_inline void trace_hop(struct flow *flow, struct trace_record *record, __u32 outcome)
 {
 	struct destination *destination = record->destination ? destination_get(record->destination) : 0;
-	struct scratch *scratch = scratch_get();
+	struct hop_scratch *scratch = hop_scratch_get();
 
 	record->out = 0;
 	__builtin_memset(&record->hop, 0, sizeof(record->hop));
@@ -181,7 +178,7 @@ static __always_inline int trace_wants(const struct trace_record *record)
 	       (!trace.protocol || trace.protocol == record->protocol);
 }
 
-/* Whether this second has room for one more. */
+/* Whether the rate allows one record more. */
 static __always_inline int trace_may(struct tracer *tracer, __u32 now)
 {
 	if (now - tracer->since >= settings.second) {
@@ -243,82 +240,6 @@ static __always_inline void trace_departure(struct packet *packet, enum outcome 
 		trace_after_xdp(packet->ctx, packet->flow, outcome);
 	else
 		trace_after_tc(packet->ctx, packet->flow, outcome);
-}
-
-/* The live template for these clients, which is only looked at: number + 1, or 0. */
-static __always_inline __u32 explain_template(const struct explain_args *args, const struct service *service, __u32 now)
-{
-	struct addr client = args->client, virtual = args->virtual;
-	__be16 vport = args->vport == service->port ? args->vport : 0;
-	__u8 protocol = args->protocol;
-	__u64 hash;
-
-	client.low &= service->netmask.low;
-	client.high &= service->netmask.high;
-	if (!vport && service->fwmark) {
-		protocol = PROTO_NONE;
-		virtual.high = 0;
-		virtual.low = (__u64)bpf_htonl(service->fwmark) << 32 | (args->family == 4 ? 0xffff0000ULL : 0);
-	}
-	hash = hash_client(&client, 0, protocol);
-	for (int passed = 0; passed < CANDIDATES; passed++) {
-		__u32 number = bucket_of_hash(hash);
-		struct connection_bucket *set = connection_bucket_get(number);
-
-		for (__u32 way = 0; set && way < WAYS; way++) {
-			struct connection *entry = &set->way[way];
-
-			if (entry->tag == tag_of_hash(hash) && entry->flags & CONN_TEMPLATE &&
-			    !(entry->flags & CONN_INVALID) && entry->vport == vport && entry->protocol == protocol &&
-			    addr_equal(&entry->client, &client) && addr_equal(&entry->virtual, &virtual) &&
-			    (!connection_expired(entry, now) || entry->control) &&
-			    template_is_valid(entry, destination_get(entry->destination)))
-				return number * WAYS + way + 1;
-		}
-		hash = hash_next(hash, &virtual, vport);
-	}
-	return 0;
-}
-
-/* What the scheduler would choose, which then has it not. lblc and lblcr would remember: the command says it by itself. */
-static __always_inline __u32 explain_schedule(struct flow *flow, struct service *service, __u32 slot)
-{
-	__u64 cursor = service->cursor, moved;
-	__u32 chosen;
-
-	if (service->scheduler == SCHED_LBLC || service->scheduler == SCHED_LBLCR)
-		return least_loaded(service->first, LOAD_OVERHEAD);
-	chosen = schedule(flow, slot);
-	moved = *(volatile __u64 *)&service->cursor;
-	if (moved != cursor)
-		__sync_val_compare_and_swap(&service->cursor, moved, cursor);
-	return chosen;
-}
-
-SEC("syscall")
-int explain(struct explain_args *args)
-{
-	struct flow flow = {.saddr = args->client, .daddr = args->virtual, .mark = args->mark};
-	struct service *service;
-
-	flow.sport = args->cport;
-	flow.dport = args->vport;
-	flow.protocol = args->protocol;
-	flow.family = args->family;
-	flow.flags = FLOW_OPENS;
-	flow.now = args->now = now_ticks();
-	args->mark = mark_of(&flow);
-	args->pressed = table_is_pressed(flow.now);
-	args->connection = flow.sport ? connection_lookup(&flow, 0) : 0;
-	args->service = service_find(&flow);
-	service = service_get(args->service);
-	if (!args->service || !service)
-		return 0;
-	if (service->flags & SERVICE_PERSISTENT)
-		args->template = explain_template(args, service, flow.now);
-	args->destination = explain_schedule(&flow, service, args->service);
-	args->consistent = schedule_consistently(&flow, args->service);
-	return 0;
 }
 
 #endif

@@ -204,7 +204,7 @@ class Layout:
         return self._record._make(field.decode(raw[start:end]) for field, start, end in self._slices)
 
     @cached_property
-    def _shown(self) -> list[Field]:
+    def shown(self) -> list[Field]:
         """Fields that do not overlap an earlier one, in the order of their offsets."""
         shown: list[Field] = []
         for field in sorted(self.fields.values(), key=lambda field: field.offset):
@@ -214,21 +214,21 @@ class Layout:
 
     @cached_property
     def _record(self) -> Any:
-        return namedtuple(self.name or "anonymous", [field.name for field in self._shown])
+        return namedtuple(self.name or "anonymous", [field.name for field in self.shown])
 
     @cached_property
     def _coder(self) -> _Coder:
-        return _Coder(self._shown, self.size)
+        return _Coder(self.shown, self.size)
 
     @cached_property
     def _plain(self) -> bool:
         """Whether every field is one value that needs no decoding."""
-        return all(field.nested is None and not (field.count and field.format) for field in self._shown)
+        return all(field.nested is None and not (field.count and field.format) for field in self.shown)
 
     @cached_property
     def _slices(self) -> list[tuple[Field, int, int]]:
         slices, start = [], 0
-        for field in self._shown:
+        for field in self.shown:
             end = start + (field.count if field.format and field.count else 1)
             slices.append((field, start, end))
             start = end
@@ -411,8 +411,8 @@ class Layouts:
         if self._header(id)[0] in OPAQUE:
             return Field(name, offset, self._size(id))
         nested = self._layout(id)
-        if len(nested._shown) == 1 and nested._shown[0].size == nested.size:
-            return nested._shown[0].moved(name, offset)
+        if len(nested.shown) == 1 and nested.shown[0].size == nested.size:
+            return nested.shown[0].moved(name, offset)
         return Field(name, offset, nested.size, nested=nested)
 
     def _array(self, name: str, offset: int, id: int) -> Field:

@@ -64,10 +64,13 @@ class Codes:
 
     @cached_property
     def checksums(self) -> Code[TunnelChecksum]:
-        """What a tunnel's header has for a checksum; no flag is no checksum."""
-        flags = self._layouts.enum("tunnel_flag")
-        named = {number: TunnelChecksum[name.removeprefix("TUNNEL_")] for name, number in flags.items()}
-        return Code({0: TunnelChecksum.NONE} | named)
+        """What a tunnel's header has for a checksum."""
+        return self._code("tunnel_flag", "TUNNEL_", lambda name: TunnelChecksum(name.lower()))
+
+    @cached_property
+    def engines(self) -> Code[str]:
+        """Persistence engines by the names that ipvsadm has for them, '' for none."""
+        return self._code("persistence_engine", "PE_", lambda name: "" if name == "NONE" else name.lower())
 
     def tunnel(self, kind: int, port: int, flags: int) -> Tunnel:
         """The tunnel of a destination's record; `port` in host order. Most destinations have the same one."""

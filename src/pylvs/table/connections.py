@@ -19,7 +19,6 @@ from pylvs.table.records import Record, swap16
 
 BLOCK = 4096  # bytes of the index of due times that are looked at in one go
 EMPTY = bytes(BLOCK)
-FIRST_TAG = 2
 
 TCP_STATES = (
     "NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT",
@@ -66,6 +65,7 @@ class Entries:
         assert self.record.names == list(Entry._fields)
         flags = layouts.enum("connection_flag")
         self.template, self.invalid = flags["CONN_TEMPLATE"], flags["CONN_INVALID"]
+        self._first_tag = layouts.enum("tag")["TAG_FIRST"]
         self.table = MappedArray(plane.map("connections"), writable=False)
         self.due = MappedArray(plane.map("due"), writable=False)
 
@@ -81,11 +81,17 @@ class Entries:
 
     def live(self, now: int) -> Iterator[Entry]:
         """Every live entry; `now` is the data plane's tick."""
+        for entry in self.taken():
+            if self._is_due_later(entry, now) or self._is_held(entry):
+                yield entry
+
+    def taken(self) -> Iterator[Entry]:
+        """Every entry that is in use, also those that are over and that the sweep has not ended yet."""
         memory, stride = self.table.memory, self.table.stride
         unpack_set = self.record.struct.iter_unpack
         for number in self.sets():
             for entry in map(Entry._make, unpack_set(memory[number * stride : (number + 1) * stride])):
-                if entry.tag >= FIRST_TAG and (self._is_due_later(entry, now) or self._is_held(entry)):
+                if entry.tag >= self._first_tag:
                     yield entry
 
     @staticmethod

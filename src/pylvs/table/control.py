@@ -47,9 +47,17 @@ class Control:
         """Let the service's scheduler look at its destinations anew, after a change of one of them."""
         self._run("CHANGED", service, destination)
 
-    def reschedule(self, service: int) -> None:
-        """Let the service's scheduler begin, which is a new one."""
-        self._run("RESCHEDULE", service)
+    def reschedule(self, service: int, scheduler: int) -> None:
+        """Let the service have this scheduler (of `enum scheduler`) from now on."""
+        self._run("RESCHEDULE", service, scheduler)
+
+    def unschedule(self, service: int) -> None:
+        """Free what the service's scheduler keeps for it: the service goes."""
+        self._run("UNSCHEDULE", service)
+
+    def setting_changed(self, service: int) -> None:
+        """Let the service's scheduler look at the settings anew."""
+        self._run("SETTING", service)
 
     def end(self, service: int, destination: int) -> int:
         """End every connection of a destination; how many there were."""

@@ -22,11 +22,7 @@ from pylvs.table.memory import Memory, Name
 from pylvs.table.records import Record, swap16
 from pylvs.table.sources import fullnat_pool, source_towards
 
-DESTINATIONS_MAX = 1024
-AVAILABLE = 1
-OVERLOAD = 2
 TRANSLATED = (ForwardingMethod.NAT, ForwardingMethod.FULLNAT)
-FULL = f"a service takes {DESTINATIONS_MAX} destinations at most"
 
 # The fields of `struct destination` that are configured; counts and next hop beside them belong to the data plane.
 CONFIGURED = (
@@ -104,8 +100,7 @@ def _add(edit: Edit, key: ServiceKey, service: int, destination: Destination, me
     name = name_of(destination)
     if name in members:
         raise DestinationExists("destination already exists")
-    if len(members) >= DESTINATIONS_MAX:
-        raise TableFull(FULL)
+    check_room(edit, len(members) + 1)
     fields = _configured(edit, service, destination)
     slot = edit.trash.take_back(edit.packed(key), *name, service)
     if slot:
@@ -116,6 +111,17 @@ def _add(edit: Edit, key: ServiceKey, service: int, destination: Destination, me
         _packer(edit.memory.destination).pack_into(memory, base, *fields.values())
     members[name] = slot
     return slot
+
+
+def has_room(edit: Edit, number: int) -> bool:
+    """Whether a service can have so many destinations."""
+    return number <= edit.memory.constants["DESTINATIONS_MAX"]
+
+
+def check_room(edit: Edit, number: int) -> None:
+    """TableFull if a service cannot have so many destinations."""
+    if not has_room(edit, number):
+        raise TableFull(f"a service takes {edit.memory.constants['DESTINATIONS_MAX']} destinations at most")
 
 
 @lru_cache(maxsize=2)
@@ -149,7 +155,7 @@ def _configured(edit: Edit, service: int, destination: Destination) -> dict[str,
     return {
         "service": service,
         "weight": destination.weight,
-        "flags": AVAILABLE,
+        "flags": edit.memory.constants["DEST_AVAILABLE"],
         "upper": destination.upper_threshold,
         "lower": destination.lower_threshold,
         "port": port,
@@ -173,9 +179,9 @@ def _write(edit: Edit, slot: int, destination: Destination, fields: dict[str, An
     record = edit.memory.destination
     memory, base = edit.memory.records.at(slot)
     old = dict(zip(record.names, record.unpack_from(memory, base), strict=True))
-    flags = old["flags"] | AVAILABLE
+    flags = old["flags"] | edit.memory.constants["DEST_AVAILABLE"]
     if not destination.upper_threshold or destination.upper_threshold > old["upper"]:
-        flags &= ~OVERLOAD
+        flags &= ~edit.memory.constants["DEST_OVERLOAD"]
     del fields["flags"]
     if destination.method is not ForwardingMethod.TUN:
         del fields["source"]

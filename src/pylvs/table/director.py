@@ -132,7 +132,7 @@ class Director(Access):
             wanted = whole.wanted(table, self.instance, self.address_types())
             with self.changing() as edit:
                 before = self.settings["services"]
-                whole.check_sources(edit, wanted)
+                whole.check(edit, wanted)
                 whole.replace(edit, wanted)
                 self._attach_with_first(before)
 
@@ -224,8 +224,7 @@ class Director(Access):
         """Set one of the data plane's knobs, by the kernel's name (see pylvs.table.knobs)."""
         with self.changing() as edit:
             self.settings[name] = value
-            if name == "sloppy_tcp":
-                services.fill_maglev_tables(edit)
+            services.setting_changed(edit)
 
     def daemons(self) -> Iterable[SyncDaemon]:
         """The sync daemons that were started; they are remembered and listed, and send nothing."""

@@ -18,14 +18,11 @@ from pylvs.table.settings import Settings
 OBJECT = Path(__file__).parent.parent / "bpf" / "director.bpf.o"
 SIZE = "PYLVS_CONN_TAB_SIZE"
 SIZE_MIN, SIZE_MAX = 256, 1 << 26
-WAYS = 8
-ENTRY = 64  # bytes
 
 # Seconds, by state: ip_vs_proto_tcp.c, ip_vs_proto_udp.c, ip_vs_proto_sctp.c.
 TCP = (2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120)
 UDP = (300,)
 SCTP = (2, 4, 61, 61, 61, 61, 61, 61, 900, 61, 61, 61, 4, 61)
-STATES = 16
 ICMP_RATE = 1000  # errors a second and CPU: net.ipv4.icmp_msgs_per_sec
 
 
@@ -50,22 +47,25 @@ def kernel_has(function: str) -> bool:
         return False
 
 
-def _timeouts(seconds: tuple[int, ...], second: int) -> tuple[int, ...]:
-    return tuple(s * second for s in seconds) + (0,) * (STATES - len(seconds))
+def _timeouts(seconds: tuple[int, ...], second: int, states: int) -> tuple[int, ...]:
+    """Ticks by state, for as many states as the settings have room."""
+    return tuple(s * second for s in seconds) + (0,) * (states - len(seconds))
 
 
 def create(instance: Instance, object_path: Path = OBJECT, entries: int = 0) -> None:
     """Load the director, unattached, with an empty table. The caller holds the lock."""
-    time, sets = clock(), (entries or table_entries()) // WAYS
+    time, layouts = clock(), Layouts.of_file(object_path)
+    buckets = (entries or table_entries()) // layouts.enum("bucket_size")["WAYS"]
     constants = {
-        "table_buckets": sets,
+        "table_buckets": buckets,
         "tick_shift": time.shift,
         "hash_seed": int.from_bytes(os.urandom(8), "little"),
         "cpus": possible_cpus(),
         "have_cast_kfunc": kernel_has("bpf_cast_to_kern_ctx"),
     }
-    record = record_bytes(Layouts.of_file(object_path))
-    with instance.creating(object_path, {"connections": sets, "due": sets}, constants, {"records": record}):
+    with instance.creating(
+        object_path, {"connections": buckets, "due": buckets}, constants, {"records": record_bytes(layouts)}
+    ):
         _fill(instance, time)
         with instance.program("start_clock") as start:
             start.test_run(bytes(64))
@@ -75,10 +75,11 @@ def _fill(instance: Instance, time: Clock) -> None:
     plane = instance.current
     layouts = plane.layouts
     settings = Settings(plane, layouts)
+    states = layouts.enum("states")["STATES"]
     settings["second"] = time.second
-    settings["tcp_timeout"] = _timeouts(TCP, time.second)
-    settings["udp_timeout"] = _timeouts(UDP, time.second)
-    settings["sctp_timeout"] = _timeouts(SCTP, time.second)
+    settings["tcp_timeout"] = _timeouts(TCP, time.second, states)
+    settings["udp_timeout"] = _timeouts(UDP, time.second, states)
+    settings["sctp_timeout"] = _timeouts(SCTP, time.second, states)
     for knob in KNOBS:
         if knob.name in layouts["settings"].fields:
             settings[knob.name] = knob.default[0]

@@ -7,19 +7,19 @@ mark that the packet has already comes first.
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
 
 from pylvs import addresses
 from pylvs.dataplane.mapped import MappedArray
 from pylvs.errors import PylvsError
 from pylvs.table.director import Director
+from pylvs.table.records import Record
 
-RULES_MAX = 512
 PROTOCOLS = {"all": 0, "tcp": 6, "udp": 17, "sctp": 132}
 NAMES = {number: name for name, number in PROTOCOLS.items()}
-_RULE = struct.Struct("=16s16sHHIB7x")
 
 
 class BadRule(PylvsError):
@@ -41,20 +41,26 @@ class Rule:
         free_bits = self.network.max_prefixlen - self.network.prefixlen
         return free_bits, self.last_port - self.first_port, not self.protocol
 
-    def pack(self) -> bytes:
-        """`struct mark_rule`."""
+    def fields(self) -> dict[str, Any]:
+        """The fields of `struct mark_rule`."""
         length = self.network.prefixlen + (96 if self.network.version == 4 else 0)
         mask = ((1 << 128) - (1 << (128 - length))).to_bytes(16, "big")
         address = addresses.pack(self.network.network_address)
-        return _RULE.pack(address, mask, self.first_port, self.last_port, self.mark, self.protocol)
+        return {
+            "address": address,
+            "mask": mask,
+            "first_port": self.first_port,
+            "last_port": self.last_port,
+            "mark": self.mark,
+            "protocol": self.protocol,
+        }
 
     @classmethod
-    def unpack(cls, raw: bytes) -> Rule:
-        """The inverse of `pack`."""
-        address, mask, first, last, mark, protocol = _RULE.unpack(raw)
-        length, low = int.from_bytes(mask, "big").bit_count(), addresses.unpack(address)
+    def of(cls, fields: Mapping[str, Any]) -> Rule:
+        """The inverse of `fields`."""
+        length, low = int.from_bytes(fields["mask"], "big").bit_count(), addresses.unpack(fields["address"])
         network = ip_network((low, length - 96 if low.version == 4 else length))
-        return cls(mark, protocol, network, first, last)
+        return cls(fields["mark"], fields["protocol"], network, fields["first_port"], fields["last_port"])
 
     def __str__(self) -> str:
         """The options of `pylvs mark add` that make it."""
@@ -69,20 +75,22 @@ def read(director: Director) -> list[Rule]:
         return []
     first, count = divmod(director.settings["mark_rules"], 1 << 16)
     with MappedArray(director.instance.map("mark_rules"), writable=False) as table:
-        rules = [bytes(table[first + index]) for index in range(count)]
-    return [Rule.unpack(raw) for raw in rules]
+        raw = [bytes(table[first + index]) for index in range(count)]
+    record = Record(director.layouts["mark_rule"])
+    return [Rule.of(dict(zip(record.names, record.unpack_from(rule, 0), strict=True))) for rule in raw]
 
 
 def write(director: Director, rules: list[Rule]) -> None:
     """Put these rules in force, all at once: they are written beside the old ones, then one store switches. BadRule."""
-    if len(rules) > RULES_MAX:
-        raise BadRule(f"there is room for {RULES_MAX} rules (a list of ports is one for each)")
+    most = director.memory.constants["MARK_RULES"] // 2
+    if len(rules) > most:
+        raise BadRule(f"there is room for {most} rules (a list of ports is one for each)")
+    record = Record(director.layouts["mark_rule"])
     old = director.settings["mark_rules"] >> 16
-    first = 0 if old else RULES_MAX
+    first = 0 if old else most
     with MappedArray(director.instance.map("mark_rules")) as table:
         for index, rule in enumerate(sorted(rules, key=Rule.rank)):
-            start = (first + index) * table.stride
-            table.memory[start : start + _RULE.size] = rule.pack()
+            record.pack_into(table.memory, (first + index) * table.stride, **rule.fields())
     director.settings["mark_rules"] = first << 16 | len(rules)
 
 

@@ -45,6 +45,7 @@ class Memory:
         self.settings = Settings(plane, self.layouts)
         self.records = Records(plane, self.layouts, self.settings)
         self.codes = Codes(self.layouts)
+        self.constants = self.layouts.constants  # every enumerator by name
         # by the slot of a service: the generation for which they were read, and its destinations
         self._members: dict[int, tuple[int, dict[Name, int]]] = {}
 
@@ -88,9 +89,7 @@ class Memory:
                 "protocol": int(key.protocol),
                 "family": key.address.version,
             }
-        packed = bytearray(self._service_key.size)
-        self._service_key.pack_into(packed, 0, **values)
-        return bytes(packed)
+        return self._service_key.pack(**values)
 
     def find(self, packed: bytes) -> int | None:
         """Slot of the service with this packed key, or None."""

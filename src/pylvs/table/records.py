@@ -30,14 +30,14 @@ class Record:
     """Packs and unpacks one struct at a time; ports stay in network order."""
 
     def __init__(self, layout: Layout) -> None:
-        fields = sorted(layout.fields.values(), key=lambda field: field.offset)
+        fields, every = layout.shown, layout.fields.values()  # of a union's members the first is packed
         self.size = layout.size
         self.names = [field.name for field in fields]
         self.struct = struct.Struct("=" + "".join(_format(field) for field in fields))
         self.place = {name: place for place, name in enumerate(self.names)}
-        self.offset = {field.name: field.offset for field in fields}
+        self.offset = {field.name: field.offset for field in every}
         self.word = {name: offset // 4 for name, offset in self.offset.items() if offset % 4 == 0}
-        self.coder = {field.name: struct.Struct("=" + _format(field)) for field in fields}
+        self.coder = {field.name: struct.Struct("=" + _format(field)) for field in every}
         self.zero = [b"" if _format(field).endswith("s") else 0 for field in fields]
 
     def pack_into(self, buffer: Any, base: int, **values: Any) -> None:
@@ -46,6 +46,12 @@ class Record:
         for name, value in values.items():
             whole[self.place[name]] = value
         self.struct.pack_into(buffer, base, *whole)
+
+    def pack(self, **values: Any) -> bytes:
+        """The whole struct; what is not named is zero."""
+        packed = bytearray(self.size)
+        self.pack_into(packed, 0, **values)
+        return bytes(packed)
 
     def packer(self, names: Sequence[str]) -> struct.Struct:
         """The whole struct, of which these fields, in the order of their offsets, are given and the rest are zero."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pylvs import rules
 from pylvs.dataplane.instance import Instance
-from pylvs.errors import DestinationExists, TableFull
+from pylvs.errors import DestinationExists
 from pylvs.model import (
     AddressTypes,
     ConfiguredService,
@@ -33,21 +33,17 @@ def wanted(configured: Sequence[ConfiguredService], instance: Instance, types: A
         checked = [
             destinations.checked(service.key, member, new=True, instance=instance, types=types) for member in members
         ]
-        _check_members(checked)
+        if len({destinations.name_of(member) for member in checked}) < len(checked):
+            raise DestinationExists("a destination is there twice")
         found[service.key] = rules.normalize_service(service), checked
     return found
 
 
-def _check_members(members: Sequence[Destination]) -> None:
-    if len(members) > destinations.DESTINATIONS_MAX:
-        raise TableFull(destinations.FULL)
-    if len({destinations.name_of(member) for member in members}) < len(members):
-        raise DestinationExists("a destination is there twice")
-
-
-def check_sources(edit: Edit, table: Wanted) -> None:
-    """FULLNAT must have an address to send from to each of its destinations; Unsupported."""
+def check(edit: Edit, table: Wanted) -> None:
+    """What only a loaded data plane can tell: TableFull for too many destinations of one service; Unsupported where
+    FULLNAT has no address to send from."""
     for _, members in table.values():
+        destinations.check_room(edit, len(members))
         for member in members:
             if member.method is ForwardingMethod.FULLNAT:
                 fullnat_sources(edit.memory, member)
@@ -86,7 +82,7 @@ def _replace_service(
         elif known != member:
             changed.append(member)
     gone = list(old.values())
-    if len(members) + len(gone) > destinations.DESTINATIONS_MAX:  # no room for both
+    if not destinations.has_room(edit, len(members) + len(gone)):  # for both
         destinations.delete(edit, service.key, gone, available=True)
         gone = []
     _add(edit, service.key, new)

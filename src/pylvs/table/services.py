@@ -13,8 +13,6 @@ from pylvs.table.edit import Edit
 from pylvs.table.memory import SLOT
 from pylvs.table.records import swap16
 
-ENGINES = ("", "sip")
-
 
 def add(edit: Edit, service: VirtualService) -> None:
     """Add a virtual service without destinations; ServiceExists."""
@@ -24,7 +22,7 @@ def add(edit: Edit, service: VirtualService) -> None:
         raise ServiceExists("service already exists")
     slot = edit.allocate(memory.records.uncount)
     _write(edit, slot, service)
-    memory.control.reschedule(slot)
+    memory.control.reschedule(slot, memory.codes.schedulers.number(service.scheduler))
     if service.key.address is not None and not service.key.fwmark:
         memory.filter.add(pack(service.key.address), real=False)
     memory.services.update(key, SLOT.pack(slot))
@@ -35,7 +33,6 @@ def _write(edit: Edit, slot: int, service: VirtualService) -> None:
     key, memory = service.key, edit.memory
     memory.service.pack_into(
         *memory.records.at(slot),
-        scheduler=memory.codes.schedulers.number(service.scheduler),
         flags=int(service.flags | ServiceFlag.HASHED),
         address=pack(key.address) if key.address is not None else b"",
         netmask=_netmask(service),
@@ -45,7 +42,7 @@ def _write(edit: Edit, slot: int, service: VirtualService) -> None:
         port=swap16(key.port),
         protocol=int(key.protocol),
         family=key.family,
-        pe=ENGINES.index(service.persistence_engine),
+        pe=memory.codes.engines.number(service.persistence_engine),
         generation=int.from_bytes(os.urandom(4)),  # not that of the service that had the slot before
     )
 
@@ -68,26 +65,9 @@ def change(edit: Edit, service: VirtualService) -> None:
     memory.set_number(slot, record, "flags", int(service.flags | ServiceFlag.HASHED))
     memory.set_number(slot, record, "timeout", service.timeout * memory.settings["second"])
     memory.set_number(slot, record, "timeout_seconds", service.timeout)
-    memory.set_number(slot, record, "pe", ENGINES.index(service.persistence_engine))
-    memory.set_number(slot, record, "scheduler", new)
+    memory.set_number(slot, record, "pe", memory.codes.engines.number(service.persistence_engine))
     if new != old:
-        _drop_tables(edit, slot)
-        if memory.codes.schedulers.value(old).startswith("lblc"):
-            _forget_localities(edit, slot)
-        memory.control.reschedule(slot)
-
-
-def _forget_localities(edit: Edit, slot: int) -> None:
-    """What lblc and lblcr remember of addresses ends with them, also if they come back."""
-    localities, service = edit.memory.plane.map("localities"), SLOT.pack(slot)
-    for key in list(localities.keys()):
-        if key[16:20] == service:  # behind the address
-            localities.delete(key)
-
-
-def _drop_tables(edit: Edit, slot: int) -> None:
-    for name in ("buckets", "maglevs"):
-        edit.memory.plane.map(name).delete(SLOT.pack(slot))
+        memory.control.reschedule(slot, new)
 
 
 def delete(edit: Edit, key: ServiceKey) -> None:
@@ -117,7 +97,7 @@ def delete_slots(edit: Edit, slots: Mapping[bytes, int], available: bool = False
     edit.trash.orphan(set(slots.values()))
     for key, slot in slots.items():
         edit.trash.throw(key, list(memory.chain(slot)), now, available=available, orphaned=True)
-        _drop_tables(edit, slot)
+        memory.control.unschedule(slot)
         memory.forget_members(slot)
         memory.records.retire_service(slot, now)
 
@@ -132,10 +112,7 @@ def count(edit: Edit, key: ServiceKey, step: int) -> None:
     settings["services"] += step
 
 
-def fill_maglev_tables(edit: Edit) -> None:
-    """With sloppy_tcp they follow the order of addresses, else that of the list, as in the kernel."""
-    memory = edit.memory
-    maglev = memory.codes.schedulers.number("mh")
-    for _, slot in memory.service_slots():
-        if memory.number(slot, memory.service, "scheduler") == maglev:
-            memory.control.changed(slot)
+def setting_changed(edit: Edit) -> None:
+    """Let every service's scheduler look at the settings anew, since it may go by one of them."""
+    for _, slot in edit.memory.service_slots():
+        edit.memory.control.setting_changed(slot)

@@ -14,7 +14,6 @@ from pylvs.model import Address, Destination
 from pylvs.table.memory import Memory
 
 ADDRESS = 16  # bytes
-LOCALS_MAX = 4096
 NO_ROUTE = bytes(ADDRESS)
 DISCARD = 9  # a port, which connect() of a datagram socket needs; no packet is sent
 
@@ -62,8 +61,9 @@ def fullnat_pool(memory: Memory, destination: Destination) -> tuple[int, int]:
         for first in range(used - number + 1):
             if known.startswith(raw, first * ADDRESS):
                 return first, number
-        if used + number > LOCALS_MAX:
-            raise TableFull(f"there is room for {LOCALS_MAX} local addresses of FULLNAT")
+        most = memory.constants["LOCALS_MAX"]
+        if used + number > most:
+            raise TableFull(f"there is room for {most} local addresses of FULLNAT")
         pool.memory[used * ADDRESS : (used + number) * ADDRESS] = raw
     memory.settings["next_local"] = used + number
     return used, number

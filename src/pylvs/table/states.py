@@ -21,7 +21,6 @@ from pylvs.model import (
 )
 from pylvs.table.memory import SLOT, Memory
 from pylvs.table.records import Record, swap16
-from pylvs.table.services import ENGINES
 
 NOTHING = Counters()
 OBSERVED = (
@@ -66,7 +65,7 @@ def service_at(memory: Memory, slot: int) -> VirtualService:
         ServiceFlag(values["flags"]),
         values["timeout_seconds"],
         mask & 0xFFFFFFFF if values["family"] == 4 else mask.bit_count(),
-        ENGINES[values["pe"]],
+        memory.codes.engines.value(values["pe"]),
     )
 
 

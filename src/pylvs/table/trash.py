@@ -7,17 +7,13 @@ The caller holds the instance's lock.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 
 from pylvs.table.memory import Memory
+from pylvs.table.records import Record
 
 PATIENCE = 1  # seconds: by then a packet that was on its way is through
 TRIES = 8
-AVAILABLE = 1
-
-_NAME = struct.Struct("=24s16sH6x")  # struct trash_key
-_TRASHED = struct.Struct("=II")
 
 
 class Trash:
@@ -26,6 +22,9 @@ class Trash:
     def __init__(self, memory: Memory) -> None:
         self._map = memory.plane.map("trash")
         self._records, self._settings = memory.records, memory.settings
+        self._key = Record(memory.layouts["trash_key"])
+        self._value = Record(memory.layouts["trashed"])
+        self._available = memory.constants["DEST_AVAILABLE"]
         self._deleted = memory.layouts.enum("slot")["SLOT_DELETED"]
         self._record = memory.destination
         self._place = self._record.place
@@ -42,11 +41,12 @@ class Trash:
             record = self._get(slot)
             words, base = self._records.words_at(slot)
             if not available:
-                words[base + word["flags"]] = record[flags] & ~AVAILABLE
+                words[base + word["flags"]] = record[flags] & ~self._available
             if orphaned:
                 words[base + word["service"]] = self._deleted
             if self._has_connections(record) or not (available or orphaned):
-                self._map.update(_NAME.pack(key, record[address], record[port]), _TRASHED.pack(slot, now))
+                name = self._key.pack(service=key, address=record[address], port=record[port])
+                self._map.update(name, self._value.pack(slot=slot, tick=now))
                 self._settings["trashed"] += 1
             else:
                 self._records.retire(slot, now)
@@ -54,7 +54,7 @@ class Trash:
     def orphan(self, services: set[int]) -> None:
         """Services are deleted, and their slots will be other services': what was thrown away before has none."""
         for _, value in self._map.items() if self._settings["trashed"] else ():
-            words, base = self._records.words_at(_TRASHED.unpack(value)[0])
+            words, base = self._records.words_at(self._slot(value))
             if words[base + self._word["service"]] in services:
                 words[base + self._word["service"]] = self._deleted
 
@@ -63,10 +63,10 @@ class Trash:
         service is still the one in the slot `service`."""
         if not self._settings["trashed"]:
             return 0
-        raw = self._map.pop(_NAME.pack(key, address, port))
+        raw = self._map.pop(self._key.pack(service=key, address=address, port=port))
         if raw is None:
             return 0
-        slot = int(_TRASHED.unpack(raw)[0])
+        slot = self._slot(raw)
         self._settings["trashed"] -= 1
         if self._get(slot)[self._place["service"]] != service:
             self._records.zero(slot)
@@ -94,11 +94,14 @@ class Trash:
             return
         self._looked_through = now
         for key, value in list(self._map.items()):
-            slot = int(_TRASHED.unpack(value)[0])
+            slot = self._slot(value)
             if not self._has_connections(self._get(slot)):
                 self._map.delete(key)
                 self._settings["trashed"] -= 1
                 self._records.retire(slot, now)
+
+    def _slot(self, value: bytes) -> int:
+        return int(self._value.coder["slot"].unpack_from(value, self._value.offset["slot"])[0])
 
     def _get(self, slot: int) -> tuple[int, ...]:
         return self._record.unpack_from(*self._records.at(slot))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,13 +34,6 @@ from pylvs.trace.tracing import interface
 from pylvs.trace.wanted import BadFilter
 
 MOST = 20  # connections, and candidates, that are shown
-BY_ADDRESS = ("lblc", "lblcr")  # schedulers that remember which destinations had an address
-FORWARDS = {
-    ForwardingMethod.DR: "FORWARD_DR",
-    ForwardingMethod.NAT: "FORWARD_NAT",
-    ForwardingMethod.TUN: "FORWARD_TUN",
-    ForwardingMethod.FULLNAT: "FORWARD_FULLNAT",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +65,33 @@ class Case:
     answer: dict[str, Any] = field(default_factory=dict)
 
     def ask(self) -> None:
-        """Run the data plane's `explain`."""
+        """Run the data plane's `explain`: the flow and the answer lie in a frame, at EXPLAIN_AT."""
         record = Record(self.director.layouts["explain_args"])
-        with self.director.instance.syscall_program("explain", record.size) as program:
-            record.pack_into(
-                program.context,
-                0,
-                client=pack(self.client),
-                virtual=pack(self.virtual),
-                cport=swap16(self.cport),
-                vport=swap16(self.vport),
-                protocol=int(self.protocol),
-                family=self.virtual.version,
-                mark=self.mark,
-            )
-            program()
-            self.answer = dict(zip(record.names, record.unpack_from(program.context, 0), strict=True))
+        at = self.constants["EXPLAIN_AT"]
+        frame = bytearray(at + record.size)
+        record.pack_into(
+            frame,
+            at,
+            client=pack(self.client),
+            virtual=pack(self.virtual),
+            cport=swap16(self.cport),
+            vport=swap16(self.vport),
+            protocol=int(self.protocol),
+            family=self.virtual.version,
+            mark=self.mark,
+        )
+        with self.director.instance.program("explain") as program:
+            done = program.test_run(bytes(frame))
+        self.answer = dict(zip(record.names, record.unpack_from(done.data, at), strict=True))
+
+    @cached_property
+    def constants(self) -> dict[str, int]:
+        """Every enumerator of the data plane."""
+        return self.director.layouts.constants
+
+    def says(self, flag: str) -> bool:
+        """Whether the answer has this flag of `enum explain_flag`."""
+        return bool(self.answer["flags"] & self.constants[flag])
 
     @cached_property
     def entries(self) -> Entries:
@@ -105,28 +108,16 @@ class Case:
             return None
         return self.director.service(self.director.service_at(self.answer["service"]).key)
 
-    @cached_property
-    def remembered(self) -> Entry | None:
-        """The entry that decides, if there is one: the connection's, or a persistent client's."""
-        number = self.answer["connection"] or self.answer["template"]
-        return self.entry(number) if number else None
-
-    @cached_property
-    def slot(self) -> int:
-        """Of the destination that it would go to, 0: none."""
-        if self.remembered:
-            return self.remembered.destination
-        allowed = self.service and (self.service.service.key.fwmark or self._port_fits)
-        persistent = self.service and self.service.service.flags & ServiceFlag.PERSISTENT
-        return int(self.answer["destination"]) if allowed or persistent else 0
-
     @property
-    def _port_fits(self) -> bool:
-        return self.service is not None and self.service.service.key.port == self.vport
+    def is_remembered(self) -> bool:
+        """Whether a connection decides, or a persistent client's template."""
+        return bool(self.answer["connection"] or self.answer["template"])
 
     @cached_property
     def chosen(self) -> DestinationState | None:
-        return self.director.destination_at(self.slot) if self.slot else None
+        """The destination that it would go to."""
+        slot = self.answer["destination"]
+        return self.director.destination_at(slot) if slot else None
 
     @cached_property
     def local(self) -> bool:
@@ -136,44 +127,34 @@ class Case:
         )
 
     @cached_property
-    def way(self) -> Route | None:
+    def route(self) -> Route | None:
         """What the routing table has for the destination."""
         return route_to(self.chosen.destination.address) if self.chosen else None
 
     @property
     def rport(self) -> int:
-        assert self.chosen
-        if self.remembered and self.answer["connection"]:
-            return swap16(self.remembered.rport)
-        keep = self.service and self.service.service.flags & ServiceFlag.PERSISTENT and not self._port_fits
-        return self.vport if keep else self.chosen.destination.port or self.vport
+        """The real server's port, in host order."""
+        return swap16(self.answer["rport"])
 
     @property
     def outcome(self) -> str:
-        """By name."""
-        if not self.hooks:
-            return "PASS_NOT_OURS"
-        if self.service is None and not self.answer["connection"]:
-            return "PASS_NOT_OURS"
-        if self.chosen is None:
-            bypass = self.service and self.service.service.key.fwmark and self.director.settings["cache_bypass"]
-            return "PASS_BYPASS" if bypass else "REFUSE_NO_DESTINATION"
-        if self.local and self.chosen.destination.method is not ForwardingMethod.NAT:
-            return "PASS_LOCAL"
-        return FORWARDS[self.chosen.destination.method] if self.way or self.local else "REFUSE_NO_ROUTE"
+        """The outcome by name; a packet that meets no hook is not ours."""
+        names = {number: name for name, number in self.director.layouts.enum("outcome").items()}
+        return names[self.answer["outcome"]] if self.hooks else "PASS_NOT_OURS"
 
     @cached_property
     def hooks(self) -> dict[str, tuple[str, ...]]:
-        """By which cards it may come in, with the hooks there: the one of the client's route, else all."""
+        """The hooks by the interfaces at which the packet may arrive: the one towards the client, else all."""
         rows = {row.interface: row.hooks for row in Attacher(self.director.instance).status() if row.hooks}
-        card = self.card
-        return {card: rows.get(card, ())} if card and rows.get(card) else {} if card else rows
+        ingress = self.ingress
+        if not ingress:
+            return rows
+        return {ingress: rows[ingress]} if ingress in rows else {}
 
-    @cached_property
-    def card(self) -> str:
-        """Where the client is, by the routing table; '' for nowhere, or this host."""
-        way = route_to(self.client)
-        return way.interface if way else ""
+    @property
+    def ingress(self) -> str:
+        """The interface towards the client, by the routing table; '' for none, or this host itself."""
+        return interface(self.answer["ingress"])
 
 
 def explain(client: Endpoint, virtual: Endpoint, protocol: Protocol = Protocol.TCP, mark: int = 0) -> Explanation:
@@ -230,8 +211,8 @@ def _points(case: Case) -> Iterator[tuple[str, str | list[str]]]:
 def _hook(case: Case) -> str:
     """Where it meets the data plane."""
     if not case.hooks:
-        ingress = case.card or "the network"
-        return f"it comes in by {ingress}, where the data plane is not; run: pylvs attach {case.card}".rstrip()
+        ingress = case.ingress or "the network"
+        return f"it comes in by {ingress}, where the data plane is not; run: pylvs attach {case.ingress}".rstrip()
     places = (f"{interface} at {' and then '.join(hooks)}" for interface, hooks in case.hooks.items())
     return f"it comes in by {', '.join(places)}"
 
@@ -310,30 +291,27 @@ def _scheduler(case: Case) -> str:
     """What the scheduler would choose, or why it is not asked."""
     assert case.service
     name = case.service.service.scheduler
-    if case.remembered:
+    if case.is_remembered:
         return f"{name} is not asked"
     if case.chosen is None:
         return f"{name} finds no destination that can take it"
     there = endpoint(case.chosen.destination.address, case.chosen.destination.port)
     text = f"{name} would choose {there}"
-    if name in BY_ADDRESS:
+    if case.says("EXPLAIN_REMEMBERS"):
         text += ", the least loaded"
         if known := ", ".join(_remembered(case)):
             text += f"; but first what it remembers for {case.virtual}: {known}"
-    if name == "twos":
+    if case.says("EXPLAIN_RANDOM"):
         text += " this time: two are drawn by lot"
-    if case.answer["pressed"]:
+    if case.says("EXPLAIN_PRESSED"):
         other = case.director.destination_at(case.answer["consistent"]).destination.address
         text += f"; where the table is full, the consistent hash {other}"
     return text
 
 
 def _remembered(case: Case) -> Iterator[str]:
-    """lblc, lblcr: the destinations that have this VIP in the scheduler's memory."""
-    key = pack(case.virtual) + struct.pack("=II", case.answer["service"], 0)
-    raw = case.director.instance.map("localities").lookup(key)
-    slots = struct.unpack(f"={len(raw) // 4}I", raw)[:-2] if raw else ()
-    for slot in filter(None, slots):
+    """The destinations that this VIP has in the scheduler's memory."""
+    for slot in filter(None, memoryview(case.answer["remembered"]).cast("I")):
         there = case.director.destination_at(slot).destination
         yield endpoint(there.address, there.port)
 
@@ -350,7 +328,7 @@ def _method(case: Case, chosen: DestinationState) -> str:
         case ForwardingMethod.NAT:
             return f"NAT: it becomes {client} > {real}; the reply comes back through here"
         case ForwardingMethod.TUN:
-            source = case.way.source if case.way else "?"
+            source = case.route.source if case.route else "?"
             return f"TUN: it goes in {there.tunnel.type.value.upper()} {source} > {there.address}"
         case _:
             own = ", ".join(map(str, there.local_addresses)) or "?"
@@ -362,10 +340,10 @@ def _hops(case: Case, chosen: DestinationState) -> Iterator[str]:
     if case.local:
         yield "none: the destination is this host"
         return
-    if case.service and not case.remembered:
+    if case.service and not case.is_remembered:
         known = case.director.next_hop_of(case.service.service.key, chosen.destination)
         yield _known(case, known)
-    route = case.way
+    route = case.route
     if route is None:
         yield "the routing table has no route to it"
     else:

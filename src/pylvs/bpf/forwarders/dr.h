@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* Direct routing: the packet as it is, to the real server's MAC address. */
+/* Direct routing: the packet goes to the real server's MAC address; but for the TTL it stays as it is. */
 #ifndef PYLVS_FORWARDERS_DR_H
 #define PYLVS_FORWARDERS_DR_H
 

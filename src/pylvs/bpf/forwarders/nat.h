@@ -1,13 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* NAT: the destination rewritten on the way in, the source on the way back; FULLNAT rewrites both both ways. */
+/* NAT and FULLNAT: addresses and ports are rewritten, and the checksums updated.
+ *
+ * NAT rewrites the destination of a request and the source of its reply. FULLNAT also rewrites the source of a request
+ * to an address and port of the director, so that replies come back whatever the real server's routes, and the
+ * destination of its reply. A checksum is updated by what changed (RFC 1624). At TC the kernel may have a sum of its
+ * own, or owe one (kernel.h). */
 #ifndef PYLVS_FORWARDERS_NAT_H
 #define PYLVS_FORWARDERS_NAT_H
 
 #include "../forward.h"
 
+enum end { END_SOURCE, END_DESTINATION };
+
+/* A change of address and port at one end of a packet. */
+struct translation {
+	enum end end;
+	__be16 old_port;
+	__be16 new_port;
+	struct addr old;
+	struct addr new;
+};
+
 enum ttl_change { TTL_KEEP, TTL_DECREMENT };
 
-/* The IP header: another address at one end, and one hop less to live if it goes on. */
+/* Rewrites an address of the IP header at `l3`, and decrements the TTL if the packet is forwarded. */
 static __always_inline int translate_address(struct packet *packet, __u32 l3, const struct translation *change,
 					     enum ttl_change ttl)
 {
@@ -51,14 +67,15 @@ static __always_inline int translate_sctp(struct packet *packet, const struct tr
 	struct sctp_header *sctp;
 	__u32 crc = crc32c_delta(delta, flow->length - (flow->l4 - L3));
 
-	sctp = packet_at(packet, flow->l4, 12);
+	sctp = packet_at(packet, flow->l4, SCTP_COMMON_HEADER);
 	if (!sctp)
 		return -1;
 	sctp->checksum ^= crc;
 	return set_port(packet, flow->l4, change);
 }
 
-/* The kernel changes the checksum, and its own sum with it. Each of its two calls takes 28 ns: none for a port that stays. */
+/* Lets the kernel update the checksum, and its own sum with it (CHECKSUM_COMPLETE). Each of its two calls takes 28 ns;
+ * a port that stays needs none. */
 static __always_inline int checksum_in_skb(struct packet *packet, __u32 offset, const struct translation *change,
 					   int udp)
 {
@@ -74,7 +91,7 @@ static __always_inline int checksum_in_skb(struct packet *packet, __u32 offset, 
 	return bpf_l4_csum_replace(packet->ctx, offset, change->old_port, change->new_port, 2 | zero_is_none);
 }
 
-/* The checksum is in the frame as it is on the wire; or, PARTIAL, the pseudo header's sum is. */
+/* Updates the checksum in the frame; `partial`: there is only the sum of the pseudo header (CHECKSUM_PARTIAL). */
 static __always_inline int checksum_in_frame(struct packet *packet, __u32 offset, const struct translation *change,
 					     int udp, int partial)
 {
@@ -118,7 +135,7 @@ static __always_inline int translate(struct packet *packet, const struct transla
 	return translate_transport(packet, change) || translate_address(packet, L3, change, ttl);
 }
 
-/* What the destination of this packet becomes. */
+/* The destination of this packet becomes the real server. */
 static __always_inline void translate_to(struct translation *change, const struct flow *flow,
 					 const struct destination *destination, __be16 rport)
 {
@@ -129,7 +146,7 @@ static __always_inline void translate_to(struct translation *change, const struc
 	change->new_port = rport;
 }
 
-/* What the source of this packet becomes. */
+/* The source of this packet becomes this one. */
 static __always_inline void translate_from(struct translation *change, const struct flow *flow,
 					   const struct addr *saddr, __be16 sport)
 {
@@ -140,7 +157,7 @@ static __always_inline void translate_from(struct translation *change, const str
 	change->new_port = sport;
 }
 
-/* FULLNAT: the reply's destination becomes the client again. */
+/* FULLNAT: the destination of this reply becomes the client. */
 static __always_inline void translate_back(struct translation *change, const struct flow *flow,
 					   const struct connection *connection)
 {
@@ -151,7 +168,7 @@ static __always_inline void translate_back(struct translation *change, const str
 	change->new_port = connection->cport;
 }
 
-/* SCTP's checksum is over the whole packet: what another port does to it cannot be told from the first fragment. */
+/* SCTP's checksum is over the whole packet, so what another port does to it depends on more than the first fragment. */
 static __always_inline int is_untranslatable(const struct flow *flow, const struct translation *change)
 {
 	return unlikely(flow->fragment == FRAGMENT_FIRST) && flow->protocol == PROTO_SCTP &&
@@ -173,99 +190,11 @@ static __always_inline enum outcome nat_forward(struct packet *packet, struct de
 	return send_to_destination(packet, destination, hop, FORWARD_NAT);
 }
 
-/* Fills in the scratch's key for replies of a connection; with FULLNAT they come to `local`. */
-static __always_inline struct reply_key *reply_key_of(const struct connection *connection,
-						      const struct destination *destination, const struct addr *local)
-{
-	struct scratch *scratch = scratch_get();
-	struct reply_key *key;
-
-	if (!scratch)
-		return 0;
-	key = &scratch->reply_key;
-	key->saddr = destination->address;
-	key->sport = connection->rport;
-	key->protocol = connection->protocol;
-	key->daddr = local ? *local : connection->client;
-	key->dport = local ? connection->lport : connection->cport;
-	return key;
-}
-
-static __always_inline int reply_remember(struct connection *connection, struct destination *destination, __u32 number)
-{
-	struct reply_key *key = reply_key_of(connection, destination, 0);
-
-	return key ? bpf_map_update_elem(&replies, key, &number, BPF_ANY) : -1;
-}
-
-/* FULLNAT: a port of one of the destination's local addresses that no other connection to this real server has. So many
- * tries find one for all but one in 500,000 connections where 19 of 20 ports are taken. */
-enum { PORT_FIRST = 1024, PORT_TRIES = 256 };
-
-struct port_search {
-	struct connection *connection;
-	struct destination *destination;
-	__u32 start;
-	__u32 number;
-	__u32 found;
-	__u32 pad;
-};
-
-static long port_try(__u32 turn, void *context)
-{
-	struct port_search *search = context;
-	struct connection *connection = search->connection;
-	struct destination *destination = search->destination;
-	__u32 pick = search->start + turn * 2039, locals = destination->locals;
-	__u32 index = destination->local_first + pick % locals;
-	struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
-	struct reply_key *key;
-
-	if (!local)
-		return 1;
-	connection->lport = bpf_htons(PORT_FIRST + (pick / locals) % (65536 - PORT_FIRST));
-	connection->timeout = index;
-	key = reply_key_of(connection, destination, local);
-	search->found = key && !bpf_map_update_elem(&replies, key, &search->number, BPF_NOEXIST);
-	return search->found;
-}
-
-static __always_inline int fullnat_bind(struct connection *connection, struct destination *destination,
-					struct flow *flow, __u32 number)
-{
-	struct port_search search = {.connection = connection, .destination = destination, .number = number};
-
-	if (!destination->locals)
-		return -1;
-	search.start = __sync_fetch_and_add(&destination->next_port, 1);
-	bpf_loop(PORT_TRIES, port_try, &search, 0);
-	return search.found ? 0 : -1;
-}
-
-/* The entry goes: its replies are not its own any more. */
-static __always_inline int reply_forget(struct connection *connection)
-{
-	struct destination *destination = destination_get(connection->destination);
-	__u32 index = connection->timeout;
-	struct addr *local = 0;
-	struct reply_key *key;
-
-	if (connection->method == METHOD_FULLNAT) {
-		local = bpf_map_lookup_elem(&local_addresses, &index);
-		if (!local)
-			return -1;
-	} else if (connection->method != METHOD_NAT || connection->flags < CONN_AWAY) {
-		return 0;
-	}
-	key = destination ? reply_key_of(connection, destination, local) : 0;
-	return key ? bpf_map_delete_elem(&replies, key) : -1;
-}
-
 static __always_inline enum outcome fullnat_forward(struct packet *packet, struct destination *destination,
 						    struct connection *connection, enum hop hop)
 {
 	struct flow *flow = packet->flow;
-	__u32 index = connection->timeout;
+	__u32 index = connection->local;
 	struct addr *local = bpf_map_lookup_elem(&local_addresses, &index);
 	struct translation source, target;
 
@@ -278,32 +207,6 @@ static __always_inline enum outcome fullnat_forward(struct packet *packet, struc
 	if (translate(packet, &source, TTL_KEEP) || translate(packet, &target, TTL_DECREMENT))
 		return DROP_ERROR;
 	return send_to_destination(packet, destination, hop, FORWARD_FULLNAT);
-}
-
-/* The connection of a reply that the table's own hash does not lead to: number + 1, or 0. */
-static __always_inline __u32 reply_find(struct flow *flow, struct found *found)
-{
-	struct scratch *scratch = scratch_get();
-	struct connection *connection;
-	struct reply_key *key;
-	__u32 *number;
-
-	if (!scratch)
-		return 0;
-	key = &scratch->reply_key;
-	key->saddr = flow->saddr;
-	key->daddr = flow->daddr;
-	key->sport = flow->sport;
-	key->dport = flow->dport;
-	key->protocol = flow->protocol;
-	number = bpf_map_lookup_elem(&replies, key);
-	connection = number ? connection_get(*number - 1) : 0;
-	if (!connection || connection->tag < TAG_FIRST || connection->rport != flow->sport ||
-	    connection_expired(connection, flow->now))
-		return 0;
-	found->connection = connection;
-	found->server = destination_get(connection->destination);
-	return *number;
 }
 
 #endif

@@ -1,29 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* Tunnelling: the packet whole, inside another one to the real server (IPIP, RFC 2003; GUE; GRE, RFC 2784). The outer
- * header takes TTL, TOS and DF from the inner one. */
+/* Tunnelling: the whole packet inside another one to the real server: IPIP (RFC 2003), GUE or GRE (RFC 2784). The
+ * outer header takes TTL, TOS and DF from the inner one.
+ *
+ * 1. The checksum of GUE or GRE, if the destination wants one, is made up from the inner packet's own, without
+ *    reading it ("local checksum offload" of the kernel's Documentation/networking). Where that is not to be had
+ *    the packet is read.
+ * 2. bpf_skb_adjust_room() or bpf_xdp_adjust_head() makes room; the outer headers are written; the packet is
+ *    transmitted.
+ * 3. A tunnel's packet that exceeds the path MTU and may be fragmented is, as IPVS does it: the outer one
+ *    (fragment.h). */
 #ifndef PYLVS_FORWARDERS_TUN_H
 #define PYLVS_FORWARDERS_TUN_H
 
 #include "../fragment.h"
+#include "../tunnel.h"
 #include "mss.h"
 
-struct gue_header {
-	__u8 version_and_length;
-	__u8 protocol;
-	__be16 flags;
-};
-
-struct gre_header {
-	__be16 flags;
-	__be16 protocol;
-};
-
-struct gre_checksum {
-	__u16 check;
-	__be16 reserved;
-};
-
-/* Of a packet whose checksum is complete IPVS makes no remote one, but an ordinary one instead (ip_vs_tunnel_xmit()). */
+/* Whether the tunnel's header has a checksum. With remcsum too: IPVS uses remote checksum offload only for
+ * CHECKSUM_PARTIAL packets, and an ordinary checksum for others (ip_vs_tunnel_xmit()). */
 static __always_inline int wants_checksum(const struct destination *destination)
 {
 	if (destination->tunnel == TUNNEL_GUE)
@@ -31,22 +25,22 @@ static __always_inline int wants_checksum(const struct destination *destination)
 	return destination->tunnel == TUNNEL_GRE && destination->tunnel_flags & TUNNEL_CSUM;
 }
 
-static __always_inline __u32 tunnel_header(const struct destination *destination, int summed)
+static __always_inline __u32 tunnel_header(const struct destination *destination, int checksummed)
 {
 	if (destination->tunnel == TUNNEL_GUE)
 		return sizeof(struct udphdr) + sizeof(struct gue_header);
 	if (destination->tunnel == TUNNEL_GRE)
-		return sizeof(struct gre_header) + (summed ? sizeof(struct gre_checksum) : 0);
+		return sizeof(struct gre_header) + (checksummed ? sizeof(struct gre_checksum) : 0);
 	return 0;
 }
 
-static __always_inline __u32 tunnel_overhead(const struct destination *destination, int summed)
+static __always_inline __u32 tunnel_overhead(const struct destination *destination, int checksummed)
 {
 	return (destination->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) +
-	       tunnel_header(destination, summed);
+	       tunnel_header(destination, checksummed);
 }
 
-/* The largest IP packet that fits into the tunnel, the way's MTU being known. */
+/* The largest IP packet that fits into the tunnel; the path MTU must be known. */
 static __always_inline __u32 tunnel_mtu(const struct destination *destination)
 {
 	return destination->mtu - tunnel_overhead(destination, wants_checksum(destination));
@@ -58,17 +52,18 @@ static __always_inline int wants_clamp(const struct flow *flow, const struct des
 	       destination->mtu;
 }
 
-/* Segments of this size, with the headers that every packet of the connection has, fit into the tunnel. */
+/* The largest segment that fits into the tunnel, with the headers that every packet of the connection has. */
 static __always_inline __u32 tunnel_mss(const struct flow *flow, const struct destination *destination)
 {
 	return tunnel_mtu(destination) - (flow->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) -
 	       sizeof(struct tcphdr);
 }
 
-/* Room in front of the packet; at XDP there is no Ethernet header in it yet, all of which is written later. Segments and
- * datagrams that the kernel carries as one keep their size, by which they fit. The kernel cuts nothing that it knows to be
- * tunnelled, so what is to be cut is not. */
-static __always_inline long make_room(struct packet *packet, struct destination *destination, __u32 room, int cut)
+/* Makes room in front of the packet; at XDP for the Ethernet header too, all of which is written later. A GSO packet
+ * keeps its segment size, by which segments fit. `fragmented`: the packet will be, so the kernel is not told that it
+ * is tunnelled: it would not change its length (bpf_skb_change_tail()) then. */
+static __always_inline long make_room(struct packet *packet, struct destination *destination, __u32 room,
+				      int fragmented)
 {
 	__u64 flags = destination->family == 4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6;
 
@@ -76,14 +71,14 @@ static __always_inline long make_room(struct packet *packet, struct destination 
 		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
 	if (destination->tunnel == TUNNEL_GRE)
 		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
-	flags = BPF_F_ADJ_ROOM_FIXED_GSO | (cut ? 0 : flags);
+	flags = BPF_F_ADJ_ROOM_FIXED_GSO | (fragmented ? 0 : flags);
 	if (packet->hook == HOOK_TC)
 		return bpf_skb_adjust_room(packet->ctx, room, BPF_ADJ_ROOM_MAC, flags);
 	return bpf_xdp_adjust_head(packet->ctx, -(int)room);
 }
 
-/* The sum over the inner packet, without reading it: a segment whose own checksum is right sums up, with its pseudo
- * header, to nothing; so does an IPv4 header. (The kernel calls this local checksum offload.) */
+/* The sum over the inner packet, without reading it: a segment whose checksum is right sums up to zero with its pseudo
+ * header, and so does an IPv4 header. */
 static __always_inline int local_checksum_offload(struct packet *packet, __u64 *sum)
 {
 	struct flow *flow = packet->flow;
@@ -95,10 +90,10 @@ static __always_inline int local_checksum_offload(struct packet *packet, __u64 *
 		struct udphdr *udp = packet_at(packet, flow->l4, sizeof(*udp));
 
 		if (!udp || !udp->check)
-			return -1; /* it has none */
+			return -1; /* it has no checksum */
 	}
 	*sum = (__u16)~checksum_fold(sum_of_pseudo_header(&flow->saddr, &flow->daddr, flow->protocol, length));
-	if (flow->family == 6) { /* its header has no checksum of its own */
+	if (flow->family == 6) { /* whose header has no checksum */
 		struct ipv6hdr *ip = packet_at(packet, L3, sizeof(*ip));
 
 		if (!ip || flow->l4 - L3 != sizeof(*ip))
@@ -108,6 +103,8 @@ static __always_inline int local_checksum_offload(struct packet *packet, __u64 *
 	}
 	return 0;
 }
+
+enum { PORT_MIN = 32768, PORT_MAX = 60999 }; /* the default of net.ipv4.ip_local_port_range */
 
 static __always_inline int write_gue(struct packet *packet, struct destination *destination, __u32 offset, __u32 length,
 				     __u8 inner, const __u64 *sum)
@@ -119,12 +116,12 @@ static __always_inline int write_gue(struct packet *packet, struct destination *
 
 	if (!udp)
 		return -1;
-	/* A source port of the flow's own, from the range that Linux has for such, so that the network spreads flows. */
-	udp->source = bpf_htons(32768 + ((__u64)hash * (60999 - 32768) >> 32));
+	/* A source port for each flow, by which the network spreads flows over paths (ECMP). */
+	udp->source = bpf_htons(PORT_MIN + ((__u64)hash * (PORT_MAX - PORT_MIN) >> 32));
 	udp->dest = destination->tunnel_port;
 	udp->len = bpf_htons(length);
 	udp->check = 0;
-	gue->version_and_length = 0;
+	gue->variant_and_length = 0;
 	gue->protocol = inner;
 	gue->flags = 0;
 	if (sum) {
@@ -144,7 +141,7 @@ static __always_inline int write_gre(struct packet *packet, struct destination *
 
 	if (!gre)
 		return -1;
-	gre->flags = sum ? bpf_htons(0x8000) : 0;
+	gre->flags = sum ? bpf_htons(GRE_CSUM) : 0;
 	gre->protocol = protocol;
 	if (!sum)
 		return 0;
@@ -152,24 +149,24 @@ static __always_inline int write_gre(struct packet *packet, struct destination *
 	if (!check)
 		return -1;
 	check->reserved = 0;
-	check->check = ~checksum_fold(*sum + bpf_htons(0x8000) + (__u64)protocol);
+	check->check = ~checksum_fold(*sum + bpf_htons(GRE_CSUM) + (__u64)protocol);
 	return 0;
 }
 
-/* The outer type of service is the inner one; but congestion that the inner packet met is not said again (RFC 3168, 9.1.1). */
+/* The outer TOS is the inner one, but that congestion experienced becomes ECT(0) (RFC 3168, section 9.1.1). */
 static __always_inline __u32 outer_tos(const struct flow *flow)
 {
-	return (flow->tos & 3) == 3 ? flow->tos ^ 1 : flow->tos;
+	return (flow->tos & INET_ECN_MASK) == INET_ECN_CE ? flow->tos ^ 1 : flow->tos;
 }
 
-/* In words, whose sum needs not wait for what was stored in bytes. */
+/* Written in words: a sum of words need not wait for bytes to be stored. */
 static __always_inline int write_outer_v4(struct packet *packet, struct destination *destination, __u32 length,
 					  __u8 protocol)
 {
 	struct flow *flow = packet->flow;
 	__be32 *ip = packet_at(packet, L3, sizeof(struct iphdr));
 	__be32 from = addr_v4(&destination->source), to = addr_v4(&destination->address);
-	__be32 version_tos_length = bpf_htonl(0x45000000U | outer_tos(flow) << 16 | (length & 0xffff));
+	__be32 version_tos_length = bpf_htonl((__u32)IPV4_NO_OPTIONS << 24 | outer_tos(flow) << 16 | (length & 0xffff));
 	__be32 id_fragment = bpf_htonl(flow->flags & FLOW_DF ? IP_DF : bpf_get_prandom_u32() << 16 | 0x10000);
 	__be32 ttl_protocol = bpf_htonl((__u32)(flow->ttl - 1) << 24 | (__u32)protocol << 16);
 	__u16 check = ~checksum_fold((__u64)version_tos_length + id_fragment + ttl_protocol + from + to);
@@ -226,26 +223,28 @@ static __always_inline int write_outer(struct packet *packet, struct destination
 					: write_outer_v6(packet, destination, length, protocol);
 }
 
-/* The tunnel's packet is too big for the way: its pieces come in, and are known by what is left for them here. */
+/* The tunnel's packet exceeds the path MTU: it is fragmented, and its fragments find the choice that is left for them
+ * here. */
 static __always_inline enum outcome fragment_outer(struct packet *packet, struct destination *destination,
-						   struct choice *choice, int summed)
+						   struct choice *choice, int checksummed)
 {
-	__u32 length = packet->flow->length + tunnel_overhead(destination, summed) - sizeof(struct iphdr);
+	__u32 length = packet->flow->length + tunnel_overhead(destination, checksummed) - sizeof(struct iphdr);
 	struct iphdr *ip = packet_at(packet, L3, sizeof(*ip));
-	struct scratch *scratch = scratch_get();
+	struct fragment_scratch *scratch = fragment_scratch_get();
 	struct flow *outer;
 
 	if (!ip || !scratch)
 		return DROP_ERROR;
-	outer = &scratch->quoted;
+	outer = &scratch->outer;
 	outer->saddr = destination->source;
 	outer->daddr = destination->address;
 	outer->protocol = ip->protocol;
-	return fragment_send(outer, ip->id, choice) ? DROP_ERROR
-						    : fragment_packet(packet, length, destination->mtu, FRAG_OUTER);
+	return fragment_remember(outer, ip->id, choice)
+		       ? DROP_ERROR
+		       : fragment_packet(packet, scratch, length, destination->mtu, FRAG_OUTER);
 }
 
-/* Such a piece goes on as it is. */
+/* Forwards a fragment of a tunnel's packet as it is. */
 static __always_inline enum outcome tun_forward_fragment(struct packet *packet)
 {
 	struct flow *flow = packet->flow;
@@ -263,8 +262,8 @@ static __always_inline enum outcome tun_forward_fragment(struct packet *packet)
 						      : DROP_NO_ROUTE;
 }
 
-/* The sum over the inner packet, which has one hop less to live by now; of fragments, SCTP, and UDP that has no checksum by
- * reading it. */
+/* The sum over the inner packet, whose TTL is decremented by now. Fragments, SCTP, and UDP without a checksum are
+ * read. */
 static __always_inline int inner_checksum(struct packet *packet, __u64 *sum)
 {
 	if (local_checksum_offload(packet, sum))
@@ -275,23 +274,23 @@ static __always_inline int inner_checksum(struct packet *packet, __u64 *sum)
 static __always_inline enum outcome tun_forward(struct packet *packet, struct destination *destination,
 						struct choice *choice, enum hop hop)
 {
-	/* The kernel would give every segment that it cuts off the same checksum: rather none. */
-	int many = skb_is_gso(packet), summed = wants_checksum(destination) && !many;
-	int cut = packet->hook == HOOK_TC && packet->flow->length > packet->flow->mtu && !many;
+	/* A GSO packet gets no checksum: every segment would have the same. */
+	int gso = skb_is_gso(packet), checksummed = wants_checksum(destination) && !gso;
+	int fragmented = packet->hook == HOOK_TC && packet->flow->length > packet->flow->mtu && !gso;
 	__u64 sum = 0;
 
 	if (unlikely(settings.clamp_mss) && wants_clamp(packet->flow, destination) &&
 	    clamp_mss(packet, tunnel_mss(packet->flow, destination)))
 		return DROP_ERROR;
-	if (decrement_ttl(packet) || (cut && checksum_help(packet)))
+	if (decrement_ttl(packet) || (fragmented && checksum_help(packet)))
 		return DROP_ERROR;
-	if (summed && inner_checksum(packet, &sum))
+	if (checksummed && inner_checksum(packet, &sum))
 		return DROP_ERROR;
-	if (make_room(packet, destination, tunnel_overhead(destination, summed), cut) ||
-	    write_outer(packet, destination, summed ? &sum : 0))
+	if (make_room(packet, destination, tunnel_overhead(destination, checksummed), fragmented) ||
+	    write_outer(packet, destination, checksummed ? &sum : 0))
 		return DROP_ERROR;
-	if (cut)
-		return fragment_outer(packet, destination, choice, summed);
+	if (fragmented)
+		return fragment_outer(packet, destination, choice, checksummed);
 	return send_to_destination(packet, destination, hop, FORWARD_TUN);
 }
 

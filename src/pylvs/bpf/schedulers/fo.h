@@ -3,38 +3,11 @@
 #ifndef PYLVS_SCHEDULERS_FO_H
 #define PYLVS_SCHEDULERS_FO_H
 
-#include "common.h"
+#include "heaviest.h"
 
-struct heaviest {
-	__u32 slot;
-	__u32 best;
-	__s32 weight;
-	__u32 spill; /* ovf: leave out those with more active connections than weight */
-};
-
-static long heaviest_visit(__u32 index, void *context)
+static __always_inline __u32 fo_schedule(struct service *service, __u32 slot, struct flow *flow)
 {
-	struct heaviest *heaviest = context;
-	__u32 slot = heaviest->slot;
-	struct destination *destination = destination_get(slot);
-
-	if (!destination)
-		return 1;
-	heaviest->slot = destination->next;
-	if (is_usable(destination) && destination->weight > heaviest->weight &&
-	    !(heaviest->spill && destination->active > destination->weight)) {
-		heaviest->best = slot;
-		heaviest->weight = destination->weight;
-	}
-	return !heaviest->slot;
-}
-
-static __always_inline __u32 fo_schedule(struct service *service)
-{
-	struct heaviest heaviest = {.slot = service->first};
-
-	bpf_loop(DESTINATIONS_MAX, heaviest_visit, &heaviest, 0);
-	return heaviest.best;
+	return heaviest_usable(service, 0);
 }
 
 #endif

@@ -3,9 +3,9 @@
 #ifndef PYLVS_SCHEDULERS_NQ_H
 #define PYLVS_SCHEDULERS_NQ_H
 
-#include "common.h"
+#include "least_loaded.h"
 
-static __always_inline __u32 nq_schedule(struct service *service)
+static __always_inline __u32 nq_schedule(struct service *service, __u32 slot, struct flow *flow)
 {
 	return least_loaded(service->first, LOAD_IDLE_FIRST);
 }

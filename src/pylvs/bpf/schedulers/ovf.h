@@ -3,14 +3,11 @@
 #ifndef PYLVS_SCHEDULERS_OVF_H
 #define PYLVS_SCHEDULERS_OVF_H
 
-#include "fo.h"
+#include "heaviest.h"
 
-static __always_inline __u32 ovf_schedule(struct service *service)
+static __always_inline __u32 ovf_schedule(struct service *service, __u32 slot, struct flow *flow)
 {
-	struct heaviest heaviest = {.slot = service->first, .spill = 1};
-
-	bpf_loop(DESTINATIONS_MAX, heaviest_visit, &heaviest, 0);
-	return heaviest.best;
+	return heaviest_usable(service, 1);
 }
 
 #endif

@@ -3,9 +3,9 @@
 #ifndef PYLVS_SCHEDULERS_SED_H
 #define PYLVS_SCHEDULERS_SED_H
 
-#include "common.h"
+#include "least_loaded.h"
 
-static __always_inline __u32 sed_schedule(struct service *service)
+static __always_inline __u32 sed_schedule(struct service *service, __u32 slot, struct flow *flow)
 {
 	return least_loaded(service->first, LOAD_DELAY);
 }

@@ -53,7 +53,7 @@ static long draw_visit(__u32 index, void *context)
 	return !draw->slot || (draw->chosen[0] && draw->chosen[1]);
 }
 
-static __always_inline __u32 twos_schedule(struct service *service)
+static __always_inline __u32 twos_schedule(struct service *service, __u32 slot, struct flow *flow)
 {
 	struct weights weights = {.slot = service->first};
 	struct draw draw = {.slot = service->first};
@@ -67,6 +67,14 @@ static __always_inline __u32 twos_schedule(struct service *service)
 	if (draw.chosen[1] && draw.weight[1] * draw.load[0] > draw.weight[0] * draw.load[1])
 		return draw.chosen[1];
 	return draw.chosen[0];
+}
+
+/* Draws as ever, and says that the next draw may be another. */
+static __always_inline __u32 twos_preview(struct service *service, __u32 slot, struct flow *flow,
+					  struct explain_args *args)
+{
+	args->flags |= EXPLAIN_RANDOM;
+	return twos_schedule(service, slot, flow);
 }
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
-/* Weighted round robin, interleaved: rounds over the destinations at a current weight that sinks from the highest weight
- * by the greatest common divisor; whoever weighs at least that much has a turn. Cursor and current weight are one word. */
+/* Weighted round robin, interleaved: rounds over the destinations at a current weight that sinks from the highest
+ * weight by the greatest common divisor; whoever weighs at least that much has a turn. Cursor and current weight are
+ * one word, which moves by compare-and-swap: no two CPUs take the same turn. */
 #ifndef PYLVS_SCHEDULERS_WRR_H
 #define PYLVS_SCHEDULERS_WRR_H
 
-#include "common.h"
+#include "survey.h"
 
 struct wrr {
 	__u32 slot; /* to look at next, 0: this round is over */
@@ -59,9 +60,10 @@ static long wrr_visit(__u32 index, void *context)
 	return slot == wrr->stop;
 }
 
-enum { WRR_STEPS = 1 << 20 };
+enum { WRR_STEPS = 1 << 20, WRR_ATTEMPTS = 4 };
 
-/* Slot of the next one, 0 if there is none; -1: another CPU was quicker. Global, so that it is verified once. */
+/* The slot of the next one, 0 if there is none; -1: another CPU was quicker. Out of line: the verifier walks it once,
+ * not for each attempt. */
 __noinline __s64 wrr_try(__u32 slot)
 {
 	struct service *service = service_get(slot);
@@ -87,15 +89,33 @@ __noinline __s64 wrr_try(__u32 slot)
 	return __sync_val_compare_and_swap(&service->cursor, old, new) == old ? wrr.best : -1;
 }
 
-static __always_inline __u32 wrr_schedule(struct service *service, __u32 slot)
+static __always_inline __u32 wrr_schedule(struct service *service, __u32 slot, struct flow *flow)
 {
-	for (int attempt = 0; attempt < 4; attempt++) {
+	for (int attempt = 0; attempt < WRR_ATTEMPTS; attempt++) {
 		__s64 next = wrr_try(slot);
 
 		if (next >= 0)
 			return next;
 	}
 	return service->first;
+}
+
+/* A new round begins, at the current weight if that still makes sense (ip_vs_wrr_dest_changed()). */
+static __always_inline void wrr_changed(struct service *service, __u32 slot, int fresh)
+{
+	struct survey survey = survey_destinations(service);
+	__s32 gcd = survey.gcd ?: 1, max = survey.max_weight - (gcd - 1);
+	__s32 current = fresh ? 0 : (__u32)service->cursor;
+
+	if (max < 0)
+		max = 0;
+	if (current > max || !current)
+		current = max;
+	else if (gcd > 1)
+		current = (__u32)current / (__u32)gcd * gcd + 1;
+	service->gcd = gcd;
+	service->max_weight = max;
+	service->cursor = (__u32)current;
 }
 
 #endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
+/* The connection table: where an entry may be, and when it expires.
+ *
+ * 1. The table is set-associative: buckets of eight entries, each entry one cache line (docs/decisions/0002).
+ * 2. An entry has four candidate buckets. The primary bucket is chosen by client address, client port and protocol
+ *    alone, so that a request and, with NAT, its reply find the same entry. The others are chosen by the virtual
+ *    address and port as well: many connections of one client port would all have the same primary bucket.
+ * 3. A bucket counts the entries that found it full and went on to the next candidate. Where it has none, a lookup
+ *    that finds nothing there probes no further.
+ * 4. An entry is claimed by compare-and-swap of its tag to TAG_BUSY, filled in, and published by writing the tag: a
+ *    hash, by which a lookup tells the entries of a bucket apart without reading them.
+ * 5. Beside the table lies, for each bucket, when its soonest entry expires. The sweep (sweep.h) reads that and not
+ *    the table. It is a lower bound, so that refreshing an entry need not write it. */
+#ifndef PYLVS_TABLE_H
+#define PYLVS_TABLE_H
+
+#include "maps.h"
+
+enum { CANDIDATES = 4 }; /* buckets that an entry may be in */
+
+/* How many full buckets an entry passed is in two bits of its flags. */
+enum { OVERFLOW_SHIFT = 5 };
+_Static_assert(CONN_OVERFLOW == (CANDIDATES - 1) << OVERFLOW_SHIFT, "the count of candidates fits its flags");
+
+static __always_inline __u32 overflow_of(__u8 flags)
+{
+	return flags >> OVERFLOW_SHIFT;
+}
+
+static __always_inline __u32 overflow_flags(__u32 passed)
+{
+	return passed << OVERFLOW_SHIFT;
+}
+
+/* The golden ratio, and a prime of Steele and Vigna's: any odd multipliers that mix well would do. */
+#define MIX_1 0x9e3779b97f4a7c15ULL
+#define MIX_2 0xd1342543de82ef95ULL
+
+static __always_inline __u64 hash_client(const struct addr *client, __be16 cport, __u8 protocol)
+{
+	__u64 hash = (client->low ^ hash_seed) * MIX_1;
+
+	hash ^= hash >> 29;
+	hash = (hash ^ client->high ^ ((__u32)cport << 8 | protocol)) * MIX_2;
+	return hash ^ hash >> 32;
+}
+
+/* The hash of the next candidate. Neighbouring virtual addresses must spread as well as any others, so every bit is
+ * mixed and comes down twice (IPv4's last byte is the highest of `low`). */
+static __always_inline __u64 hash_next(__u64 hash, const struct addr *virtual, __be16 vport)
+{
+	hash = (hash ^ virtual->low) * MIX_1;
+	hash = (hash ^ hash >> 32 ^ virtual->high ^ (__u32)vport << 8) * MIX_2;
+	hash = (hash ^ hash >> 29) * MIX_1;
+	return hash ^ hash >> 32;
+}
+
+/* The table has any number of buckets, not only a power of two. */
+static __always_inline __u32 bucket_of_hash(__u64 hash)
+{
+	return (hash & 0xffffffff) * table_buckets >> 32;
+}
+
+static __always_inline __u32 tag_of_hash(__u64 hash)
+{
+	__u32 tag = hash >> 32;
+
+	return tag < TAG_FIRST ? tag + TAG_FIRST : tag;
+}
+
+static __always_inline struct connection_bucket *bucket_get(__u32 bucket)
+{
+	return bpf_map_lookup_elem(&connections, &bucket);
+}
+
+/* An entry by its number, bucket * WAYS + way. */
+static __always_inline struct connection *connection_get(__u32 number)
+{
+	struct connection_bucket *bucket = bucket_get(number / WAYS);
+
+	if (!bucket)
+		return 0;
+	return &bucket->way[bounded(number, WAYS - 1)]; /* not before the check, where clang would compute it */
+}
+
+static __always_inline int connection_expired(const struct connection *connection, __u32 now)
+{
+	return !tick_before(now, connection->expires);
+}
+
+/* Lets the sweep look at the bucket at `expires`, or sooner. */
+static __always_inline void due_by(__u32 bucket, __u32 expires)
+{
+	struct bucket_summary *summary = bpf_map_lookup_elem(&due, &bucket);
+	__u32 *due_at = summary ? &summary->due : 0;
+
+	if (!due_at)
+		return;
+	expires = expires ?: 1;
+	for (int i = 0; i < 4; i++) {
+		__u32 old = *(volatile __u32 *)due_at;
+
+		if (old && !tick_before(expires, old))
+			return;
+		if (__sync_val_compare_and_swap(due_at, old, expires) == old)
+			return;
+	}
+	*(volatile __u32 *)due_at = 1; /* four rivals in a row: the sweep is to look at once */
+}
+
+static __always_inline int has_overflow(__u32 bucket)
+{
+	struct bucket_summary *summary = bpf_map_lookup_elem(&due, &bucket);
+
+	return summary && summary->overflow;
+}
+
+/* Counts an entry in, or out (`step` -1), at each full bucket that it passed. */
+__noinline int count_overflow(const struct connection *connection, int step)
+{
+	__u64 hash;
+
+	if (!connection)
+		return 0;
+	hash = hash_client(&connection->client, connection->cport, connection->protocol);
+	for (__u32 passed = 0; passed < CANDIDATES - 1; passed++) {
+		__u32 bucket = bucket_of_hash(hash);
+		struct bucket_summary *summary = bpf_map_lookup_elem(&due, &bucket);
+
+		if (passed >= overflow_of(connection->flags))
+			break;
+		if (summary)
+			__sync_fetch_and_add(&summary->overflow, step);
+		hash = hash_next(hash, &connection->virtual, connection->vport);
+	}
+	return 0;
+}
+
+static __always_inline void connection_publish(struct connection *connection, __u32 number, __u32 tag)
+{
+	__sync_lock_test_and_set(&connection->tag, tag);
+	due_by(number / WAYS, connection->expires);
+}
+
+/* Whether a new flow has found no room in the last minute (docs/decisions/0003). */
+static __always_inline int table_is_pressed(__u32 now)
+{
+	return settings.table_pressed && tick_before(now, settings.table_pressed + 60 * settings.second);
+}
+
+#endif
