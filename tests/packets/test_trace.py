@@ -256,6 +256,7 @@ def test_whatever_comes_has_a_line(plane: Plane, hook: str) -> None:
                 changed[place % len(changed)] ^= 1 << number % 8
                 if len(changed) < least_at_tc(bytes(changed)):
                     continue
+                tracing.renew()
                 done = plane.run(hook, bytes(changed))
                 (one,) = tracing.rest()
                 assert (one.outcome, one.before) == (done.outcome, bytes(changed[:256]))
