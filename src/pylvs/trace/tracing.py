@@ -79,6 +79,7 @@ class Tracing:
         self._before = self._missed()
         with MappedArray(self.instance.map("trace")) as place:
             self._filter.pack_into(place.memory, 0, **self._fields)
+        self._renewed = 0.0
         self.renew()
 
     def renew(self) -> None:
