@@ -49,7 +49,7 @@ kernel: check build/kernel/ready  ## the lab, by each method, on Debian 12's own
 	@tests/kernel/machine build/kernel/linux-image-*.deb tests/kernel/labs
 
 root:
-	@$(is_root) || { $(fail) "this makes network namespaces and loads BPF, so it needs root; type: sudo make $(firstword $(MAKECMDGOALS))"; }
+	@$(is_root) || { $(fail) "this makes network namespaces and loads BPF, so it needs root; run: sudo make $(firstword $(MAKECMDGOALS))"; }
 
 check: root $(VENV)/ready build/compiled bpf
 	@$(BIN)/python -m pylvs.lab.preflight
@@ -66,21 +66,21 @@ bench: check build/peers/ready  ## measure everything, write docs/benchmarks.md 
 
 build/kernel/ready: build/packages
 	@$(say) "a virtual machine, and Debian 12's kernel"
-	@$(is_root) || { $(fail) "another kernel needs packages, so it needs root; type: sudo make kernel"; }
+	@$(is_root) || { $(fail) "another kernel needs packages, so it needs root; run: sudo make kernel"; }
 	rm -rf build/kernel && mkdir -p build/kernel
 	fetch() {
 		DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends $(MACHINE) >/dev/null &&
 		(cd build/kernel && apt-get download -q $$(apt-cache depends linux-image-amd64 | awk '$$1 == "Depends:" { print $$2 }') >/dev/null)
 	}
 	fetch 2>/dev/null || { apt-get update -q >/dev/null && fetch; } || \
-		{ $(fail) "could not fetch $(MACHINE) and linux-image-amd64 from Debian's registry; mend the network or its proxy settings and type make kernel again"; }
+		{ $(fail) "could not fetch $(MACHINE) and linux-image-amd64 from Debian's registry; fix the network or the proxy settings and run: make kernel"; }
 	touch $@
 
 wheel: $(VENV)/ready bpf  ## build dist/pylvs-*.whl, with the compiled BPF programs in it
 	@$(BIN)/pip wheel -q --no-deps -w dist .
 	@listing=$$($(BIN)/python -m zipfile -l dist/pylvs-*.whl)
 	for file in $(BPF_O:src/%=%) share/man/man8/pylvsadm.8 bash-completion/completions/pylvsadm LICENSE; do
-		grep -qF "$$file" <<<"$$listing" || { $(fail) "the wheel carries no $$file; type: make clean wheel"; }
+		grep -qF "$$file" <<<"$$listing" || { $(fail) "the wheel carries no $$file; run: make clean wheel"; }
 	done
 
 clean:  ## take away what was built (also .venv)
@@ -93,22 +93,22 @@ build/packages: Makefile
 	if [ -n "$$missing" ]; then
 		missing=$$(echo $$missing)
 		command -v apt-get >/dev/null || { $(fail) "no apt-get here: this set-up knows Debian 12 and Ubuntu 24.04. Install what matches: $$missing"; }
-		$(is_root) || { $(fail) "packages are missing ($$missing); type: sudo make setup"; }
+		$(is_root) || { $(fail) "packages are missing ($$missing); run: sudo make setup"; }
 		$(say) "installing $$missing"
 		export DEBIAN_FRONTEND=noninteractive
 		{ apt-get update -q && apt-get install -yq --no-install-recommends $$missing; } >build/apt.log 2>&1 || \
-			{ $(fail) "apt-get could not install $$missing (build/apt.log says why); is there no network to the Debian package registry? mend it or the proxy settings and type make again"; }
+			{ $(fail) "apt-get could not install $$missing (build/apt.log says why); is there no network to the Debian package registry? fix it or the proxy settings and run make again"; }
 	fi
 	touch $@
 
 # What the director is measured beside is fetched and unpacked, not installed: no service of this machine is started.
 build/peers/ready: Makefile | build/packages
-	@$(is_root) || { $(fail) "the benchmark fetches Debian packages, so it needs root; type: sudo make bench"; }
+	@$(is_root) || { $(fail) "the benchmark fetches Debian packages, so it needs root; run: sudo make bench"; }
 	$(say) "fetching $(PEERS) into build/peers"
 	rm -rf build/peers && mkdir -p build/peers/archives/partial
 	fetch() { apt-get install -yqq --download-only --no-install-recommends -o Dir::Cache::archives="$(CURDIR)/build/peers/archives" $(PEERS) >/dev/null; }
 	fetch 2>/dev/null || { apt-get update -q >/dev/null && fetch; } || \
-		{ $(fail) "could not fetch $(PEERS) from the Debian package registry; mend the network or its proxy settings and type make bench again"; }
+		{ $(fail) "could not fetch $(PEERS) from the Debian package registry; fix the network or the proxy settings and run: make bench"; }
 	find build/peers/archives -name '*.deb' -exec dpkg -x {} build/peers \;
 	touch $@
 
@@ -119,13 +119,13 @@ $(VENV)/ready: pyproject.toml | build/packages
 		for p in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
 			"$$p" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { python=$$p; break; }
 		done
-		[ -n "$$python" ] || { $(fail) "no Python 3.11 or newer with venv here; on Debian 12 or Ubuntu 24.04 type: apt-get install python3 python3-venv"; }
+		[ -n "$$python" ] || { $(fail) "no Python 3.11 or newer with venv here; on Debian 12 or Ubuntu 24.04 run: apt-get install python3 python3-venv"; }
 		$(say) "virtual environment in $(VENV) ($$($$python -V))"
 		"$$python" -m venv $(VENV)
 	fi
 	$(say) "Python packages"
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[test]' >build/pip.log 2>&1 || \
-		{ $(fail) "pip could not install (build/pip.log says why); is there no network to the Python package registry? mend it or the proxy settings and type make again"; }
+		{ $(fail) "pip could not install (build/pip.log says why); is there no network to the Python package registry? fix it or the proxy settings and run make again"; }
 	touch $@
 
 # Modules as bytecode: without it each command compiles them anew where PYTHONDONTWRITEBYTECODE is set, or the user may

@@ -5,7 +5,7 @@
 endpoints print and parse themselves, and what a call returns is a value. What is refused raises a subclass of
 `PylvsError`, with one line that says what is wrong and what to do instead (`pylvs.errors` has them all).
 
-    from pylvs import Destination, Director, Endpoint, ServiceKey, VirtualService, drain, explain
+    from pylvs import Destination, Director, Endpoint, ServiceKey, VirtualService, diagnose, drain, explain
 
     web = ServiceKey.parse("tcp://192.0.2.1:80")
     with Director() as director:
@@ -16,6 +16,9 @@ endpoints print and parse themselves, and what a call returns is a value. What i
 
         explanation = explain(Endpoint.parse("192.0.2.7"), Endpoint.parse("192.0.2.1:80"))
         print("a client would go to", explanation.destination)
+
+        report = diagnose("director")
+        print("wrong:", [finding.name for finding in report.findings])
 
         drained = drain(director, web, Endpoint.parse("192.0.2.11"), timeout=60)
         print("connections that remain:", drained.remaining)
@@ -29,6 +32,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pylvs.doctor import Finding, Report, diagnose
     from pylvs.errors import PylvsError
     from pylvs.model import (
         ConfiguredService,
@@ -63,9 +67,11 @@ __all__ = [
     "Drained",
     "Endpoint",
     "Explanation",
+    "Finding",
     "ForwardingMethod",
     "Protocol",
     "PylvsError",
+    "Report",
     "ServiceFlag",
     "ServiceKey",
     "ServiceState",
@@ -75,6 +81,7 @@ __all__ = [
     "TunnelChecksum",
     "TunnelType",
     "VirtualService",
+    "diagnose",
     "drain",
     "explain",
 ]
@@ -84,7 +91,10 @@ _MODULES = {
     "Director": "pylvs.table.director",
     "Drained": "pylvs.table.drain",
     "Explanation": "pylvs.trace.explain",
+    "Finding": "pylvs.doctor",
     "PylvsError": "pylvs.errors",
+    "Report": "pylvs.doctor",
+    "diagnose": "pylvs.doctor",
     "drain": "pylvs.table.drain",
     "explain": "pylvs.trace.explain",
 }

@@ -65,7 +65,7 @@ needs_bpf = pytest.mark.skipif(os.geteuid() != 0 or not OBJECT.exists(), reason=
 
 @needs_bpf
 def test_the_example_of_the_package() -> None:
-    """As a program of its own: a service, its destination, where a packet would go, and draining."""
+    """As a program of its own: a service, its destination, where a packet would go, what is wrong, and draining."""
     from tests.packets.plane import Network
 
     with closing(Network()) as network, network.inside():
@@ -76,6 +76,7 @@ def test_the_example_of_the_package() -> None:
     assert done.stdout.splitlines() == [
         "TCP 192.0.2.1:80 ['192.0.2.11:80']",
         "a client would go to 192.0.2.11:80",
+        "wrong: ['vip_not_here', 'wrong_rip']",
         "connections that remain: 0",
     ]
     assert [member.destination.weight for member in state.destinations] == [0]

@@ -109,3 +109,11 @@ def test_save_writes_what_restore_reads(capsys: pytest.CaptureFixture[str], monk
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(saved.encode())))
     assert restore_main(["ipvsadm-restore"], lambda: other) == 0
     assert other.configured() == table.configured()
+
+
+def test_nothing_is_imported_that_takes_long() -> None:
+    """Every command would pay for it (docs/decisions/0010-start-time.md)."""
+    slow = {"argparse", "dataclasses", "inspect", "json", "random", "subprocess"}
+    code = "import sys, pylvs.ipvsadm.main, pylvs.table.director; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert slow & set(done.stdout.split()) == set()

@@ -21,7 +21,7 @@ from pylvs.model import Endpoint
 from pylvs.table.outcomes import MEANINGS
 from pylvs.trace import pcapng
 from pylvs.trace.explain import explain
-from pylvs.trace.packet import TracedPacket, document, line
+from pylvs.trace.packet import TracedPacket, as_json, line
 from pylvs.trace.tracing import Busy, Tracing
 from pylvs.trace.wanted import parse
 from tests.packets.cast import BACK_1, BACK_2, CLIENT, NAT_VIP, REAL_1, REAL_2, SECOND, TUN_VIP, VIP, Host, sent_by
@@ -51,7 +51,7 @@ def send(plane: Plane, hook: str, host: Host, packet: object) -> bytes:
 
 def explained(client: str, virtual: str) -> dict[str, Any]:
     """What `pylvs trace --explain CLIENT VIRTUAL --json` has."""
-    return explain(Endpoint.parse(client), Endpoint.parse(virtual)).document()
+    return explain(Endpoint.parse(client), Endpoint.parse(virtual)).as_json()
 
 
 def syn(vip: str = VIP, port: int = 20000, host: Host = CLIENT) -> object:
@@ -76,7 +76,7 @@ def test_a_new_and_a_known_connection(plane: Plane, hook: str) -> None:
     assert (first.state, second.connection, second.state) == ("SYN_RECV", "known", "ESTABLISHED")
     assert abs(first.time - time.time_ns()) < 60e9
     assert line(first).endswith(f"DR by eth0 to {REAL_1.ip} ({REAL_1.mac}); FORWARD_DR")
-    assert document(second)["meaning"] == "forwarded by DR"
+    assert as_json(second)["meaning"] == "forwarded by DR"
 
 
 def test_scheduled_at_xdp_and_sent_by_tc(plane: Plane) -> None:
@@ -256,12 +256,13 @@ def test_whatever_comes_has_a_line(plane: Plane, hook: str) -> None:
                 changed[place % len(changed)] ^= 1 << number % 8
                 if len(changed) < least_at_tc(bytes(changed)):
                     continue
+                tracing.renew()
                 done = plane.run(hook, bytes(changed))
                 (one,) = tracing.rest()
                 assert (one.outcome, one.before) == (done.outcome, bytes(changed[:256]))
                 assert one.after == (done.frame[:256] if one.leaves else b"")
                 assert "\n" not in line(one)
-                assert json.loads(json.dumps(document(one)))["outcome"] == done.outcome
+                assert json.loads(json.dumps(as_json(one)))["outcome"] == done.outcome
 
 
 def test_tcpdump_reads_the_capture(plane: Plane, tmp_path: Path) -> None:

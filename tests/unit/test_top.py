@@ -60,7 +60,7 @@ def test_lines_and_data() -> None:
     assert "2 services, 2 destinations, 105 active and 7 inactive connections; 10 conn/s" in lines[0]
     assert lines[1] == "FORWARD_DR 12/s"
     assert lines[5].split() == ["10.0.0.5:80", "Route", "1", "5", "0", "10", "500", "0", "1", "0"]
-    document = View("n").arranged(SHOT).document()
+    document = View("n").arranged(SHOT).as_json()
     assert [one["service"] for one in document["services"]] == ["-t 10.0.0.1:80", "-u 10.0.0.1:53"]
     assert document["services"][0]["destinations"][1]["rate"]["in_packets"] == 1500
 

@@ -259,6 +259,6 @@ def look_by_look(watch: Watch, view: View, options: argparse.Namespace) -> None:
         time.sleep(delay)
         snapshot = watch.look()
         if options.json:
-            print(json.dumps(view.arranged(snapshot).document()), flush=True)
+            print(json.dumps(view.arranged(snapshot).as_json()), flush=True)
         else:
             print(("\n" if number else "") + text(snapshot, view), flush=True)

@@ -40,7 +40,7 @@ class Snapshot:
     services: tuple[tuple[Line, tuple[Line, ...]], ...]
     outcomes: Mapping[str, float]
 
-    def document(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The snapshot as JSON-serialisable dicts."""
         return {
             "totals": asdict(self.totals),

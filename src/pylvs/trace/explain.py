@@ -46,7 +46,7 @@ class Explanation:
     destination: Endpoint | None  # where it would go, with the port at which the real server gets it
     points: dict[str, str | list[str]]  # in the order in which the packet meets them: a sentence or several
 
-    def document(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Points, outcome and meaning as a JSON-serialisable dict."""
         return self.points | {"outcome": self.outcome, "meaning": self.meaning}
 

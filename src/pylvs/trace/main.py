@@ -17,7 +17,7 @@ from pylvs.errors import PylvsError
 from pylvs.model import Endpoint, Protocol
 from pylvs.table.director import Director
 from pylvs.trace import explain as explaining
-from pylvs.trace.packet import TracedPacket, document, line
+from pylvs.trace.packet import TracedPacket, as_json, line
 from pylvs.trace.pcapng import Writer
 from pylvs.trace.tracing import Tracing
 from pylvs.trace.wanted import BadFilter, parse
@@ -68,7 +68,7 @@ def explain(options: argparse.Namespace) -> int:
     client, virtual = map(Endpoint.parse, options.explain)
     protocol = Protocol[options.protocol.upper()]
     explanation = explaining.explain(client, virtual, protocol, options.mark)
-    print(json.dumps(explanation.document(), indent=2) if options.json else explaining.show(explanation))
+    print(json.dumps(explanation.as_json(), indent=2) if options.json else explaining.show(explanation))
     return 0
 
 
@@ -126,7 +126,7 @@ class Log:
         self.seen += 1
         text = line(packet)
         if self._lines:
-            print(json.dumps(document(packet)) if self._json else text)
+            print(json.dumps(as_json(packet)) if self._json else text)
         if self._capture:
             self._write(self._capture, packet, comment=text.partition(" ")[2])
         return bool(self._most) and self.seen >= self._most

@@ -150,7 +150,7 @@ def _outcome(packet: TracedPacket) -> str:
     return f"{packet.outcome} ({MEANINGS.get(packet.outcome, '')})"
 
 
-def document(packet: TracedPacket) -> dict[str, Any]:
+def as_json(packet: TracedPacket) -> dict[str, Any]:
     """A packet as a JSON-serialisable dict: time as in RFC 3339 to the nanosecond, frames in hexadecimal."""
     seconds, nanoseconds = divmod(packet.time, 1_000_000_000)
     local = datetime.fromtimestamp(seconds).astimezone().isoformat()

@@ -79,9 +79,10 @@ class Tracing:
         self._before = self._missed()
         with MappedArray(self.instance.map("trace")) as place:
             self._filter.pack_into(place.memory, 0, **self._fields)
-        self._renew()
+        self._renewed = 0.0
+        self.renew()
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
         """Let tracing go on for AHEAD seconds from now: the setting is the tick at which it ends, 0 is off."""
         if time.monotonic() - self._renewed >= RENEW:
             self._renewed = time.monotonic()
@@ -91,7 +92,7 @@ class Tracing:
     def packets(self, until: float) -> Iterator[TracedPacket | None]:
         """Packets as they come, until the time (monotonic) is up; None whenever there are no more for now."""
         while True:
-            self._renew()
+            self.renew()
             for raw in self._ring.records():
                 yield self._packet(raw)
             yield None
