@@ -69,7 +69,7 @@ def test_the_fault_is_named_first(labs: Labs, method: str, name: str) -> None:
         assert first["evidence"]
         assert first["mend"]
     finally:
-        faults.mend(lab)
+        faults.fix(lab)
     assert await_health(lab, fault.asked)["diagnoses"] == []
     assert requests(lab, 2, ANSWER) == ["", ""]
 
@@ -116,7 +116,7 @@ def test_what_it_gives_to_run_fixes(labs: Labs, method: str, name: str) -> None:
         build.run(lab, fault.culprit, ["env", f"PATH={build.path()}", "sh", "-ec", f"{command} >/dev/null"])
         assert await_health(lab)["diagnoses"] == []
     finally:
-        faults.mend(lab) if name in RESTORED else build.down(labs.name)
+        faults.fix(lab) if name in RESTORED else build.down(labs.name)
 
 
 @group("dr-met")
@@ -130,7 +130,7 @@ def test_connections_in_syn_recv_are_a_sign_of_the_return_path(labs: Labs) -> No
             report = await_fault(lab)[1]
         assert [one["fault"] for one in report["diagnoses"]] == ["way_back"]
     finally:
-        faults.mend(lab)
+        faults.fix(lab)
     assert await_health(lab)["diagnoses"] == []  # once those connections are no longer recent
 
 
@@ -167,7 +167,7 @@ def test_two_faults_at_once(labs: Labs) -> None:
         assert [one["fault"] for one in report["diagnoses"]] == ["real_server_down", "service_stopped"]
     finally:
         build.run(lab, "node02", ["ip", "link", "set", "eth0", "up"])
-        faults.mend(lab)
+        faults.fix(lab)
 
 
 @group("tun-tc")
@@ -196,7 +196,7 @@ def test_what_it_prints(labs: Labs) -> None:
     try:
         done = doctor(lab)
     finally:
-        faults.mend(lab)
+        faults.fix(lab)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert lines[0] == "1. 192.168.247.136 does not have the VIP 192.168.247.100 on its lo  [vip_missing]"

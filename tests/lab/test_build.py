@@ -146,7 +146,9 @@ def test_exec_sees_the_machine(name: str, data_plane: None) -> None:
 
 def test_without_a_lab_each_command_says_what_to_type(name: str) -> None:
     """One line, no traceback."""
-    for done in (lab("status", name), lab("exec", name, "node01", "true")):
+    commands = ("status",), ("exec", "node01", "true"), ("break",), ("fix",), ("mend",)
+    for command, *more in commands:
+        done = lab(command, name, *more)
         assert done.returncode == 1
         assert done.stderr == "pylvs: the lab is not up; type: pylvs lab up\n"
 

@@ -10,11 +10,12 @@ import pytest
 from pylvs.dataplane.instance import Instance
 from pylvs.host import netns
 from pylvs.host.capture import Capture
-from pylvs.lab import build, client
-from pylvs.lab.topology import METHODS, Options
+from pylvs.lab import client
+from pylvs.lab.topology import METHODS, Topology
 from pylvs.lab.transfer import transfer
 from pylvs.realserver import decapsulator, journal
 
+from .conftest import METHOD_LABS, labs
 from .helpers import document, failures, lab, leftovers
 
 pytestmark = pytest.mark.xdist_group("lab")
@@ -104,10 +105,10 @@ def test_after_the_experiment_nothing_is_left(name: str, data_plane: None) -> No
     assert not any(path.exists() for path in left)
 
 
-@pytest.mark.parametrize("mode", ["tc", "xdp"])
-def test_the_hook_that_was_asked_for_does_the_work(name: str, data_plane: None, mode: str) -> None:
+@labs(*METHOD_LABS[:2])
+def test_the_hook_that_was_asked_for_does_the_work(shared_lab: Topology) -> None:
     """XDP forwards before node01's stack sees a packet; TC comes after the taps of a capture."""
-    made, _ = build.up(Options(name=name, mode=mode), lambda done: None)
+    made = shared_lab
     with netns.inside(made.namespace("client")):
         for _ in range(4):  # neighbours are known afterwards
             client.get(made.vip, made.port)
@@ -115,14 +116,12 @@ def test_the_hook_that_was_asked_for_does_the_work(name: str, data_plane: None, 
             for _ in range(4):
                 client.get(made.vip, made.port)
             seen = [frame for frame in capture.frames() if frame.packet.ports[1] == made.port]
-    assert bool(seen) == (mode == "tc")
+    assert bool(seen) == (made.options.mode == "tc")
 
 
-@pytest.mark.parametrize("mode", ["tc", "xdp"])
-@pytest.mark.parametrize("method", METHODS)
-def test_a_hundred_megabytes_each_way_arrive_intact(name: str, data_plane: None, method: str, mode: str) -> None:
+@labs(*METHOD_LABS)
+def test_a_hundred_megabytes_each_way_arrive_intact(shared_lab: Topology) -> None:
     """Down and up through the VIP, with offloads as each hook's lab has them."""
-    made, _ = build.up(Options(name=name, mode=mode, method=METHODS[method]), lambda done: None)
-    moved = transfer(made, 100)
+    moved = transfer(shared_lab, 100)
     assert moved.size == 100 << 20
     assert moved.intact, moved

@@ -5,21 +5,22 @@ from __future__ import annotations
 
 import http.client
 import json
-import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
-import pytest
-
-from pylvs.host import netns
-from pylvs.lab import build
+from pylvs.host import command, iproute, netns
 from pylvs.lab.httpd import MEGABYTE
 from pylvs.lab.steps import folder
-from pylvs.lab.topology import METHODS, Options, Topology
+from pylvs.lab.topology import Topology
+from pylvs.model import ForwardingMethod
 
-pytestmark = pytest.mark.xdist_group("lab")
+from .conftest import METHOD_LABS, labs
 
-ANSWERS = {"nat": "FORWARD_NAT_REPLY", "fullnat": "FORWARD_FULLNAT_REPLY"}
+ANSWERS = {
+    ForwardingMethod.NAT: "FORWARD_NAT_REPLY",
+    ForwardingMethod.FULLNAT: "FORWARD_FULLNAT_REPLY",
+}
 
 
 def fetch(lab: Topology, path: str) -> bytes:
@@ -40,21 +41,25 @@ def retransmitted() -> int:
     return int(values[names.index("RetransSegs")])
 
 
-@pytest.mark.parametrize("mode", ["tc", "xdp"])
-@pytest.mark.parametrize("method", METHODS)
-def test_a_client_on_the_director(name: str, data_plane: None, method: str, mode: str) -> None:
+def outcomes() -> Counter[str]:
+    """How many packets the data plane of the caller's network namespace has counted under each name."""
+    return Counter(json.loads(command.run([sys.executable, "-m", "pylvs", "outcomes", "--json"])))
+
+
+@labs(*METHOD_LABS)
+def test_a_client_on_the_director(shared_lab: Topology) -> None:
     """It is balanced, and every byte of what is served arrives."""
-    lab, _ = build.up(Options(name=name, mode=mode, method=METHODS[method]), lambda done: None)
+    lab = shared_lab
     large = bytes(range(256)) * (5 * MEGABYTE // 256)
     for machine in lab.servers:
+        (folder(lab, machine.name) / "htdocs/large").unlink(missing_ok=True)
         (folder(lab, machine.name) / "htdocs/large").write_bytes(large)
     with netns.inside(lab.namespace(lab.director.name)):
-        subprocess.run(["ip", "neigh", "flush", "all"], check=True)
-        before = retransmitted()
+        iproute.batch("neigh flush all")
+        before, earlier = retransmitted(), outcomes()
         assert len({fetch(lab, "/") for _ in range(4)}) == 2
         assert fetch(lab, "/large") == large
         assert retransmitted() == before, "the first packet was lost while its neighbour was asked for"
-        command = [sys.executable, "-m", "pylvs", "outcomes", "--json"]
-        outcomes = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert outcomes[ANSWERS.get(method, "FORWARD_TO_HOST")] > 20
-    assert not any(count for outcome, count in outcomes.items() if outcome.startswith("DROP"))
+        since = outcomes() - earlier
+    assert since[ANSWERS.get(lab.options.method, "FORWARD_TO_HOST")] > 20
+    assert not [outcome for outcome in since if outcome.startswith("DROP")]

@@ -207,7 +207,7 @@ class Plane:
 
     def wait_for_the_sweep(self) -> None:
         """Until no entry is in the table that is over; the sweep comes by once a second."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while self._has_expired():
             assert time.monotonic() < deadline, "the sweep does not come by"
             time.sleep(0.02)

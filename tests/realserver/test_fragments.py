@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A tunnelled packet that was cut on its way becomes pieces of the packet in it, which the stack puts together."""
+"""A tunnelled packet that was fragmented becomes fragments of the packet in it, which the stack reassembles."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from scapy.layers.inet import GRE, IP, UDP
 from scapy.packet import Packet, Raw
 
+from pylvs.host.packets import checksum
 from tests.realserver.test_decapsulator import CLIENT, DIRECTOR, GUE4, PASS, REAL, VIP, Host, frame, host, one
 
 __all__ = ["host"]
 
 ETHERNET, HEADER, UNIT = 14, 20, 8
-LARGEST = 185  # units in a piece: an MTU of 1500
+LARGEST = 185  # units in a fragment: an MTU of 1500
 TUNNELS: dict[str, tuple[Packet, str]] = {
     "IPIP": (None, "FAR_IPIP"),
     "GRE": (GRE(), "FAR_GRE"),
@@ -29,30 +30,30 @@ NUMBERS = iter(range(1, 1 << 16))
 
 
 def inner(size: int, offset: int = 0, more: bool = False) -> IP:
-    """An IPv4 packet for the VIP with `size` bytes behind its header; or a piece of one."""
+    """An IPv4 packet for the VIP with `size` bytes behind its header; or a fragment of one."""
     data = random.Random(size).randbytes(size)
     return IP(src=CLIENT, dst=VIP, proto=17, id=77, ttl=62, tos=8, frag=offset, flags="MF" * more) / Raw(data)
 
 
-def tunnelled(tunnel: str, packet: Packet, cuts: list[int], ecn: int = 0) -> list[bytes]:
-    """The frames on the wire: the outer packet in pieces of so many units, then in the largest there are."""
+def tunnelled(tunnel: str, packet: Packet, units: list[int], ecn: int = 0) -> list[bytes]:
+    """The frames on the wire: the outer packet in fragments of so many units each, then in the largest there are."""
     header, _ = TUNNELS[tunnel]
     outer = IP(src=DIRECTOR, dst=REAL, id=next(NUMBERS), tos=ecn)
     whole = IP(bytes(outer / header / packet if header else outer / packet))
-    data, pieces, at = bytes(whole.payload), [], 0
-    sizes = chain((cut * UNIT for cut in cuts), repeat(LARGEST * UNIT))
+    data, fragments, at = bytes(whole.payload), [], 0
+    sizes = chain((number * UNIT for number in units), repeat(LARGEST * UNIT))
     while at < len(data):
         part = data[at : at + next(sizes)]
         more = at + len(part) < len(data)
         fragment = IP(src=DIRECTOR, dst=REAL, id=whole.id, tos=ecn, proto=whole.proto, frag=at // UNIT,
                       flags="MF" * more)  # fmt: skip
-        pieces.append(bytes(frame(fragment, Raw(part))))
+        fragments.append(bytes(frame(fragment, Raw(part))))
         at += len(part)
-    return pieces
+    return fragments
 
 
-def put_together(frames: list[bytes], offset: int) -> tuple[bytes, bytes, bool]:
-    """Addresses and fields of all pieces' headers, the bytes behind them, and whether more would follow."""
+def reassembled(frames: list[bytes], offset: int) -> tuple[bytes, bytes, bool]:
+    """Addresses and fields of all fragments' headers, the bytes behind them, and whether more would follow."""
     data, more, same = b"", True, set()
     for whole in frames:
         packet = IP(whole[ETHERNET:])
@@ -72,8 +73,8 @@ def put_together(frames: list[bytes], offset: int) -> tuple[bytes, bytes, bool]:
 
 
 @pytest.mark.parametrize("tunnel", TUNNELS)
-def test_whatever_the_cuts_the_stack_gets_the_packet(host: Host, tunnel: str) -> None:
-    """Any length, any cuts behind the headers, and a packet that is a piece itself."""
+def test_however_it_is_fragmented_the_stack_gets_the_packet(host: Host, tunnel: str) -> None:
+    """Any length, any boundaries behind the headers, and a packet that is a fragment itself."""
     least = 7  # units: the longest headers, and some data behind them
 
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -83,14 +84,14 @@ def test_whatever_the_cuts_the_stack_gets_the_packet(host: Host, tunnel: str) ->
         st.integers(least, LARGEST),
         st.sampled_from([(0, False), (0, True), (100, True), (100, False)]),
     )
-    def check(size: int, cuts: list[int], first: int, place: tuple[int, bool]) -> None:
+    def check(size: int, units: list[int], first: int, place: tuple[int, bool]) -> None:
         offset, more = place
         packet = inner(size - size % UNIT if more else size, offset, more)
-        given_frames = tunnelled(tunnel, packet, [first, *cuts])
+        given_frames = tunnelled(tunnel, packet, [first, *units])
         left = [one(host, "tc", each) for each in given_frames]
         name = "FAR_PIECE" if len(given_frames) > 1 else TUNNELS[tunnel][1]
         assert [(verdict, outcome) for verdict, _, outcome in left] == [(PASS["tc"], {name: 1})] * len(left)
-        header, data, open_end = put_together([each for _, each, _ in left], offset)
+        header, data, open_end = reassembled([each for _, each, _ in left], offset)
         raw = bytes(packet)
         assert header == raw[:2] + raw[4:6] + raw[8:10] + raw[12:20]
         assert (data, open_end) == (raw[HEADER:], more)
@@ -98,7 +99,7 @@ def test_whatever_the_cuts_the_stack_gets_the_packet(host: Host, tunnel: str) ->
     check()
 
 
-def test_a_piece_without_the_one_before_it_is_left_alone(host: Host) -> None:
+def test_a_fragment_without_the_one_before_it_is_left_alone(host: Host) -> None:
     """The first lost; one in between lost; each twice."""
     first, second, third = tunnelled("IPIP", inner(3000), [100, 100])
     lone = {"FAR_PASS_FRAGMENT": 1}
@@ -111,7 +112,7 @@ def test_a_piece_without_the_one_before_it_is_left_alone(host: Host) -> None:
     assert one(host, "tc", third) == (PASS["tc"], third, lone)
 
 
-def test_congestion_is_told_to_each_piece(host: Host) -> None:
+def test_congestion_is_told_to_each_fragment(host: Host) -> None:
     """As to a whole packet (RFC 6040)."""
     packet = inner(3000)
     packet.tos = 2
@@ -119,16 +120,24 @@ def test_congestion_is_told_to_each_piece(host: Host) -> None:
     assert [IP(each[ETHERNET:]).tos for each in frames] == [3, 3, 3]
 
 
-def test_xdp_leaves_pieces_to_tc(host: Host) -> None:
+def test_xdp_leaves_fragments_to_tc(host: Host) -> None:
     """It changes nothing of them."""
     for each in tunnelled("IPIP", inner(3000), [100, 100]):
         assert one(host, "xdp", each) == (PASS["xdp"], each, {"FAR_PASS_FRAGMENT": 1})
 
 
-def test_memory_for_pieces_is_bounded(host: Host) -> None:
-    """Firsts whose others never come push out one another."""
-    pieces = host.decapsulator.instance.map("fragments")
-    for _ in range(pieces.info.max_entries + 1000):
-        one_frame = tunnelled("IPIP", inner(100), [10])[0]
-        host.run("tc", one_frame)
-    assert 0 < len(list(pieces.keys())) <= pieces.info.max_entries
+def test_memory_for_fragments_is_bounded(host: Host) -> None:
+    """First fragments whose others never come push out one another."""
+    fragments = host.decapsulator.instance.map("fragments")
+    first = tunnelled("IPIP", inner(100), [10])[0]
+    for number in range(fragments.info.max_entries + 1000):
+        host.run("tc", with_id(first, number))
+    assert 0 < len(list(fragments.keys())) <= fragments.info.max_entries
+
+
+def with_id(whole: bytes, number: int) -> bytes:
+    """The frame of an IPv4 packet with another identification, and the checksum that belongs to it."""
+    header = whole[ETHERNET : ETHERNET + HEADER]
+    header = header[:4] + number.to_bytes(2) + header[6:10] + bytes(2) + header[12:]
+    header = header[:10] + checksum(header).to_bytes(2) + header[12:]
+    return whole[:ETHERNET] + header + whole[ETHERNET + HEADER :]

@@ -24,7 +24,7 @@ from pylvs.host.iproute import batch as ip
 HERE = Path(__file__).parent
 CLANG = ["clang", "-O2", "-g", "-target", "bpf", "-I/usr/include/x86_64-linux-gnu", "-Wall", "-Werror", "-c"]
 FRAME = b"\xff" * 6 + b"\2\0\0\0\0\1" + b"\x88\xb5" + bytes(46)  # an experimental EtherType: nobody answers
-DEADLINE = 5.0  # seconds, for what takes milliseconds
+DEADLINE = 30.0  # seconds, for what takes milliseconds
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="BPF and network namespaces need root")
 

@@ -106,7 +106,7 @@ class Traffic:
     def total(self) -> int:
         return self.answers.total() + len(self.failures)
 
-    def await_answers(self, server: str, number: int, patience: float = 5.0) -> bool:
+    def await_answers(self, server: str, number: int, patience: float = 30.0) -> bool:
         """Wait until this server has given `number` more answers; False when that does not come."""
         goal, deadline = self.answers[server] + number, time.monotonic() + patience
         while self.answers[server] < goal:

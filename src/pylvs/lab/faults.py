@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`pylvs lab break` and `mend`: what goes wrong with real machines, made on purpose; each fault is what it says.
+"""`pylvs lab break` and `pylvs lab fix`: what goes wrong with real machines, made on purpose, and undone.
 
-A fault is data: the commands that make it and those that mend it, with the words of `words` to fill in.
+A fault is data: the commands that make it and those that undo it, with placeholders that `words` fills in.
 """
 
 from __future__ import annotations
@@ -23,27 +23,29 @@ from pylvs.model import ForwardingMethod
 DR, TUN, NAT, FULLNAT = METHODS["dr"], METHODS["tun"], METHODS["nat"], METHODS["fullnat"]
 ANY = (DR, TUN, NAT, FULLNAT)
 VICTIM, SPARE, DIRECTOR, CLIENT = "node03", "node04", "node01", "client"
-PATIENCE = 10.0  # seconds for an httpd to stop or to start
+PATIENCE = 30.0  # seconds for an httpd to stop or to start
+FIXING = ("fix", "mend")  # two names of one command
 
 Commands = tuple[tuple[str, str], ...]  # machine, what a person types there
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault: `what` goes wrong, where `pylvs doctor` names it (`asked`), and by which name.
+    """A fault: what goes wrong, the commands that make and undo it, and how `pylvs doctor` names it (`named`).
 
-    `card` plugs a second card into the victim first; `mode` is the hook that a lab must have been made with. After the
-    commands the victim's httpd listens at `port` (0: not at all; None: they do not concern it).
+    `asked` is the machine on which the doctor names it, `culprit` the one that has it. `second_nic` connects the victim
+    to its segment once more, first; `mode` is the hook that the lab must have been made with. After the commands the
+    victim's httpd listens at `port` (0: not at all; None: they do not concern it).
     """
 
     what: str
     breaks: Commands
-    mends: Commands
+    fixes: Commands
     named: str
     methods: tuple[ForwardingMethod, ...] = ANY
     asked: str = DIRECTOR
     culprit: str = VICTIM
-    card: bool = False
+    second_nic: bool = False
     port: int | None = None
     mode: str = ""
 
@@ -61,7 +63,7 @@ def _listen(old: str, new: str) -> Commands:
     )
 
 
-FORGET = ((CLIENT, "ip neigh flush all"),)  # what it learned from the wrong machine
+FORGET = ((CLIENT, "ip neigh flush all"),)  # the MAC address that it learned from the wrong machine
 NFT_INPUT = (
     "nft add table inet fault",
     "nft add chain inet fault input '{{ type filter hook input priority 0; }}'",
@@ -77,13 +79,13 @@ NFT_INVALID = (
     "nft add chain inet fault passing '{{ type filter hook {hook} priority 0; }}'",
     "nft add rule inet fault passing ct state invalid drop",
 )
-# What makes a director pass on replies from its own VIP.
+# Lets a director forward replies from its own VIP.
 PASS_ON = "sysctl -qw net.ipv4.ip_forward={0} net.ipv4.conf.eth0.accept_local={0}"
 FORWARDING_OF_LO = "sysctl -qw net.ipv4.conf.lo.forwarding=1"  # ip_forward=0 switches it off too
 
 
 def _invalid(machine: str, hook: str) -> Commands:
-    """A firewall that follows connections, where replies pass it and requests do not."""
+    """A firewall with conntrack that replies pass and requests do not."""
     return tuple((machine, line.replace("{hook}", hook)) for line in NFT_INVALID)
 
 
@@ -103,17 +105,17 @@ FAULTS: dict[str, Fault] = {
         "vip_missing", (DR, TUN),
     ),
     "vip-with-network": Fault(
-        "a real server has the VIP on lo with /24: the dead cycle",
+        "a real server has the VIP on lo with the mask of its network, /24",
         ((VICTIM, "ip addr del {vip}/32 dev lo"), (VICTIM, "ip addr add {vip}/{bits} dev lo")),
         ((VICTIM, "ip addr del {vip}/{bits} dev lo"), (VICTIM, "ip addr add {vip}/32 dev lo")),
         "vip_with_network", (DR,),
     ),
     "rp-filter": Fault(
-        "a real server answers clients by a second card, and its rp_filter is strict",
+        "a real server answers clients by a second interface, and its rp_filter is strict",
         ((VICTIM, "ip addr add {second} dev eth1"), (VICTIM, "ip route add {client} dev eth1 src {rip}"),
          (VICTIM, "sysctl -qw net.ipv4.conf.eth0.rp_filter=1")),
         ((VICTIM, "sysctl -qw net.ipv4.conf.eth0.rp_filter=0"), (VICTIM, "ip link del eth1"), *FORGET),
-        "strict_rp_filter", (DR,), asked=VICTIM, card=True,
+        "strict_rp_filter", (DR,), asked=VICTIM, second_nic=True,
     ),
     "httpd-stopped": Fault(
         "a real server's httpd has stopped",
@@ -171,7 +173,7 @@ FAULTS: dict[str, Fault] = {
         "nat_return", (NAT,),
     ),
     "tunnel-mtu": Fault(
-        "the way to a real server has a smaller MTU than its tunnel's packets",
+        "the path MTU to a real server is smaller than its tunnel's packets",
         (("router", "ip route add {rip} dev eth1 mtu lock 1400"),), (("router", "ip route del {rip} dev eth1"),),
         "tunnel_mtu", (TUN,),
     ),
@@ -201,7 +203,7 @@ FAULTS: dict[str, Fault] = {
         "replies_by_director", (DR,),
     ),
     "offload-checksum": Fault(
-        "the client leaves its checksums to a card that fills none in, and XDP passes them on",
+        "the client offloads its checksums to a virtual NIC that fills none in, and XDP passes them on",
         ((CLIENT, "ethtool -K eth0 tx on"),), ((CLIENT, "ethtool -K eth0 tx off"),),
         "xdp_offloads", (DR, NAT), culprit=CLIENT, mode="xdp",
     ),
@@ -231,14 +233,14 @@ FAULTS: dict[str, Fault] = {
         ((DIRECTOR, FORWARDING_OF_LO),), "no_forwarding_of_lo", (DR, TUN), culprit=DIRECTOR,
     ),
     "detached": Fault(
-        "the data plane is not on the director's card",
+        "the data plane is not attached to the director's interface",
         ((DIRECTOR, "pylvs detach eth0"),), ((DIRECTOR, "pylvs attach eth0"),), "not_attached", culprit=DIRECTOR,
     ),
 }  # fmt: skip
 
 
 def words(lab: Topology) -> dict[str, str]:
-    """What the faults' commands are filled in with."""
+    """The values of the placeholders in the faults' commands."""
     victim, spare, first = lab[VICTIM], lab[SPARE], lab.real_servers[0]
     wrong = str(victim.address).replace(".247.", ".227.").replace(".248.", ".228.")
     add = add_destination(lab, victim)
@@ -253,7 +255,7 @@ def words(lab: Topology) -> dict[str, str]:
         "director": str(lab.director.ports[-1].address.ip),
         "near": lab.director.ports[-1].interface,
         "bits": str(lab.director.ports[0].address.network.prefixlen),
-        "second": str(_second_card(lab).address),
+        "second": str(_second_nic(lab).address),
         "default": gateway,
         "add": add,
         "add_first": add_destination(lab, first),
@@ -267,18 +269,18 @@ def words(lab: Topology) -> dict[str, str]:
     }
 
 
-def _second_card(lab: Topology) -> Port:
+def _second_nic(lab: Topology) -> Port:
     port = lab[VICTIM].ports[0]
     net = 247 if port.segment in ("lan", "front") else 248
     return Port("eth1", port.segment, machine_address(net, 146, lab.options.ipv6))
 
 
 def find(lab: Topology, name: str) -> Fault:
-    """A fault that this lab can have; PylvsError for another one."""
+    """The fault of this name; PylvsError if there is none, or this lab cannot have it."""
     if lab.options.ipv6:
         raise PylvsError("the faults are those of an IPv4 lab; type: pylvs lab up")
     if name not in FAULTS:
-        raise PylvsError(f"no fault '{name}'; type one of: {', '.join(FAULTS)}")
+        raise PylvsError(f"unknown fault '{name}'; type one of: {', '.join(FAULTS)}")
     fault = FAULTS[name]
     if lab.options.method not in fault.methods:
         wanted = "|".join(word for word, method in METHODS.items() if method in fault.methods)
@@ -289,7 +291,7 @@ def find(lab: Topology, name: str) -> Fault:
 
 
 def present(lab: Topology) -> list[str]:
-    """The faults that were made and not mended."""
+    """The faults that were made and not undone."""
     try:
         return (folder(lab) / "faults").read_text().split()
     except OSError:
@@ -301,33 +303,33 @@ def _remember(lab: Topology, names: Sequence[str]) -> None:
 
 
 def break_(lab: Topology, name: str) -> Commands:
-    """Make a fault; the commands as they were typed."""
+    """Make a fault; return the commands that were run."""
     fault = find(lab, name)
     if name in present(lab):
-        raise PylvsError(f"the lab has the fault '{name}' already; type: pylvs lab mend")
+        raise PylvsError(f"the lab has the fault '{name}' already; type: pylvs lab fix")
     _remember(lab, [*present(lab), name])
-    if fault.card:
+    if fault.second_nic:
         _plug(lab)
-    return _type(lab, fault.breaks, fault.port)
+    return _run(lab, fault.breaks, fault.port)
 
 
-def mend(lab: Topology) -> Commands:
-    """Mend every fault that was made, the last first; the commands as they were typed."""
-    typed: list[tuple[str, str]] = []
+def fix(lab: Topology) -> Commands:
+    """Undo every fault that was made, the last first; return the commands that were run."""
+    done: list[tuple[str, str]] = []
     for name in reversed(present(lab)):
         fault = FAULTS[name]
-        typed += _type(lab, fault.mends, None if fault.port is None else lab.port)
+        done += _run(lab, fault.fixes, None if fault.port is None else lab.port)
         _remember(lab, [other for other in present(lab) if other != name])
-    return tuple(typed)
+    return tuple(done)
 
 
 def _plug(lab: Topology) -> None:
-    port, switch = _second_card(lab), lab.namespace("switch")
+    port, switch = _second_nic(lab), lab.namespace("switch")
     testbed.plug(testbed.Cable(switch, port.segment, f"{VICTIM}-2nd", lab.namespace(VICTIM), port.interface, port.mac))
     build.run(lab, VICTIM, ["ip", "link", "set", port.interface, "up"])
 
 
-def _type(lab: Topology, commands: Commands, port: int | None) -> Commands:
+def _run(lab: Topology, commands: Commands, port: int | None) -> Commands:
     """Run the commands; between stopping and starting an httpd, wait for it."""
     filled = tuple((machine, line.format(**words(lab))) for machine, line in commands)
     for machine, line in filled:
@@ -352,11 +354,11 @@ def _await(lab: Topology, port: int | None) -> None:
 
 
 def run(argv: Sequence[str]) -> int:
-    """`pylvs lab break [FAULT]` and `pylvs lab mend`."""
+    """Run `pylvs lab break [FAULT]`, `pylvs lab fix` or `pylvs lab mend`, which is the same as fix."""
     arguments = parser().parse_args(argv)
     lab = build.require(arguments.name)
-    if arguments.command == "mend":
-        _show(mend(lab) or (("", "# nothing was broken"),))
+    if arguments.command in FIXING:
+        _show(fix(lab) or (("", "# nothing was broken"),))
     elif arguments.fault is None:
         for name, fault in FAULTS.items():
             methods = ", ".join(word for word, method in METHODS.items() if method in fault.methods)
@@ -370,15 +372,16 @@ def run(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The grammar of the two commands."""
-    top = argparse.ArgumentParser(prog="pylvs lab", description="Make and mend faults on purpose.")
+    top = argparse.ArgumentParser(prog="pylvs lab", description="Make faults on purpose, and undo them.")
     commands = top.add_subparsers(dest="command", required=True)
     breaks = commands.add_parser("break", help="make a fault; without a name: list them")
     breaks.add_argument("fault", nargs="?")
-    for command in (breaks, commands.add_parser("mend", help="mend every fault that was made")):
+    fixes = commands.add_parser(FIXING[0], aliases=FIXING[1:], help="undo every fault that was made")
+    for command in (breaks, fixes):
         command.add_argument("--name", default="lab", help="which lab (default: lab)")
     return top
 
 
-def _show(typed: Commands) -> None:
-    for machine, line in typed:
+def _show(commands: Commands) -> None:
+    for machine, line in commands:
         print(f"{machine:<8}{line}")

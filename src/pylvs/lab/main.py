@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`pylvs lab up | run | compare | status | exec | break | mend | down`."""
+"""`pylvs lab up | run | compare | status | exec | break | fix | down`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pylvs.model import TunnelType
 def parser() -> argparse.ArgumentParser:
     """The grammar of `pylvs lab`."""
     top = argparse.ArgumentParser(prog="pylvs lab", description="The DR test build as network namespaces.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="up|run|compare|status|exec|break|mend|down")
+    commands = top.add_subparsers(dest="command", required=True, metavar="up|run|compare|status|exec|break|fix|down")
     for name, purpose in (("up", "build the lab"), ("run", "build it if need be, and run the experiment")):
         command = _build_options(_common(commands.add_parser(name, help=purpose)))
     command.add_argument("--no-compare", action="store_true", help="leave out the comparison of the methods")
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     _common(commands.add_parser("status", help="a picture of the lab, with what is true of it now"))
     _common(commands.add_parser("down", help="take everything of the lab away"))
     commands.add_parser("break", help="make a fault on purpose, for pylvs doctor to find")
-    commands.add_parser("mend", help="mend every fault that was made")
+    commands.add_parser("fix", aliases=["mend"], help="undo every fault that was made")
     execute = commands.add_parser("exec", help="run a command on a machine: pylvs lab exec node01 pylvsadm -ln")
     execute.add_argument("--name", default="lab", help="which lab (default: lab)")
     execute.add_argument("machine")
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _common(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    command.add_argument("--json", action="store_true", help="the same as data")
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
     command.add_argument("--name", default="lab", help="labs of other names live side by side (default: lab)")
     return command
 
@@ -56,7 +56,7 @@ def options(arguments: argparse.Namespace) -> Options:
 
 def run(argv: Sequence[str]) -> int:
     """Run `pylvs lab …`; 0 when all is as it should be."""
-    if argv and argv[0] in ("break", "mend"):
+    if argv and argv[0] in ("break", "fix", "mend"):
         from pylvs.lab import faults
 
         return faults.run(argv)

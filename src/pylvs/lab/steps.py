@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Every step of the build as data: the machine, why, what a person would type, what the lab runs."""
+"""Every step of the build as data: the machine, the reason, what a person would type, what the lab runs."""
 
 from __future__ import annotations
 
@@ -51,22 +51,24 @@ def steps(topology: Topology) -> Iterator[Step]:
 def _machine(topology: Topology, machine: Machine) -> Iterator[Step]:
     yield Step(machine.name, f"a machine, the {machine.role.value}", f"hostnamectl set-hostname {machine.name}")
     for port in machine.ports:
-        yield Step(machine.name, f"its card {port.mac} on the switch", f"ip link set {port.interface} up", port=port)
+        yield Step(
+            machine.name, f"its interface {port.mac} on the switch", f"ip link set {port.interface} up", port=port
+        )
         yield command(
             machine.name, "its address", _add(port.address.ip, port.address.network.prefixlen, port.interface)
         )
     if machine.gateway:
-        yield command(machine.name, "its way out", f"ip route add default via {machine.gateway}")
+        yield command(machine.name, "its default route", f"ip route add default via {machine.gateway}")
     for network, via in machine.routes:
-        yield command(machine.name, f"the way to {network}", f"ip route add {network} via {via}")
+        yield command(machine.name, f"the route to {network}", f"ip route add {network} via {via}")
     yield from _router(topology, machine)
 
 
 def _router(topology: Topology, machine: Machine) -> Iterator[Step]:
-    """A machine between two segments forwards, and takes packets from the VIP on whichever side they come."""
+    """A machine between two segments forwards."""
     if len(machine.ports) > 1:
         knob = "net.ipv6.conf.all.forwarding" if topology.options.ipv6 else "net.ipv4.ip_forward"
-        yield command(machine.name, "pass packets on between its two cards", f"sysctl -qw {knob}=1")
+        yield command(machine.name, "forward packets between its two interfaces", f"sysctl -qw {knob}=1")
 
 
 def _add(address: Address, length: int, interface: str) -> str:
@@ -85,17 +87,17 @@ def _real_server(topology: Topology, machine: Machine) -> Iterator[Step]:
 
 
 def _full_checksums(machine: Machine) -> Step:
-    reason = "XDP sees packets as on a wire: with their checksum"
+    reason = "XDP sees packets as on a wire, with their checksums filled in"
     return command(machine.name, reason, "ethtool -K eth0 tx off")
 
 
 def _hidden_vip(topology: Topology, machine: Machine) -> Iterator[Step]:
-    """Packets arrive addressed to the VIP: a real server must own it, yet never claim it on the segment."""
+    """Packets arrive addressed to the VIP: a real server must have it, yet never claim it on the segment."""
     if not topology.options.ipv6:
         conf = "net.ipv4.conf"
         yield command(
             machine.name,
-            "answer ARP only for what the asked card itself has",
+            "answer ARP only for addresses of the interface that is asked",
             f"sysctl -qw {conf}.eth0.arp_ignore=1 {conf}.all.arp_ignore=1",
         )
         yield command(
@@ -109,11 +111,11 @@ def _hidden_vip(topology: Topology, machine: Machine) -> Iterator[Step]:
 
 
 def _tunnel_end(topology: Topology, machine: Machine) -> Iterator[Step]:
-    """Inner addresses are not those of the segment, so the reverse-path filter is in their way."""
+    """The source of the inner packets is not one of the segment, so a strict reverse-path filter would drop them."""
     if not topology.options.ipv6:
         yield command(
             machine.name,
-            "packets out of the tunnel come from 'elsewhere'",
+            "packets out of the tunnel do not come from this segment",
             "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0",
         )
     kind = topology.options.tunnel.value.upper()
@@ -134,17 +136,17 @@ def _httpd(topology: Topology, machine: Machine) -> Step:
 
 
 def _director(topology: Topology) -> Iterator[Step]:
-    """The VIP last but one, the service last: clients see a working service or none."""
+    """The VIP, the data plane, then the service: clients see a working service or none."""
     options, name = topology.options, topology.director.name
     if options.mode == "xdp":
         yield _full_checksums(topology.client)
     length = topology.director.ports[0].address.network.prefixlen
     yield command(name, "the VIP, where clients look for it", _add(topology.vip, length, "eth0"))
-    cards = " ".join(port.interface for port in topology.director.ports)
+    interfaces = " ".join(port.interface for port in topology.director.ports)
     yield command(
         name,
-        f"the data plane on its cards, hook {options.mode}",
-        f"pylvs attach --mode {options.mode} {cards}",
+        f"the data plane on its interfaces, hook {options.mode}",
+        f"pylvs attach --mode {options.mode} {interfaces}",
     )
     yield command(name, "the virtual service, scheduled in turn", add_service(topology))
     for machine in topology.real_servers:
