@@ -31,7 +31,7 @@ LOOPBACK = 1  # ifindex
 
 
 class Flows(NamedTuple):
-    """Which packets are made: the ends of the flows (addresses as 32-bit numbers, ports), and which way they go."""
+    """Which packets are made: the ends of the flows (addresses as 32-bit numbers, ports), and their direction."""
 
     client: int
     server: int
