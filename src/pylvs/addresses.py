@@ -12,11 +12,11 @@ MAPPED = bytes(10) + b"\xff\xff"
 
 
 def pack(address: Address) -> bytes:
-    """The 16 bytes of an address."""
+    """An address as 16 bytes."""
     return MAPPED + int(address).to_bytes(4) if isinstance(address, IPv4Address) else address.packed
 
 
 @lru_cache(maxsize=65536)
 def unpack(raw: bytes) -> Address:
-    """The address of 16 bytes."""
+    """The address that 16 bytes stand for."""
     return IPv4Address(raw[12:]) if raw.startswith(MAPPED) else IPv6Address(raw)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The exception tree. Every message is one line: what is wrong, where, and what to type instead."""
+"""The exception tree. Every message is one line: what is wrong, where, and what to run or give instead."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ PRIVILEGES = "CAP_SYS_ADMIN and CAP_NET_ADMIN"  # for BPF and its types, and for
 
 
 class PylvsError(Exception):
-    """The root: a person's mistake or a machine's lack, never a bug."""
+    """The root: a person's mistake, or something that this machine lacks; never a bug."""
 
 
 class NotPermitted(PylvsError):
-    """No root, or not all of PRIVILEGES."""
+    """The process is not root and lacks some of PRIVILEGES."""
 
 
 class Unsupported(PylvsError):
@@ -29,7 +29,7 @@ class DataPlaneError(PylvsError):
 
 
 class TableError(PylvsError):
-    """The table's rules say no; `errno` is what IPVS in the kernel would have answered."""
+    """The rules of the table refuse a change; `errno` is what IPVS in the kernel would have returned."""
 
     errno = errno.EINVAL
 
@@ -51,19 +51,19 @@ class NoSuchDestination(TableError):
 
 
 class NoSuchScheduler(TableError):
-    """Unknown scheduler or persistence engine."""
+    """There is no such scheduler or persistence engine."""
 
     errno = errno.ENOENT
 
 
 class Invalid(TableError):
-    """A value the kernel would refuse with EINVAL."""
+    """A value that the kernel would refuse with EINVAL."""
 
     errno = errno.EINVAL
 
 
 class OutOfRange(TableError):
-    """A number outside what the kernel takes (ERANGE)."""
+    """A number out of the bounds that the kernel has for it (ERANGE)."""
 
     errno = errno.ERANGE
 
@@ -73,7 +73,7 @@ class TableFull(TableError):
 
 
 class DaemonError(TableError):
-    """Sync daemon: `errno` as given."""
+    """A sync daemon cannot start or stop; `errno` is given when it is raised."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The nouns: what a table is made of. Values only; nothing here does I/O.
 
-Configuration (`VirtualService`, `Destination`) is frozen and apart from what the kernel counted
-(`ServiceState`, `DestinationState`, `Connection`), which wraps it.
+What is configured (`VirtualService`, `Destination`) is apart from what is observed (`ServiceState`, `DestinationState`,
+`Connection`), which wraps it. Numbers are in host order, times in seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum, IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -17,6 +17,18 @@ from pylvs.errors import PylvsError, Unreadable
 from pylvs.values import frozen
 
 Address = IPv4Address | IPv6Address
+
+
+class AddressType(Enum):
+    """What an address is to the director, as its routing table `local` has it."""
+
+    UNICAST = "unicast"
+    LOCAL = "local"
+    BROADCAST = "broadcast"
+    MULTICAST = "multicast"
+
+
+AddressTypes = Callable[[Address], AddressType]
 
 
 class Protocol(IntEnum):
@@ -99,7 +111,7 @@ class TunnelType(Enum):
 
 
 class TunnelChecksum(Enum):
-    """The value is the suffix of `--tun-…`."""
+    """The checksum in the outer header of TUN; the value is the suffix of `--tun-…`."""
 
     NONE = "nocsum"
     CSUM = "csum"
@@ -107,7 +119,7 @@ class TunnelChecksum(Enum):
 
 
 class ServiceFlag(IntFlag):
-    """`IP_VS_SVC_F_*` of linux/ip_vs.h."""
+    """The flags of a service, `IP_VS_SVC_F_*` of linux/ip_vs.h."""
 
     PERSISTENT = 0x01
     HASHED = 0x02
@@ -195,7 +207,7 @@ class VirtualService:
 
 @frozen
 class Tunnel:
-    """How TUN wraps a packet; `port` is GUE's UDP port in host order, 0 for the other types."""
+    """How TUN encapsulates a packet; `port` is GUE's UDP port, 0 for the other types."""
 
     type: TunnelType = TunnelType.IPIP
     port: int = 0
@@ -207,9 +219,9 @@ PLAIN_TUNNEL = Tunnel()
 
 @frozen
 class Destination:
-    """Configuration of one real server in a virtual service. Thresholds of 0 mean none.
+    """Configuration of one real server in a virtual service. A threshold of 0 is none.
 
-    `local_addresses` (FULLNAT only): the director's own addresses to send from.
+    `local_addresses` (FULLNAT only) are the director's own addresses from which packets are sent to it.
     """
 
     address: Address
@@ -238,7 +250,7 @@ class Destination:
 
 @frozen
 class Counters:
-    """Totals since the last zeroing (packets, bytes) or, as `rate`, the same per second."""
+    """Connections, packets and bytes: totals since they were last zeroed, or, as `rate`, per second."""
 
     connections: int = 0
     in_packets: int = 0
@@ -252,7 +264,7 @@ NOTHING_COUNTED = Counters()
 
 @frozen
 class DestinationState:
-    """A destination as observed. `persistent` counts its live templates."""
+    """A destination as observed; `persistent` is how many templates it has."""
 
     destination: Destination
     active: int = 0
@@ -264,7 +276,7 @@ class DestinationState:
 
 @frozen
 class ServiceState:
-    """A virtual service as observed; destinations in the kernel's order, newest first."""
+    """A virtual service as observed, its destinations in the kernel's order: the one added last comes first."""
 
     service: VirtualService
     destinations: tuple[DestinationState, ...] = ()
@@ -301,7 +313,7 @@ ConfiguredService = tuple[VirtualService, Sequence[Destination]]
 
 @frozen
 class Timeouts:
-    """Seconds, as `ipvsadm --set tcp tcpfin udp`; 0 leaves a value as it is when set."""
+    """The connection timeouts of `ipvsadm --set tcp tcpfin udp`, in seconds; to set 0 leaves a value as it is."""
 
     tcp: int = 900
     tcp_fin: int = 120
@@ -310,7 +322,7 @@ class Timeouts:
 
 @frozen
 class SyncDaemon:
-    """A connection synchronization daemon: `role` is 'master' or 'backup'."""
+    """A connection sync daemon; `role` is 'master' or 'backup'. 0 and '' stand for the kernel's defaults."""
 
     role: str
     interface: str = ""
@@ -322,7 +334,7 @@ class SyncDaemon:
 
 
 class Table(Interface):
-    """What `pylvsadm` drives: the real one is `pylvs.Director`; tests have one in memory.
+    """What `pylvsadm` drives: `pylvs.Director`, or in tests a table in memory.
 
     Every method raises a subclass of `pylvs.errors.TableError` and then leaves the table as it was.
     """
@@ -331,37 +343,41 @@ class Table(Interface):
         """Keep every other command out while several changes are made."""
         ...
 
+    def address_types(self) -> AddressTypes:
+        """What tells the type of any address, as the routing table is now: only some may be destinations."""
+        ...
+
     def add_service(self, service: VirtualService) -> None: ...
     def edit_service(self, service: VirtualService) -> None: ...
     def delete_service(self, key: ServiceKey) -> None: ...
     def flush(self) -> None: ...
     def add_destination(self, key: ServiceKey, destination: Destination) -> None: ...
     def add_destinations(self, key: ServiceKey, destinations: Sequence[Destination]) -> Sequence[PylvsError | None]:
-        """The same for many of one service: for each of them None, or the error it would have raised."""
+        """Add many destinations to one service: for each of them None, or why it was not added."""
         ...
 
     def edit_destination(self, key: ServiceKey, destination: Destination) -> None: ...
     def delete_destination(self, key: ServiceKey, destination: Destination) -> None: ...
     def service(self, key: ServiceKey) -> ServiceState: ...
     def services(self, counted: bool = True) -> Iterable[ServiceState]:
-        """Every service; not `counted`: counters and rates may be left zero."""
+        """Every service. Unless `counted`, counters and rates may be left zero."""
         ...
 
     def connections(self) -> Iterator[Connection]: ...
     def connection_rows(self) -> Iterator[Sequence[ConnectionRow]]:
-        """The same as `connections`, in chunks of plain tuples."""
+        """Every connection as a plain tuple, in chunks."""
         ...
 
     def connection_text(self) -> Iterator[bytes]:
-        """All of `connections` as numeric rows of `-Lnc` in ASCII, in blocks of whole rows."""
+        """Every connection as a numeric row of `-Lnc`: ASCII, in blocks of whole rows."""
         ...
 
     def replace(self, services: Sequence[ConfiguredService]) -> None:
-        """Make the table be this, all or nothing, in one swap that packets do not notice."""
+        """Make the table be this, all or nothing; packets do not notice."""
         ...
 
     def cpu_totals(self) -> Sequence[Counters]:
-        """`totals()[0]` by CPU."""
+        """The counters of all services together, by CPU."""
         ...
 
     def zero(self, key: ServiceKey | None = None) -> None: ...

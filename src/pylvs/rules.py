@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What IPVS in the kernel allows in a table (net/netfilter/ipvs/ip_vs_ctl.c): pure checks and normal forms.
 
-Each check raises the error with the errno that the kernel answers. The order of checks is the kernel's.
+Each check raises the error whose errno the kernel would return. The order of checks is the kernel's.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from os import strerror
 
 from pylvs.errors import DaemonError, Invalid, NoSuchScheduler, OutOfRange, TableError
 from pylvs.model import (
     Address,
+    AddressType,
+    AddressTypes,
     Destination,
     ForwardingMethod,
     ServiceFlag,
@@ -41,25 +41,8 @@ CONFIGURABLE = (
 )
 
 
-class AddressType(Enum):
-    """What the director's own routing table `local` says of an address."""
-
-    UNICAST = "unicast"
-    LOCAL = "local"
-    BROADCAST = "broadcast"
-    MULTICAST = "multicast"
-
-
-AddressTypes = Callable[[Address], AddressType]
-
-
-def family_of(key: ServiceKey) -> int:
-    """4 or 6: of the VIP, or as a firewall mark's service says."""
-    return key.address.version if key.address is not None else key.family
-
-
 def address_type(address: Address) -> AddressType:
-    """The type of an address as far as it can be told without a routing table: none is local."""
+    """The type of an address as far as it can be told without a routing table, where none but ::1 is local."""
     if isinstance(address, IPv6Address):
         return _ipv6_type(address)
     number = int(address)
@@ -73,36 +56,36 @@ def _ipv6_type(address: IPv6Address) -> AddressType:
         return AddressType.MULTICAST
     if address.is_loopback:
         return AddressType.LOCAL
-    # not unicast to the kernel: `::` and IPv4-mapped; unicast but of no use: link-local
+    # `::` and IPv4-mapped are not unicast to the kernel; link-local is, but has no use here
     if address.is_link_local or address.is_unspecified or address.ipv4_mapped is not None:
         return AddressType.BROADCAST
     return AddressType.UNICAST
 
 
 def check_key(key: ServiceKey) -> None:
-    """A service is named by protocol, VIP and port, or by a mark; EINVAL otherwise."""
+    """Check that a service is named by protocol, VIP and port, or by a mark; EINVAL."""
     if key.fwmark:
         if not 0 < key.fwmark < 2**32 or key.family not in (4, 6):
-            raise Invalid(f"no firewall mark {key.fwmark}: type 1 to 4294967295")
+            raise Invalid(f"no firewall mark {key.fwmark}; accepted: 1 to 4294967295")
         return
     if key.address is None or not key.protocol:
         raise Invalid("a virtual service needs a protocol and an address, or a firewall mark")
     if not 0 <= key.port <= 65535:
-        raise Invalid(f"no port {key.port}: type 0 to 65535")
+        raise Invalid(f"no port {key.port}; accepted: 0 to 65535")
 
 
 def check_service(service: VirtualService) -> None:
-    """May this service be added, or be what an existing one is edited into? ENOENT, EINVAL."""
+    """Check a service that is to be added, or what an existing one is to become; ENOENT, EINVAL."""
     check_key(service.key)
     if service.scheduler not in SCHEDULERS:
-        raise NoSuchScheduler(f"no scheduler '{service.scheduler}': type one of {', '.join(SCHEDULERS[:-1])}")
+        raise NoSuchScheduler(f"no scheduler '{service.scheduler}'; accepted: {', '.join(SCHEDULERS[:-1])}")
     engine = service.persistence_engine
     if engine and engine not in PERSISTENCE_ENGINES:
-        raise NoSuchScheduler(f"no persistence engine '{engine}': type sip or none")
-    if family_of(service.key) == 6 and not 1 <= service.netmask <= 128:
-        raise Invalid(f"no IPv6 prefix length {service.netmask}: type 1 to 128")
+        raise NoSuchScheduler(f"no persistence engine '{engine}'; accepted: sip, or none at all")
+    if service.key.family == 6 and not 1 <= service.netmask <= 128:
+        raise Invalid(f"no IPv6 prefix length {service.netmask}; accepted: 1 to 128")
     if not 0 <= service.netmask < 2**32 or not 0 <= service.timeout <= TIMEOUT_MAX:
-        raise Invalid("netmask or persistence timeout out of bounds")
+        raise Invalid(f"netmask or persistence timeout out of bounds; accepted: 32 bits, and 0 to {TIMEOUT_MAX} s")
 
 
 def check_destination(
@@ -113,38 +96,38 @@ def check_destination(
     syncing: bool = False,
     types: AddressTypes = address_type,
 ) -> None:
-    """May this destination be added (`new`) or be what an existing one becomes? EINVAL, ERANGE.
+    """Check a destination that is to be added (`new`), or what an existing one is to become; EINVAL, ERANGE.
 
-    `syncing`: a sync daemon runs, which cannot carry mixed families.
+    `syncing`: a sync daemon runs, whose messages cannot carry mixed families.
     """
     _check_family(key, destination, syncing)
     if not 0 <= destination.weight <= WEIGHT_MAX:
-        raise OutOfRange(f"no weight {destination.weight}: type 0 to {WEIGHT_MAX}")
+        raise OutOfRange(f"no weight {destination.weight}; accepted: 0 to {WEIGHT_MAX}")
     if destination.lower_threshold > destination.upper_threshold:
         raise OutOfRange("the lower threshold is above the upper one")
     if destination.tunnel.type is TunnelType.GUE and not destination.tunnel.port:
-        raise Invalid("a gue tunnel needs its UDP port: --tun-port")
+        raise Invalid("a gue tunnel needs its UDP port; add: --tun-port PORT")
     if new:
         _check_unicast(destination.address, types)
 
 
 def check_fields(destination: Destination) -> None:
-    """A destination that no command line could have made (from the Python API): EINVAL."""
+    """Check what no command line can get wrong, but the Python API can: port, method, local addresses; EINVAL."""
     if destination.method not in CONFIGURABLE or not 0 <= destination.port <= 65535:
         raise Invalid("a destination needs a port of 0 to 65535 and the method NAT, DR, TUN or FULLNAT")
     if not destination.local_addresses:
         return
     if destination.method is not ForwardingMethod.FULLNAT:
-        raise Invalid("local addresses are for FULLNAT")
+        raise Invalid("local addresses are for FULLNAT only")
     if any(address.version != destination.address.version for address in destination.local_addresses):
         raise Invalid("FULLNAT's local addresses must be of the real server's family")
 
 
 def _check_family(key: ServiceKey, destination: Destination, syncing: bool) -> None:
-    if destination.address.version == family_of(key):
+    if destination.address.version == key.family:
         return
     if syncing or destination.method is not ForwardingMethod.TUN:
-        raise Invalid("another address family is for tunnelling only, and not while a sync daemon runs")
+        raise Invalid("a real server of the other address family needs TUN, and no sync daemon that runs")
 
 
 def _check_unicast(address: Address, types: AddressTypes) -> None:
@@ -154,7 +137,7 @@ def _check_unicast(address: Address, types: AddressTypes) -> None:
 
 
 def normalize_destination(key: ServiceKey, destination: Destination) -> Destination:
-    """DR and TUN cannot change the port: the service's own is taken, except for firewall marks."""
+    """A destination as the kernel keeps it: of DR and TUN with the service's port, but for firewall marks."""
     kept = destination.method in (ForwardingMethod.NAT, ForwardingMethod.FULLNAT)
     if kept or key.fwmark or destination.port == key.port:
         return destination
@@ -162,7 +145,7 @@ def normalize_destination(key: ServiceKey, destination: Destination) -> Destinat
 
 
 def normalize_service(service: VirtualService) -> VirtualService:
-    """As the kernel keeps it: always hashed."""
+    """A service as the kernel keeps it: with the flag HASHED."""
     if service.flags & ServiceFlag.HASHED:
         return service
     return replace(service, flags=service.flags | ServiceFlag.HASHED)
@@ -174,7 +157,7 @@ _UDP_HEADER, _HEADER = 8, {4: 20, 6: 40}
 
 
 def normalize_daemon(daemon: SyncDaemon, mtu: int) -> SyncDaemon:
-    """Defaults filled in; a message is as long as the interface's MTU in a backup, 1500 in a master."""
+    """A sync daemon with its defaults filled in. A backup's messages are bounded by `mtu`, a master's by 1500 bytes."""
     group = daemon.group or SYNC_GROUP
     headers = _HEADER[group.version] + _UDP_HEADER
     backup = daemon.role == "backup"
@@ -186,18 +169,18 @@ def normalize_daemon(daemon: SyncDaemon, mtu: int) -> SyncDaemon:
 
 
 def check_daemon(daemon: SyncDaemon, running: set[str], interface_exists: bool, mixed_families: bool) -> None:
-    """May this daemon start? `running` are the roles that run. EINVAL, ENODEV, EEXIST."""
+    """Check that a sync daemon can start; `running` are the roles that run. EINVAL, ENODEV, EEXIST."""
     if daemon.role not in ("master", "backup"):
-        raise DaemonError(f"no role '{daemon.role}': type master or backup", errno.EINVAL)
+        raise DaemonError(f"no role '{daemon.role}'; accepted: master, backup", errno.EINVAL)
     if mixed_families:
-        raise DaemonError("no synchronization with destinations of mixed families", errno.EINVAL)
+        raise DaemonError("no connection sync while a destination is of another family than its service", errno.EINVAL)
     if not interface_exists:
-        raise DaemonError(f"no interface '{daemon.interface}'", errno.ENODEV)
+        raise DaemonError(f"no interface '{daemon.interface}' in this network namespace", errno.ENODEV)
     if daemon.role in running:
         raise DaemonError(f"a {daemon.role} daemon runs already", errno.EEXIST)
 
 
-# What ipvsadm says for an errno, by what was tried; other numbers read as strerror(3).
+# What ipvsadm prints for an errno, by command; for others it is GENERAL_MESSAGES, then strerror(3).
 MESSAGES: dict[tuple[str, int], str] = {
     ("add-service", errno.EEXIST): "Service already exists",
     ("add-service", errno.ENOENT): "Scheduler or persistence engine not found",

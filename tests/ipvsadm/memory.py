@@ -13,6 +13,8 @@ from pylvs.ipvsadm.connections import list_connections, row_of
 from pylvs.ipvsadm.plan import Plan, PlannedService
 from pylvs.model import (
     Address,
+    AddressType,
+    AddressTypes,
     ConfiguredService,
     Connection,
     ConnectionRow,
@@ -33,16 +35,19 @@ class MemoryTable(Plan):
 
     def __init__(self, *, has_local_routes: bool = True) -> None:
         self._has_local_routes = has_local_routes
-        super().__init__(self.address_type)
+        super().__init__(self.address_types())
         self.counted: dict[ServiceKey, Counters] = {}
         self.entries: list[Connection] = []
         self._timeouts = Timeouts()
         self._daemons: dict[str, SyncDaemon] = {}
 
-    def address_type(self, address: Address) -> rules.AddressType:
+    def address_types(self) -> AddressTypes:
+        return self._address_type
+
+    def _address_type(self, address: Address) -> AddressType:
         """Before the first address is set the kernel has no table `local`, and nothing is unicast."""
         if address.version == 4 and not self._has_local_routes:
-            return rules.AddressType.BROADCAST
+            return AddressType.BROADCAST
         return rules.address_type(address)
 
     def locked(self) -> AbstractContextManager[None]:
@@ -80,7 +85,7 @@ class MemoryTable(Plan):
         return map(str.encode, list_connections(self.connection_rows(), numeric=True))
 
     def replace(self, services: Sequence[ConfiguredService]) -> None:
-        planned = Plan(self.address_type)
+        planned = Plan(self.address_types())
         planned.syncing = self.syncing
         for service, destinations in services:
             planned.add_service(service)
@@ -125,7 +130,7 @@ class MemoryTable(Plan):
 
     def _mixed(self) -> bool:
         return any(
-            destination.address.version != rules.family_of(planned.service.key)
+            destination.address.version != planned.service.key.family
             for planned in self.services_by_key.values()
             for destination in planned.destinations.values()
         )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pylvs.model import (
     Address,
+    AddressType,
     Destination,
     ForwardingMethod,
     Protocol,
@@ -19,7 +20,7 @@ from pylvs.model import (
     TunnelType,
     VirtualService,
 )
-from pylvs.rules import CONFIGURABLE, SCHEDULERS, AddressType, address_type, family_of
+from pylvs.rules import CONFIGURABLE, SCHEDULERS, address_type
 
 PORTS = st.integers(0, 65535)
 IPV4 = st.integers(0x01000000, 0xDFFFFFFF).map(IPv4Address)
@@ -55,7 +56,7 @@ def services(draw: st.DrawFn) -> VirtualService:
     persistent = draw(st.booleans()) or (not key.fwmark and not key.port)
     if draw(st.booleans()) and (key.fwmark or key.protocol is Protocol.UDP):
         flags |= ONE_PACKET
-    family = family_of(key)
+    family = key.family
     full = 0xFFFFFFFF if family == 4 else 128
     masks = st.integers(0, 2**32 - 1) if family == 4 else st.integers(1, 128)
     return VirtualService(
@@ -71,7 +72,7 @@ def services(draw: st.DrawFn) -> VirtualService:
 @st.composite
 def destinations(draw: st.DrawFn, key: ServiceKey) -> Destination:
     method = draw(st.sampled_from(CONFIGURABLE))
-    family = family_of(key)
+    family = key.family
     if method is ForwardingMethod.TUN and draw(st.booleans()):
         family = 10 - family
     fixed = method in (ForwardingMethod.DR, ForwardingMethod.TUN) and not key.fwmark

@@ -60,14 +60,14 @@ def test_undo_leaves_a_real_ipvsadm_alone(tmp_path: Path) -> None:
 def test_a_directory_of_somebody_else_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In one line that says what to type; nothing is linked."""
+    """In one line that says what to run; nothing is linked."""
 
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "symlink_to", refuse)
     assert run(["--dir", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == f"pylvs: not permitted to write in {tmp_path}; type: sudo pylvs install-ipvsadm\n"
+    assert capsys.readouterr().err == f"pylvs: not permitted to write in {tmp_path}; run: sudo pylvs install-ipvsadm\n"
     assert list(tmp_path.iterdir()) == []
 
 

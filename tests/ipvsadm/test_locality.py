@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pylvs.host.locality import Locality, lengths_of, look_up, parse_local_table
-from pylvs.rules import AddressType
+from pylvs.model import AddressType
 
 # lo is up, with 10.0.0.1/24
 TRIE = """\

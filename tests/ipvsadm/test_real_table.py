@@ -87,3 +87,11 @@ def test_any_commands(plane: Any, lines: list[str], atomic: bool) -> None:
         assert [sorted(out.splitlines()) for _, out, _ in shown(plane.director)[:2]] == [
             sorted(out.splitlines()) for _, out, _ in shown(memory)[:2]
         ]
+
+
+def test_an_address_that_no_destination_can_have_is_named_with_its_line(plane: Any) -> None:
+    """As the host's routing table knows it: here the broadcast address of lo's network."""
+    plane.wipe()
+    text = "-A -t 10.0.0.1:80\n-a -t 10.0.0.1:80 -r 127.255.255.255 -g\n"
+    error = "line 2: 127.255.255.255 is broadcast, not unicast; the table is as it was\n"
+    assert played(plane.director, ["-R", "--atomic"], text) == (1, "", error)

@@ -69,7 +69,7 @@ def test_what_lblc_remembers_ends_with_it(plane: Plane) -> None:
 @pytest.mark.parametrize(
     ("assignment", "says"),
     [
-        ("drop_entry=3", "drop_entry is not 3 here: a full connection table gives up half-open connections by itself"),
+        ("drop_entry=3", "drop_entry is not 3 here: a full connection table evicts half-open connections by itself"),
         ("drop_packet=4", "drop_packet takes a number from 0 to 3, not '4'"),
         ("conntrack=1", "conntrack stays 0: packets pass before netfilter, which tracks none of them"),
         ("sync_retries=1", "sync_retries stays 0: no connections are synchronized"),

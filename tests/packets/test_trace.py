@@ -405,8 +405,8 @@ def test_what_cannot_be_explained(plane: Plane, client: str, virtual: str) -> No
 
 @pytest.mark.parametrize("words", BAD_FILTERS)
 def test_bad_filters(words: str) -> None:
-    """One line that says what to type."""
-    with pytest.raises(PylvsError, match="type"):
+    """One line that says what is accepted."""
+    with pytest.raises(PylvsError, match=r"accepted: |run for example: "):
         parse(words.split(), MEANINGS)
 
 

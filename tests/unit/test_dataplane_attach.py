@@ -270,7 +270,7 @@ def test_the_commands(instance: Instance, capsys: pytest.CaptureFixture[str]) ->
     ip("link set client0 down")
     with pytest.raises(UsageError, match="client0 cannot carry the data plane: down"):
         run(["attach", "client0"])
-    with pytest.raises(UsageError, match="no interface eth1; there are: lo, eth0, client0"):
+    with pytest.raises(UsageError, match="unknown interface eth1; there are: lo, eth0, client0"):
         run(["attach", "eth1"])
     assert run(["detach"]) == 0
     assert Attacher(instance).hooks() == {}

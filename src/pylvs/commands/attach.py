@@ -11,11 +11,11 @@ from pylvs.dataplane.instance import Instance
 from pylvs.errors import PylvsError
 from pylvs.host.interfaces import Interface, interfaces
 
-NOTHING = "no data plane is loaded in this network namespace; it comes with the first: pylvsadm -A …"
+NOTHING = "no data plane is loaded in this network namespace; the first `pylvsadm -A` loads it"
 
 
 class UsageError(PylvsError):
-    """What was typed names something that is not there."""
+    """The command line names an interface that is not there, or cannot carry the data plane."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,14 +23,14 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="pylvs", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     attach = commands.add_parser("attach", help="attach on every Ethernet interface that is up, or on those named")
-    attach.add_argument("--mode", choices=[mode.value for mode in Mode], help="which hooks; remembered for later")
-    attach.add_argument("--persist", action="store_true", help="also at boot, with the table as it is now, by systemd")
+    attach.add_argument("--mode", choices=[mode.value for mode in Mode], help="which hooks; remembered")
+    attach.add_argument("--persist", action="store_true", help="also at boot, by systemd, with the table as it is now")
     attach.add_argument("interface", nargs="*")
     detach = commands.add_parser("detach", help="detach from the interfaces named, or from all")
-    detach.add_argument("--unload", action="store_true", help="forget the table, its connections and --persist too")
-    detach.add_argument("--keep-persist", action="store_true", help="with --unload: leave the systemd unit alone")
+    detach.add_argument("--unload", action="store_true", help="also remove table, connections and what --persist wrote")
+    detach.add_argument("--keep-persist", action="store_true", help="with --unload: leave what --persist wrote")
     detach.add_argument("interface", nargs="*")
-    commands.add_parser("status", help="for each interface: hooks, driver, and why")
+    commands.add_parser("status", help="each interface: hooks, driver, and why")
     return top
 
 
@@ -39,12 +39,12 @@ def named(names: list[str], everything: Iterable[Interface]) -> list[Interface]:
     present = {interface.name: interface for interface in everything}
     for name in names:
         if name not in present:
-            raise UsageError(f"no interface {name}; there are: {', '.join(present)}")
+            raise UsageError(f"unknown interface {name}; there are: {', '.join(present)}")
     return [present[name] for name in names]
 
 
 def select(names: list[str], everything: Iterable[Interface]) -> list[Interface]:
-    """The interfaces named, or all where the data plane belongs; UsageError for one where it does not."""
+    """The interfaces named, or all on which the data plane belongs; UsageError for one on which it does not."""
     if not names:
         return [interface for interface in everything if not refusal(interface)]
     chosen = named(names, everything)
@@ -55,7 +55,7 @@ def select(names: list[str], everything: Iterable[Interface]) -> list[Interface]
 
 
 def attach(instance: Instance, names: list[str], mode: str | None) -> int:
-    """Remember the mode and attach; before anything is loaded, only remember it."""
+    """Remember the mode and attach; while nothing is loaded, only remember it."""
     wanted = select(names, interfaces())
     with instance.locked():
         if mode:
@@ -70,20 +70,20 @@ def attach(instance: Instance, names: list[str], mode: str | None) -> int:
 
 
 def keep() -> None:
-    """Have systemd make this director again at boot."""
+    """Have systemd restore this director at boot."""
     from pylvs.commands import persist
 
     script, unit = persist.write()
-    print(f"{unit} runs {script} at boot; after a change of the table type it again: pylvs attach --persist")
+    print(f"{unit} runs {script} at boot; after a change of the table run again: pylvs attach --persist")
 
 
 def detach(instance: Instance, names: list[str], unload: bool, keep_persist: bool = False) -> int:
-    """Detach from the interfaces named or from all; with `unload` take the data plane away, and what brings it back."""
+    """Detach from the interfaces named or from all; `unload` removes the data plane, and what restores it at boot."""
     if unload:
         from pylvs.commands import persist
 
         if names:
-            raise UsageError("--unload takes everything away; name no interface with it")
+            raise UsageError("--unload removes everything; name no interface with it")
         Attacher(instance).remove()
         for path in () if keep_persist else persist.remove():
             print(f"{path} removed")

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pylvs.doctor import iptables_legacy as legacy
+from pylvs.doctor import iptables_legacy
 from pylvs.host.command import CommandFailed, run
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule, or a chain's policy (handle 0), that drops or rejects; `text` is for a person."""
+    """A rule, or a chain's policy (handle 0), that drops or rejects; `text` is for a person.
+
+    With iptables-legacy the handle is the rule's number in its chain.
+    """
 
     family: str
     table: str
@@ -24,61 +27,79 @@ class Rule:
     handle: int
     text: str
 
+    def __str__(self) -> str:
+        hook = f" (hook {self.hook})" if self.hook else ""
+        return f"{self.family} table {self.table}, chain {self.chain}{hook}: {self.text}"
+
     @property
-    def hampers(self) -> bool:
-        """Whether it may stop what this machine itself sends, and so the doctor's probes."""
+    def drops_what_is_sent(self) -> bool:
+        """Whether it may drop what this machine itself sends, and so the doctor's probes."""
         return self.hook in ("egress", "output", "postrouting") and self.family != "arp"
 
     @property
-    def wants_state(self) -> bool:
+    def matches_invalid(self) -> bool:
         """Whether it drops what conntrack calls INVALID."""
         return "ct state" in self.text and "invalid" in self.text
 
     @property
     def is_legacy(self) -> bool:
-        """Whether it is of the iptables that is not nftables'; its handle is then its number in the chain."""
-        return self.table.startswith(legacy.TABLE)
+        """Whether it is of iptables-legacy."""
+        return self.table.startswith(iptables_legacy.TABLE)
 
     @property
-    def mend(self) -> str:
-        """What takes it away."""
+    def fix(self) -> str:
+        """The command that removes it."""
         if self.is_legacy:
-            return legacy.mend(self.family, self.table, self.chain, self.handle)
+            return iptables_legacy.remove(self.family, self.table, self.chain, self.handle)
         if not self.handle:
             return f"nft add chain {self.family} {self.table} {self.chain} '{{ policy accept; }}'"
         return f"nft delete rule {self.family} {self.table} {self.chain} handle {self.handle}"
 
 
 def listed() -> list[dict[str, Any]]:
-    """What `nft -j list ruleset` says in this namespace, and what it would say of iptables-legacy's rules."""
-    return [*_of_nftables(), *legacy.rows()]
+    """The rows of `nft -j list ruleset` in this network namespace, with those of iptables-legacy in the same form."""
+    return [*_nftables(), *iptables_legacy.rows()]
 
 
-def _of_nftables() -> list[dict[str, Any]]:
-    """Nothing where there is no nft."""
-    if not shutil.which("nft", path=legacy.PATH):
+def _nftables() -> list[dict[str, Any]]:
+    """No rows where there is no nft."""
+    if not shutil.which("nft", path=iptables_legacy.PATH):
         return []
     try:
-        said: list[dict[str, Any]] = json.loads(run(["nft", "-j", "-a", "list", "ruleset"]))["nftables"]
+        rows: list[dict[str, Any]] = json.loads(run(["nft", "-j", "-a", "list", "ruleset"]))["nftables"]
     except (CommandFailed, ValueError, KeyError):
         return []
-    return said
+    return rows
 
 
 def rules() -> Iterator[Rule]:
-    """Every dropping rule at a hook of this namespace."""
+    """Every dropping rule at a hook of this network namespace."""
     yield from parse(listed())
 
 
-def parse(said: list[dict[str, Any]]) -> Iterator[Rule]:
-    """The dropping rules in what `nft -j list ruleset` says."""
-    hooks = {place(c): c.get("hook", "") for c in (row["chain"] for row in said if "chain" in row)}
-    for row in said:
-        chain, rule = row.get("chain"), row.get("rule")
-        if chain and chain.get("policy") == "drop":
-            yield Rule(*place(chain), chain.get("hook", ""), 0, f"chain {chain['name']} drops what no rule accepts")
-        if rule and any("drop" in part or "reject" in part for part in rule["expr"]):
-            yield Rule(*place(rule, "chain"), hooks.get(place(rule, "chain"), ""), rule["handle"], text(rule["expr"]))
+def parse(rows: list[dict[str, Any]]) -> Iterator[Rule]:
+    """The dropping rules and policies in the rows of `nft -j list ruleset`."""
+    hooks = {place(row["chain"]): row["chain"].get("hook", "") for row in rows if "chain" in row}
+    for row in rows:
+        chain = row.get("chain", {})
+        if chain.get("policy") == "drop":
+            yield policy(chain)
+        if _drops(row.get("rule", {})):
+            yield dropping(row["rule"], hooks.get(place(row["rule"], "chain"), ""))
+
+
+def _drops(rule: dict[str, Any]) -> bool:
+    return any("drop" in part or "reject" in part for part in rule.get("expr", []))
+
+
+def policy(chain: dict[str, Any]) -> Rule:
+    """The policy of a chain, as a rule."""
+    return Rule(*place(chain), chain.get("hook", ""), 0, f"chain {chain['name']} drops what no rule accepts")
+
+
+def dropping(rule: dict[str, Any], hook: str) -> Rule:
+    """A row `rule` of nft that drops packets at a hook."""
+    return Rule(*place(rule, "chain"), hook, rule["handle"], text(rule["expr"]))
 
 
 def place(thing: dict[str, Any], name: str = "name") -> tuple[str, str, str]:
@@ -96,16 +117,19 @@ def _words(part: dict[str, Any]) -> Iterator[str]:
     for key, value in part.items():
         if key == "match":
             operator = "" if value["op"] in ("==", "in") else value["op"] + " "
-            yield f"{_side(value['left'])} {operator}{_side(value['right'])}"
+            yield f"{_operand(value['left'])} {operator}{_operand(value['right'])}"
         elif key == "counter" and isinstance(value, dict):
             yield f"({value.get('packets', 0)} packets)"
         else:
             yield key
 
 
-def _side(value: Any) -> str:
+def _operand(value: Any) -> str:
+    """One side of a match."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
     if not isinstance(value, dict):
-        return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        return str(value)
     if "payload" in value:
         return " ".join(str(value["payload"].get(key, "")) for key in ("protocol", "field")).strip()
     if "prefix" in value:

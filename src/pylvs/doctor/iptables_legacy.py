@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The rules of the iptables that is not nftables', said as `nft -j list ruleset` would say them.
+"""The rules of iptables-legacy, in the form of the rows of `nft -j list ruleset`.
 
-What iptables-save(8) prints is read; a match that is not known here becomes one of which nobody knows whether it holds.
+The output of iptables-save(8) is read. A match that is not known here becomes one that holds or does not (UNKNOWN).
 """
 
 from __future__ import annotations
 
 import shlex
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,14 @@ Row = dict[str, Any]
 TABLE = "iptables-legacy "  # in front of a table's name: nftables may have one of the same name
 HOOKS = {name.upper(): name for name in ("prerouting", "input", "forward", "output", "postrouting")}
 VERDICTS = {name.upper(): name for name in ("drop", "reject", "accept", "return", "queue")} | {"NFQUEUE": "queue"}
-PASSED_OVER = ("LOG", "NFLOG", "MARK", "CONNMARK", "TRACE", "TCPMSS", "DSCP", "TTL", "HL", "CT", "NOTRACK", "SET")
+NO_VERDICT = ("LOG", "NFLOG", "MARK", "CONNMARK", "TRACE", "TCPMSS", "DSCP", "TTL", "HL", "CT", "NOTRACK", "SET")
 PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 UNKNOWN: Row = {"xt": None}
 PROGRAMS = {"ip": "iptables", "ip6": "ip6tables"}
 
 
 def rows(net: Path = Path("/proc/thread-self/net")) -> Iterator[Row]:
-    """Chains and rules of this namespace; nothing, and no module loaded, where there is no such table."""
+    """Chains and rules of this network namespace; without such a table none, and no kernel module is loaded."""
     for family, program in PROGRAMS.items():
         names = net / f"{family}_tables_names"
         if names.exists() and names.read_text().strip():
@@ -33,62 +34,74 @@ def rows(net: Path = Path("/proc/thread-self/net")) -> Iterator[Row]:
 
 
 def _saved(program: str) -> str:
+    """The output of iptables-save or ip6tables-save, of the program that is not nftables'."""
     for name in (f"{program}-legacy-save", f"{program}-save"):
         if shutil.which(name, path=PATH):
             try:
-                said = run([name])
+                saved = run([name])
             except CommandFailed:
                 continue
-            if "(nf_tables)" not in said.partition("\n")[0]:
-                return said
+            if "(nf_tables)" not in saved.partition("\n")[0]:
+                return saved
     return ""
 
 
 def parse(saved: str, family: str) -> Iterator[Row]:
-    """What iptables-save printed: `*table`, `:CHAIN POLICY`, `-A CHAIN …`."""
+    """The rows in the output of iptables-save: `*table`, `:CHAIN POLICY`, `-A CHAIN …`."""
     table = ""
-    numbers: dict[str, int] = {}
+    numbers: Counter[str] = Counter()
     for line in saved.splitlines():
         if line.startswith("*"):
-            table, numbers = TABLE + line[1:], {}
+            table = TABLE + line[1:]
+            numbers.clear()
         elif line.startswith(":"):
-            name, policy, *_ = line[1:].split()
-            chain = {"family": family, "table": table, "name": name}
-            if name in HOOKS:
-                chain |= {"hook": HOOKS[name], "policy": policy.lower()}
-            yield {"chain": chain}
+            yield {"chain": _chain(line[1:], {"family": family, "table": table})}
         elif line.startswith("-A "):
-            chain_name, *words = shlex.split(line)[1:]
-            numbers[chain_name] = numbers.get(chain_name, 0) + 1
-            rule = {"family": family, "table": table, "chain": chain_name, "handle": numbers[chain_name]}
+            chain, *words = shlex.split(line)[1:]
+            numbers[chain] += 1
+            rule = {"family": family, "table": table, "chain": chain, "handle": numbers[chain]}
             yield {"rule": rule | {"expr": list(_expression(words, family))}}
 
 
+def _chain(declared: str, place: Row) -> Row:
+    """A chain by `INPUT DROP [0:0]`; one that is at no hook has no policy."""
+    name, policy, *_ = declared.split()
+    if name in HOOKS:
+        return {**place, "name": name, "hook": HOOKS[name], "policy": policy.lower()}
+    return {**place, "name": name}
+
+
 def _expression(words: list[str], family: str) -> Iterator[Row]:
-    """Matches, and then the verdict."""
-    protocol, negated = "", False
+    """The matches of a rule, and then its verdict."""
+    protocol = ""
+    operator = "=="
     left = iter(words)
     for word in left:
         if word == "!":
-            negated = True
+            operator = "!="
             continue
-        if word == "-m":  # its options say what it is about
-            if next(left, "") not in ("tcp", "udp", "sctp", "multiport", "conntrack", "state", "comment"):
-                yield UNKNOWN
-        elif word == "--comment":
-            next(left, "")
-        elif word in ("-j", "-g"):
+        if word in ("-j", "-g"):
             yield from _verdict(next(left, ""), "goto" if word == "-g" else "jump")
             return
-        elif word in _MATCHES:
+        if word in _MATCHES:
             value = next(left, "")
             protocol = value if word == "-p" else protocol
-            yield {"match": _match(word, value, family, protocol) | {"op": "!=" if negated else "=="}}
-        elif word.startswith("-"):
+            yield {"match": _match(word, value, family, protocol) | {"op": operator}}
+        elif word == "--comment":
+            next(left, "")
+        elif _unknown(word, left):
             yield UNKNOWN
-        negated = False
+        operator = "=="
 
 
+def _unknown(word: str, left: Iterator[str]) -> bool:
+    """Whether an option is not known here; `-m` of a known extension is, and the options after it are matches."""
+    if word == "-m":
+        return next(left, "") not in _EXTENSIONS
+    return word.startswith("-")
+
+
+_EXTENSIONS = ("tcp", "udp", "sctp", "multiport", "conntrack", "state", "comment")
 _MATCHES = ("-p", "-s", "-d", "-i", "-o", "--dport", "--sport", "--dports", "--sports", "--ctstate", "--state")
 
 
@@ -117,18 +130,19 @@ def _ports(text: str) -> Any:
 
 
 def _verdict(target: str, how: str) -> Iterator[Row]:
+    """The verdict by a target; `how` is "jump" or "goto"."""
     if target in VERDICTS:
         yield {VERDICTS[target]: None}
-    elif target not in PASSED_OVER:  # a chain, or nobody knows what
+    elif target not in NO_VERDICT:  # a chain, or a target that is not known here
         yield {how: {"target": target}}
 
 
-def mend(family: str, table: str, chain: str, number: int) -> str:
-    """What takes a rule away, or (0) the policy."""
+def remove(family: str, table: str, chain: str, number: int) -> str:
+    """The command that removes a rule, or for number 0 opens the policy."""
     program = f"{PROGRAMS[family]}-legacy -t {table.removeprefix(TABLE)}"
     return f"{program} -D {chain} {number}" if number else f"{program} -P {chain} ACCEPT"
 
 
 def accept(family: str, table: str, chain: str, side: str, port: int) -> str:
-    """What lets one port through."""
+    """The command that lets one port through."""
     return f"{PROGRAMS[family]}-legacy -t {table.removeprefix(TABLE)} -I {chain} -p tcp --{side} {port} -j ACCEPT"

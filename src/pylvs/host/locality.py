@@ -12,8 +12,8 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from pylvs.model import Address
-from pylvs.rules import AddressType, address_type
+from pylvs.model import Address, AddressType
+from pylvs.rules import address_type
 
 NET = Path("/proc/thread-self/net")
 # a leaf of the trie, and the routes below it

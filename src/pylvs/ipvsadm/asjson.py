@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`--json`: every listing as data. The schema is listing.schema.json, explained in docs/json.md."""
+"""`--json`: every listing as JSON. The schema is listing.schema.json; docs/json.md explains it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Object = dict[str, Any]
 
 
 def services(states: Iterable[ServiceState], *, sort: bool) -> Iterator[str]:
-    """The table, one service at a time."""
+    """The table as JSON text, one service at a time."""
     ordered = sort_services(states) if sort else states
     return _array("services", (_service(state, sort) for state in ordered))
 
 
 def connections(rows: Iterable[Sequence[ConnectionRow]]) -> Iterator[str]:
-    """The connections, a chunk at a time."""
+    """The connections as JSON text, one at a time."""
     return _array("connections", (_connection(row) for chunk in rows for row in chunk))
 
 
@@ -50,7 +50,7 @@ def daemons(found: Iterable[SyncDaemon]) -> Iterator[str]:
 
 
 def _array(name: str, items: Iterable[Object]) -> Iterator[str]:
-    """An object with one array, written item by item so that it streams."""
+    """An object with one array, item by item so that it streams: one per line."""
     yield f'{{"{name}": ['
     separator = "\n"
     for item in items:

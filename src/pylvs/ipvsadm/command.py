@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a command line means: frozen values that the parser makes and `run` carries out."""
+"""The meaning of a command line: frozen values that the parser makes and `run` carries out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pylvs.values import frozen
 
 @frozen
 class Format:
-    """How a listing is to look; of stats, rate, thresholds, persistent and tunnels the first set one wins."""
+    """How to list; of stats, rate, thresholds, persistent and tunnels the first that is set wins."""
 
     numeric: bool = False
     stats: bool = False
@@ -27,7 +27,7 @@ class Format:
 
 @frozen
 class Filter:
-    """Which connections to list; None: all. A port of None: any."""
+    """Which connections to list. None matches everything; so does a port of None."""
 
     service: tuple[Address, int | None] | None = None
     destination: tuple[Address, int | None] | None = None
@@ -41,9 +41,9 @@ class Filter:
 
 
 class Command(NamedTuple):
-    """One command. `name` is its long option; the other fields are set as it needs them.
+    """One command. `name` is its long option; the other fields are set as the command needs them.
 
-    It is a tuple because a hundred thousand of them are made in restoring a large table.
+    It is a tuple because restoring a large table makes a hundred thousand of them.
     `key` is None where no service was named; `listing` says what to list: "all", "service", "connection",
     "timeout" or "daemon".
     """
@@ -62,7 +62,7 @@ class Command(NamedTuple):
 
 
 class Stop(Exception):
-    """The program ends with this exit status, after `text` on standard error (on output if 0)."""
+    """End the program with this exit status, after `text` on standard error (on standard output if it is 0)."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -71,4 +71,4 @@ class Stop(Exception):
 
 
 class Misused(Exception):
-    """A line that popt refuses: reported on standard error, status 255; `-R` goes on to the next line."""
+    """A line that popt refuses: it is reported on standard error with status 255, and `-R` goes on to the next."""

@@ -10,7 +10,7 @@ from pylvs.ipvsadm.parse import SCHEDULER_FLAGS
 from pylvs.rules import PERSISTENCE_ENGINES, SCHEDULERS
 
 PROGRAMS = ("pylvsadm", "ipvsadm")
-# what may follow an option, where it is a choice
+# the values of options that take one of a few
 CHOICES = {
     "scheduler": SCHEDULERS,
     "pe": PERSISTENCE_ENGINES,
@@ -70,7 +70,7 @@ def zsh() -> str:
 
 
 def _zsh_specs(option: Option) -> Iterator[str]:
-    """`'-w[capacity]:weight:'`; brackets, colons and quotes have a meaning there, so texts go without."""
+    """`'-w[capacity]:weight:'`; brackets, colons and quotes mean something there, so texts are without them."""
     text, metavar = (_plain(part) for part in (option.help, option.metavar))
     choices = f"({' '.join(CHOICES[option.long])})" if option.long in CHOICES else ""
     colon = "::" if option.argument is Argument.OPTIONAL else ":"

@@ -1,67 +1,58 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`-Lc`: the connections, streamed. Written for a million rows, so it works on plain tuples in chunks."""
+"""`-Lc`: the connections as text, streamed. It works on plain tuples in chunks, since there may be a million."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from itertools import islice
 from socket import AF_INET6, inet_ntoa, inet_ntop
 
 from pylvs.ipvsadm.command import Filter
 from pylvs.ipvsadm.names import endpoint
-from pylvs.model import Address, Connection, ConnectionRow, Table
+from pylvs.model import Address, Connection, ConnectionRow
 
 _TITLE = "IPVS connection entries\npro expire state       source             virtual            destination"
 _ENGINE_TITLE = "        pe name          pe_data"
 MAPPED = b"\0" * 10 + b"\xff\xff"
 PROTOCOL_NAMES = {0: "IP", 6: "TCP", 17: "UDP", 132: "SCTP"}
-# rows at a time, where the table does not say: small, for the first line to come soon
-_CHUNK = 1024
-# remembered texts of one kind, at most: bounds the memory of a listing of any length
+# formatted texts of one kind that are kept at most: this bounds the memory of a listing of any length
 _REMEMBERED = 65536
 
 
 def title(engines: bool) -> str:
-    """The two lines above the rows; `engines`: with columns for the persistence engine."""
+    """The two lines above the rows; `engines` adds columns for the persistence engine."""
     return _TITLE + (_ENGINE_TITLE if engines else "") + "\n"
 
 
 def list_connections(rows: Iterable[Sequence[ConnectionRow]], numeric: bool) -> Iterator[str]:
-    """One block of text a chunk."""
+    """One block of text per chunk."""
     format_chunk = _numeric_formatter() if numeric else _named_formatter()
     return map(format_chunk, rows)
 
 
-def rows_of(table: Table) -> Iterator[Sequence[ConnectionRow]]:
-    """The table's rows in chunks, also from a table that only knows whole connections."""
-    if hasattr(table, "connection_rows"):
-        yield from table.connection_rows()
-        return
-    rows = map(row_of, table.connections())
-    while chunk := list(islice(rows, _CHUNK)):
-        yield chunk
-
-
 def row_of(connection: Connection) -> ConnectionRow:
-    """A connection as plain values."""
-    virtual = connection.virtual
-    protocol = 0 if connection.fwmark and connection.template else int(connection.protocol)
+    """A connection as a plain tuple."""
+    of_mark = connection.fwmark and connection.template
     return (
-        protocol, connection.state, int(connection.expires),
-        packed(connection.client), connection.cport,
-        packed(virtual), connection.vport,
-        packed(connection.real), connection.rport,
-    )  # fmt: skip
+        0 if of_mark else int(connection.protocol),
+        connection.state,
+        int(connection.expires),
+        packed(connection.client),
+        connection.cport,
+        packed(connection.virtual),
+        connection.vport,
+        packed(connection.real),
+        connection.rport,
+    )
 
 
 def packed(address: Address) -> bytes:
-    """16 bytes, IPv4-mapped."""
+    """An address as 16 bytes, IPv4 mapped (RFC 4291, 2.5.5.2)."""
     return address.packed if address.version == 6 else MAPPED + address.packed
 
 
 def unpacked(raw: bytes) -> Address:
-    """The inverse of `packed`."""
+    """The address that 16 bytes stand for."""
     return IPv4Address(raw[12:]) if raw[:12] == MAPPED else IPv6Address(raw)
 
 
@@ -69,7 +60,7 @@ def unpacked(raw: bytes) -> Address:
 
 
 def filtered(rows: Iterable[Sequence[ConnectionRow]], only: Filter) -> Iterator[Sequence[ConnectionRow]]:
-    """Those rows that pass, before anything is formatted; never more than the limit."""
+    """The rows that a filter lets through, before anything is formatted; no more than its limit."""
     if only.everything():
         yield from rows
         return
@@ -131,10 +122,11 @@ def _numeric_endpoint(raw: bytes, port: int) -> str:
 
 
 def _numeric_formatter() -> Callable[[Sequence[ConnectionRow]], str]:
-    """A closure over what it remembers: few heads, VIPs and real servers are shared by many rows."""
+    """A function that formats a chunk. It keeps the texts of heads, VIPs and real servers, which many rows share."""
     heads: dict[tuple[int, str, int], str] = {}
     ends: dict[tuple[bytes, int], str] = {}
-    prefix, ntoa = MAPPED, inet_ntoa
+    prefix = MAPPED
+    ntoa = inet_ntoa
 
     def end(raw: bytes, port: int) -> str:
         if len(ends) > _REMEMBERED:
@@ -168,7 +160,8 @@ def _named_formatter() -> Callable[[Sequence[ConnectionRow]], str]:
 
     def format_row(row: ConnectionRow) -> str:
         protocol, state, expires, client, cport, virtual, vport, real, rport = row
-        source, vip = name(client, cport, protocol), name(virtual, vport, protocol)
+        source = name(client, cport, protocol)
+        vip = name(virtual, vport, protocol)
         server = name(real, rport, protocol)
         return f"{_head(protocol, state, expires)}{source:<18} {vip:<18} {server}\n"
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The command line as data: options, commands, and which option is legal with which command.
 
-Everything that knows the command line reads this: the parser, the shell completions, the man page.
+The parser, the shell completions and the man page are made from it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pylvs.values import frozen
 
 
 class Argument(Enum):
-    """Whether an option takes a value; `OPTIONAL` is `-p`'s: the next word, unless it begins with `-`."""
+    """Whether an option takes a value. `OPTIONAL`, of `-p` only, is the next word unless that begins with `-`."""
 
     NONE = 0
     REQUIRED = 1
@@ -22,7 +22,7 @@ class Argument(Enum):
 
 @frozen
 class Option:
-    """One word of the command line. `bit` is its name in messages and in `LEGALITY`."""
+    """An option or a command. `bit` is its name in messages and in `LEGALITY`."""
 
     long: str
     short: str = ""
@@ -69,32 +69,32 @@ OPTIONS = (
     Option("udp-service", "u", REQUIRED, "service-address", "address[:port]", "a UDP service"),
     Option("sctp-service", "", REQUIRED, "service-address", "address[:port]", "an SCTP service"),
     Option("fwmark-service", "f", REQUIRED, "service-address", "mark", "a service of a firewall mark"),
-    Option("ipv6", "6", help="the firewall mark takes IPv6 (after -f)"),
+    Option("ipv6", "6", help="the firewall mark is for IPv6 (after -f)"),
     Option("scheduler", "s", REQUIRED, "scheduler", "scheduler", "how a destination is chosen (default wlc)"),
     Option("pe", "", REQUIRED, "pe", "engine", "persistence engine: sip"),
     Option("persistent", "p", OPTIONAL, "persistent", "[seconds]", "persistent service (default 360)"),
-    Option("netmask", "M", REQUIRED, "netmask", "netmask", "how many clients share a persistent server"),
+    Option("netmask", "M", REQUIRED, "netmask", "netmask", "which clients share a template (prefix length for IPv6)"),
     Option("sched-flags", "b", REQUIRED, "sched-flags", "flags", "scheduler flags, separated by commas"),
     Option("ops", "o", bit="ops", help="one-packet scheduling (UDP and marks)"),
     Option("real-server", "r", REQUIRED, "real-server", "address[:port]", "the real server"),
     Option("gatewaying", "g", bit="forwarding-method", help="direct routing (default)"),
     Option("ipip", "i", bit="forwarding-method", help="tunnelling"),
     Option("masquerading", "m", bit="forwarding-method", help="NAT"),
-    Option("fullnat", bit="forwarding-method", help="NAT of the source too", addition=True),
-    Option("local-address", "", REQUIRED, "local-address", "address[,…]", "FULLNAT: own addresses", True),
+    Option("fullnat", bit="forwarding-method", help="NAT, also of the source", addition=True),
+    Option("local-address", "", REQUIRED, "local-address", "address[,…]", "FULLNAT: own addresses to send from", True),
     Option("tun-type", "", REQUIRED, "tun-type", "{ipip|gue|gre}", "type of tunnel (default ipip)"),
     Option("tun-port", "", REQUIRED, "tun-port", "port", "UDP port of a gue tunnel"),
     Option("tun-nocsum", bit="tun-nocsum", help="tunnel without checksum (default)"),
     Option("tun-csum", bit="tun-csum", help="tunnel with checksum"),
     Option("tun-remcsum", bit="tun-remcsum", help="gue tunnel with remote checksum offload"),
     Option("weight", "w", REQUIRED, "weight", "weight", "capacity of the real server (default 1)"),
-    Option("u-threshold", "x", REQUIRED, "u-threshold", "connections", "take no more than this many"),
-    Option("l-threshold", "y", REQUIRED, "l-threshold", "connections", "take new ones again below this many"),
+    Option("u-threshold", "x", REQUIRED, "u-threshold", "connections", "upper threshold: no more than this many"),
+    Option("l-threshold", "y", REQUIRED, "l-threshold", "connections", "lower threshold: new ones again below this"),
     Option("connection", "c", bit="connection", help="list connections"),
     Option("timeout", bit="timeout", help="list the connection timeouts"),
     Option("daemon", bit="daemon", help="list the sync daemons"),
     Option("stats", bit="stats", help="list counters"),
-    Option("rate", bit="rate", help="list rates a second"),
+    Option("rate", bit="rate", help="list rates per second"),
     Option("exact", "X", bit="exact", help="exact numbers, not K, M, G"),
     Option("thresholds", bit="thresholds", help="list thresholds"),
     Option("persistent-conn", bit="persistent-conn", help="list persistent connections"),
@@ -128,7 +128,7 @@ BITS = (
     "local-address", "json", "service", "destination", "client", "state", "limit", "atomic", "dry-run",
 )  # fmt: skip
 
-# For each command: what it needs, what it may have, and of which it may have but one. All else is illegal.
+# For each command: what it needs, what it may have, and what it may have one of. Everything else is illegal.
 NEEDS, MAY, ONE = "needs", "may", "one"
 _SERVICE_OPTIONS = ("scheduler", "persistent", "netmask", "ops", "pe", "sched-flags")
 _SERVER_OPTIONS = (
@@ -159,7 +159,7 @@ LEGALITY: dict[str, dict[str, tuple[str, ...]]] = {
     "zero": {MAY: ("service-address",)},
 }
 
-# The same for the type of a tunnel; only these bits are looked at.
+# For each type of tunnel, what it needs, may have, and may have one of; only these bits are checked.
 TUNNEL_BITS = ("tun-port", "tun-nocsum", "tun-csum", "tun-remcsum")
 TUNNEL_LEGALITY: dict[str, dict[str, tuple[str, ...]]] = {
     "ipip": {},
@@ -167,7 +167,7 @@ TUNNEL_LEGALITY: dict[str, dict[str, tuple[str, ...]]] = {
     "gre": {ONE: ("tun-nocsum", "tun-csum")},
 }
 
-# (option, the option without which it means nothing), for what only pylvs has
+# (option, the option that it needs), for additions of pylvs
 DEPENDS = (
     ("service", "connection"),
     ("destination", "connection"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`pylvs install-ipvsadm`: links by which scripts that call ipvsadm reach pylvsadm, and their undoing."""
+"""`pylvs install-ipvsadm`: links by which scripts that call ipvsadm run pylvsadm; `--undo` removes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BACKUP = ".before-pylvs"
 
 
 class InstallError(PylvsError):
-    """A link cannot be made or undone; the message says what to type instead."""
+    """A link cannot be made or removed; the message says what to run."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -26,7 +26,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         lines = list(uninstall(directory) if options.undo else install(directory, programs(), force=options.force))
     except PermissionError:
-        print(f"pylvs: not permitted to write in {directory}; type: sudo pylvs install-ipvsadm", file=sys.stderr)
+        print(f"pylvs: not permitted to write in {directory}; run: sudo pylvs install-ipvsadm", file=sys.stderr)
         return 1
     except (InstallError, OSError) as error:
         print(f"pylvs: {error}", file=sys.stderr)
@@ -36,10 +36,10 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="pylvs install-ipvsadm", description="Make ipvsadm mean pylvsadm.")
+    parser = ArgumentParser(prog="pylvs install-ipvsadm", description="Let the name ipvsadm run pylvsadm.")
     parser.add_argument("--dir", default=DIRECTORY, help=f"where the links go (default {DIRECTORY})")
     parser.add_argument("--force", action="store_true", help="move a real ipvsadm aside")
-    parser.add_argument("--undo", action="store_true", help="remove the links, put back what was moved aside")
+    parser.add_argument("--undo", action="store_true", help="remove the links and put back what was moved aside")
     return parser
 
 
@@ -48,16 +48,16 @@ def programs() -> Path:
     for place in (Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent):
         if (place / "pylvsadm").exists():
             return place
-    raise InstallError("pylvsadm is not installed beside this program; type: pip install pylvs")
+    raise InstallError("pylvsadm is not installed beside this program; run: pip install pylvs")
 
 
 def install(directory: Path, source: Path, *, force: bool = False) -> Iterator[str]:
     """Link the three names; nothing is touched if one of them is taken and `force` is not set."""
     if not directory.is_dir():
-        raise InstallError(f"no directory {directory}; type: mkdir -p {directory}")
+        raise InstallError(f"no directory {directory}; run: mkdir -p {directory}")
     taken = [directory / name for name in NAMES if _is_foreign(directory / name)]
     if taken and not force:
-        raise InstallError(f"{taken[0]} is there and is not pylvs's; --force moves it to {taken[0].name}{_BACKUP}")
+        raise InstallError(f"{taken[0]} is not a link of pylvs; --force moves it to {taken[0].name}{_BACKUP}")
     for path in taken:
         path.rename(_backup(path))
         yield f"{path} moved to {_backup(path)}"

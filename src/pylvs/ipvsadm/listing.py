@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The table as text: every listing of ipvsadm but that of connections, as blocks of whole lines."""
+"""The table as text: every listing of ipvsadm except that of connections, in blocks of whole lines."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ _TITLES = {
 
 
 def view(layout: Format) -> str:
-    """Which of the listings a format asks for; ipvsadm lets the first of several win."""
+    """Which listing a format asks for: the first of several, as in ipvsadm."""
     chosen = (name for name in ("stats", "rate", "thresholds", "persistent", "tunnels") if getattr(layout, name))
     return next(chosen, "plain")
 
 
 def list_table(states: Iterable[ServiceState], layout: Format) -> Iterator[str]:
-    """The whole table with its version line."""
+    """The whole table, below a version line."""
     yield VERSION_LINE + _TITLES[view(layout)]
     yield from list_services(sort_services(states) if layout.sort else states, layout)
 
 
 def list_service(state: ServiceState, layout: Format) -> Iterator[str]:
-    """One service: no version line."""
+    """One service, without a version line."""
     yield _TITLES[view(layout)]
     yield from list_services((state,), layout)
 
 
 def list_services(states: Iterable[ServiceState], layout: Format) -> Iterator[str]:
-    """One block a service: its line and those of its destinations."""
+    """One block per service: its line, and those of its destinations."""
     kind = view(layout)
     rows = _destination_rows(kind, layout.exact)
     for state in states:
@@ -113,7 +113,7 @@ def _service_line(state: ServiceState, kind: str, layout: Format) -> str:
 
 
 def mask_text(service: VirtualService) -> str:
-    """The persistence mask as it is written after `-M`, "" if it is the default."""
+    """The persistence mask as `-M` takes it; "" for the default, which is not written."""
     family = service.key.family
     if service.netmask == _FULL_MASK[family]:
         return ""
@@ -196,7 +196,7 @@ _UNITS = ((10**9, 10**3, "K"), (10**11, 10**6, "M"), (10**14, 10**9, "G"))
 
 
 def large_number(number: int, exact: bool) -> str:
-    """Nine columns, with K, M, G or T from 100 million on; or as many as it takes."""
+    """A number in nine columns, with K, M, G or T from 100 million on; `exact`: in as many as it takes."""
     if exact or number < 10**8:
         return f"{number:>9}" if number < 10**8 else f" {number}"
     for limit, divisor, unit in _UNITS:
@@ -206,7 +206,7 @@ def large_number(number: int, exact: bool) -> str:
 
 
 def large_numbers(counted: Counters, exact: bool) -> str:
-    """The five columns of --stats and --rate."""
+    """The five columns of `--stats`."""
     columns = (
         counted.connections,
         counted.in_packets,
@@ -217,7 +217,7 @@ def large_numbers(counted: Counters, exact: bool) -> str:
     return "".join([large_number(number, exact) for number in columns])
 
 
-# --- what is not the table ---------------------------------------------------------------------------
+# --- timeouts and daemons ---------------------------------------------------------------------------
 
 
 def list_timeouts(timeouts: Timeouts) -> str:

@@ -45,12 +45,12 @@ def _leave(status: int) -> NoReturn:
 
 
 def main(argv: Sequence[str] | None = None, table_factory: TableFactory | None = None) -> int:
-    """`pylvsadm`, or `ipvsadm` where a link of that name calls it; the exit status is ipvsadm's."""
+    """Run `pylvsadm`, or `ipvsadm` where a link of that name was called; the exit status is ipvsadm's."""
     return _run(sys.argv if argv is None else argv, table_factory)
 
 
 def save_main(argv: Sequence[str] | None = None, table_factory: TableFactory | None = None) -> int:
-    """`pylvsadm-save [-n]`; other words are ignored, other options explained, as ipvsadm-save does."""
+    """Run `pylvsadm-save [-n]`. As in ipvsadm-save, other words are ignored, and other options print its help."""
     program, *words = sys.argv if argv is None else argv
     if any(word.startswith("-") and word != "-n" for word in words):
         sys.stderr.write(_SAVE_HELP.format(program=os.path.basename(program)))
@@ -60,9 +60,9 @@ def save_main(argv: Sequence[str] | None = None, table_factory: TableFactory | N
 
 
 def restore_main(argv: Sequence[str] | None = None, table_factory: TableFactory | None = None) -> int:
-    """`pylvsadm-restore`: clear the table, then `-R` without the lines that begin with `#`.
+    """Run `pylvsadm-restore`: clear the table, then `-R` without the lines that begin with `#`.
 
-    The exit status is that of `-R`. As with ipvsadm-restore the table is cleared whatever comes.
+    The exit status is that of `-R`. As in ipvsadm-restore the table is cleared whatever the input is.
     """
     program = _sibling((sys.argv if argv is None else argv)[0], "-restore")
     lines = [line for line in _stdin() if not line.startswith(b"#")]
@@ -73,7 +73,7 @@ def restore_main(argv: Sequence[str] | None = None, table_factory: TableFactory 
 
 
 def _run(argv: Sequence[str], table_factory: TableFactory | None, stdin: BinaryIO | None = None) -> int:
-    gc.disable()  # a short life of many small objects that no cycle holds
+    gc.disable()  # the process is short-lived, and none of its many small objects is in a cycle
     stdout, stderr = _output(sys.stdout), _output(sys.stderr)
     with ExitStack() as stack:
         factory = table_factory or _real_table(stack)
@@ -83,13 +83,13 @@ def _run(argv: Sequence[str], table_factory: TableFactory | None, stdin: BinaryI
             stdout.flush()
         except OSError as error:
             stderr.write(f"{_name(argv[0])}: {error.strerror or error}\n")
-            sys.stdout = None  # or the interpreter tries, and complains, again at its end
+            sys.stdout = None  # so that it is not flushed again at the end
             return 1
         return status
 
 
 def _real_table(stack: ExitStack) -> TableFactory:
-    """The director of this namespace, closed at the end; a reader that goes away ends the program, as ^C does."""
+    """What opens the director of this namespace; `stack` closes it. SIGPIPE and SIGINT end the program silently."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -102,12 +102,12 @@ def _real_table(stack: ExitStack) -> TableFactory:
 
 
 def _stdin() -> BinaryIO:
-    """Standard input; nothing if it is closed."""
+    """Standard input as bytes; empty if it is closed."""
     return sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
 
 
 def _output(stream: TextIO | None) -> TextIO:
-    """A stream that gives back the bytes of whatever was typed; nowhere if it is closed."""
+    """An output stream that writes back any bytes of the command line; if it is closed, one that leads nowhere."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     return stream if stream is not None else io.StringIO()
@@ -119,5 +119,5 @@ def _name(program: str) -> str:
 
 
 def _sibling(program: str, suffix: str) -> str:
-    """`ipvsadm-save` calls itself `ipvsadm` in what it prints, since that is what the script runs."""
+    """The name by which a companion calls itself: `ipvsadm` for `ipvsadm-save`, a script that runs that."""
     return _name(program).removesuffix(suffix)

@@ -17,16 +17,16 @@ _DESCRIPTION = r"""
 .SH DESCRIPTION
 .B pylvsadm
 sets up, changes and lists virtual services and their real servers in the director of the current network
-namespace. It takes the command lines of
+namespace. It accepts the command lines of
 .BR ipvsadm (8)
-1.31 and prints what that prints. Called by a link named
-.B ipvsadm
-it calls itself so;
+1.31 and prints what that prints. Where it is called by a link named
+.BR ipvsadm ,
+that is its name in what it prints;
 .B pylvs install-ipvsadm
 makes such links. The data plane attaches itself when the first service is added.
 .PP
-The command comes first. Short options may be joined and take their value attached or as the next word. Long
-ones are never abbreviated. Options marked
+The command comes first. Short options may be joined, and take their value attached or as the next word. Long
+options cannot be abbreviated. Options marked
 .I [pylvs]
 are additions that ipvsadm does not have.
 .PP
@@ -44,21 +44,21 @@ _NOTES = r"""
 .IR address [ :port ],
 where an address is IPv4, a host name or IPv6 in brackets, and a port is a number or a name of
 .BR services (5).
-Port 0 is all ports of a persistent service. A real server without a port has that of its service; so has,
-whatever is typed, one by direct routing or tunnelling, except under a firewall mark. A bare IPv6 address is a
+Port 0 is every port, for a persistent service. A real server without a port has the port of its service; with direct
+routing and tunnelling it always has, whatever port is given, except under a firewall mark. A bare IPv6 address is a
 real server without a port.
 .SH RESTORING
 .B \-R
-takes lines one by one: a line that the table refuses is reported and the next one goes on; one that cannot be
-understood ends the program there. With
+carries out lines one by one: a line that the table refuses is reported, and the next one follows; a line that cannot
+be parsed ends the program. With
 .B \-\-atomic
-the lines describe a whole table: either all of them are right, and then they replace the table in one step
-that packets do not notice, or the first bad one is named by its number and the table stays as it was.
+the lines describe a whole table: if all of them are right, they replace the table in one step that packets do not
+notice; otherwise the first bad line is reported with its number, and the table stays as it was.
 .B \-\-dry\-run
-prints what would change and changes nothing. Only commands that shape the table are taken.
+prints what would change, and changes nothing. Only commands that change services and destinations are accepted.
 .SH LISTING CONNECTIONS
 .B \-L \-c
-can be narrowed before it is formatted, by
+lists only some connections with
 .BR \-\-service ,
 .BR \-\-destination ,
 .BR \-\-client ,
@@ -71,10 +71,10 @@ and
 done
 .TP
 1
-a listing of a service that is not there; an atomic restore that was refused
+a listing of a service that does not exist; an atomic restore that was refused
 .TP
 2
-a command line that makes no sense, or no data plane (not root, no BPF)
+an invalid command line, or no data plane (not root, no BPF)
 .TP
 255
 the table refused the change, or an unknown option
@@ -130,7 +130,8 @@ def _synopsis(command: Option) -> str:
 
 def _usages(command: str) -> Iterator[str]:
     """`[\\-w weight]`; options that share a bit exclude each other and stand in one pair of brackets."""
-    rule, by_bit = LEGALITY.get(command, {}), dict[str, list[str]]()
+    rule = LEGALITY.get(command, {})
+    by_bit: dict[str, list[str]] = {}
     for option in options_of(command):
         by_bit.setdefault(option.bit, []).append(_usage(option))
     for bit, usages in by_bit.items():

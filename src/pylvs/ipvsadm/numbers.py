@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Numbers as the C library reads them, since that is what ipvsadm takes and refuses."""
+"""Numbers as the C library parses them, since that is what ipvsadm accepts and refuses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 
 
 def whole_number(text: str, least: int, most: int) -> int | None:
-    """A decimal number that is all of `text` and within bounds; None otherwise."""
+    """The decimal number that `text` is, if it is within bounds (both inclusive); else None."""
     if text.isdecimal() and text.isascii() and len(text) < 19:
         number = int(text)
         return number if least <= number <= most else None
@@ -25,7 +25,7 @@ def whole_number(text: str, least: int, most: int) -> int | None:
 
 
 def leading_number(text: str) -> int:
-    """The number that `text` begins with, as atoi(3): 32 bits cut from a saturated long."""
+    """The number that `text` begins with, as by atoi(3): the low 32 bits of a saturated long; 0 if there is none."""
     match = _NUMBER.match(text)
     if match is None:
         return 0

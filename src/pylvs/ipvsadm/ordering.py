@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The order of a listing, as ipvsadm's: its comparison subtracts 32-bit words and takes that as a signed int.
+"""The order of ipvsadm's listings: its comparison subtracts 32-bit words and takes the result as a signed int.
 
-So 192.168.0.1 comes before 10.0.0.1, and three addresses far enough apart have no order at all; then the
-outcome depends on the steps of the C library's merge sort, which is done here in the same steps.
+So 192.168.0.1 comes before 10.0.0.1, and three addresses far enough apart have no order at all: the result then depends
+on the steps of the C library's merge sort, which are the same here.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _FAMILY = {4: 2, 6: 10}
 
 
 def sort_services(states: Iterable[ServiceState]) -> list[ServiceState]:
-    """By mark, family, protocol, address, port."""
+    """Services by mark, family, protocol, address, port."""
     return _sort(states, _service_words)
 
 
 def sort_destinations(states: Sequence[DestinationState]) -> Sequence[DestinationState]:
-    """By address, port; ties keep the kernel's order."""
+    """Destinations by address and port; equal ones keep the kernel's order."""
     if len(states) < 2:
         return states
     if len({state.destination.address.version for state in states}) > 1:
@@ -45,14 +45,14 @@ def _sort(items: Iterable[Item], words: Callable[[Item], Words]) -> list[Item]:
 
 
 def _has_order(keys: list[Words]) -> bool:
-    """Do all words lie within half of the range of a word, so that a difference's sign is the order?"""
+    """Whether all words lie within half of the range of a word, so that the sign of a difference is the order."""
     return (
         all(max(column) - min(column) < _HALF for column in zip(*keys, strict=False)) and len(set(map(len, keys))) < 2
     )
 
 
 def _merge_sort(keyed: list[tuple[Words, Item]], compare: Callable[[Words, Words], int]) -> list[tuple[Words, Item]]:
-    """glibc's qsort: halves (the smaller first), merged with a preference for the first half."""
+    """Sort as glibc's qsort does: by halves, the first one the smaller, and of equals that of the first half first."""
     if len(keyed) < 2:
         return keyed
     half = len(keyed) // 2
@@ -82,7 +82,7 @@ def _signed_difference(a: int, b: int) -> int:
 
 
 def _compare_mixed(one: Words, other: Words) -> int:
-    """By the first one's family: an IPv4 address is compared by its word alone."""
+    """Compare by the family of the first one: an IPv4 address only has one word."""
     if one[0] == 6:
         return _compare(one[1:], other[1:])
     return _signed_difference(one[1], other[1]) or one[5] - other[5]

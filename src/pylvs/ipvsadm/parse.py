@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""argv → `Command`, in ipvsadm's order of doing and refusing.
+"""argv → `Command`, in the order in which ipvsadm reads, checks and refuses.
 
-Options act on a `Draft` one after the other, because their order shows: `-6` must come after `-f`, `-r`
-without a port takes the port of the `-t` before it, `-M` is read by the family known so far.
+Options act on a `Draft` one after the other, because their order matters: `-6` must come after `-f`, `-r` without a
+port takes the port of the `-t` before it, and `-M` is read for the family known so far.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from pylvs.ipvsadm.names import ipv4_address, ipv6_address, port_number
 from pylvs.ipvsadm.numbers import INT_MAX, LONG_MAX, UINT_MAX, leading_number, whole_number
 from pylvs.ipvsadm.popt import OptionError, Scanner
 from pylvs.model import (
+    PLAIN_TUNNEL,
     Address,
     Destination,
     ForwardingMethod,
@@ -58,12 +59,12 @@ _Action = Callable[["Draft", str | None], None]
 
 
 class Draft:
-    """A command in the making; the attributes of the class are the defaults."""
+    """A command that is being parsed; the attributes of the class are the defaults."""
 
     command = ""
     bits = 0
     protocol = 0
-    family = 0  # 4, 6, 0 not known yet
+    family = 0  # 4, 6; 0: not known yet
     address: Address | None = None
     port = 0
     fwmark = 0
@@ -98,7 +99,7 @@ class Draft:
 
 
 def parse(program: str, words: Sequence[str]) -> Command:
-    """The command in `words` (without the program's name). Raises Stop, or Misused if popt refuses."""
+    """The command in `words` (without the program's name). Stop ends the program; Misused is popt's refusal."""
     scanner = Scanner(words)
     draft = Draft()
     _first(program, scanner, draft)
@@ -121,12 +122,12 @@ def parse(program: str, words: Sequence[str]) -> Command:
 
 
 def fail(text: str, status: int = 2) -> NoReturn:
-    """End with a line on standard error."""
+    """End the program with a line on standard error."""
     raise Stop(status, text)
 
 
 def try_help(program: str) -> NoReturn:
-    """End with ipvsadm's hint."""
+    """End the program with ipvsadm's hint."""
     raise Stop(255, f"Try `{program} -h' or '{program} --help' for more information.")
 
 
@@ -158,7 +159,10 @@ def _refuse(option: Option, act: _Action | None, scanner: Scanner) -> NoReturn:
 
 @lru_cache(maxsize=65536)
 def parse_endpoint(text: str, protocol: int) -> tuple[Address, int | None] | None:
-    """`host[:port]`, `[v6]:port` or a bare IPv6 address; port None: there is none. None: not readable."""
+    """`host[:port]`, `[v6]:port` or a bare IPv6 address, as ipvsadm reads it; a port of None: there is none.
+
+    None if it cannot be read. Unlike `Endpoint.parse` it takes names, and what inet_aton(3) takes for an address.
+    """
     if text == "" or (text.isascii() and text.isdigit()):
         return None
     port: str | None = None
@@ -170,7 +174,7 @@ def parse_endpoint(text: str, protocol: int) -> tuple[Address, int | None] | Non
     # at most one colon: no IPv6 address
     address: Address | None = ipv6_address(text) if text.count(":") > 1 else None
     if address is None:
-        # as ipvsadm: brackets around anything else lose their port
+        # as in ipvsadm, brackets around anything but IPv6 lose their port
         text, colon, tail = text.rpartition(":") if ":" in text else (text, "", "")
         port = tail if colon else None
         address = ipv4_address(text)
@@ -232,7 +236,7 @@ def _persistent(draft: Draft, value: str | None) -> None:
 
 
 def parse_timeout(text: str, least: int) -> int:
-    """Seconds."""
+    """A timeout in seconds."""
     number = whole_number(text, least, TIMEOUT_MAX)
     if number is None:
         fail(f"invalid timeout value `{text}' specified")
@@ -292,7 +296,7 @@ def _tunnel(draft: Draft, value: str | None) -> None:
 def _local_addresses(draft: Draft, value: str | None) -> None:
     found = [ipv6_address(text) or ipv4_address(text) for text in (value or "").split(",")]
     if None in found:
-        fail(f"illegal local address `{value}': type addresses of the director, separated by commas")
+        fail(f"illegal local address `{value}'; accepted: addresses of the director, separated by commas")
     draft.local_addresses = tuple(address for address in found if address is not None)
 
 
@@ -320,22 +324,22 @@ def _strict_ipv4(text: str) -> Address | None:
 # --- listings -------------------------------------------------------------------------------------
 
 
-def _mark_only(_: Draft, __: str | None) -> None:
-    """Nothing beyond the option's bit."""
+def _bit_only(_: Draft, __: str | None) -> None:
+    """The effect of an option that only sets its bit."""
 
 
 def _filter_endpoint(attribute: str) -> _Action:
     def act(draft: Draft, value: str | None) -> None:
         endpoint = _bracketed(value or "") or parse_endpoint(value or "", int(Protocol.TCP))
         if endpoint is None:
-            fail(f"illegal address[:port] `{value}' to look for")
+            fail(f"illegal address[:port] `{value}'; accepted: 192.0.2.1, 192.0.2.1:80, 2001:db8::1, [2001:db8::1]:80")
         setattr(draft, attribute, endpoint)
 
     return act
 
 
 def _bracketed(text: str) -> tuple[Address, int | None] | None:
-    """`[v6]`, which ipvsadm itself would refuse."""
+    """The address in `[v6]`, a form that ipvsadm has not."""
     address = ipv6_address(text[1:-1]) if text[:1] == "[" and text[-1:] == "]" else None
     return None if address is None else (address, None)
 
@@ -344,7 +348,7 @@ def _client(draft: Draft, value: str | None) -> None:
     try:
         draft.only_client = ip_network(value or "", strict=False)
     except ValueError:
-        fail(f"illegal client prefix `{value}': type an address or a prefix such as 10.0.0.0/8")
+        fail(f"illegal client prefix `{value}'; accepted: an address, or a prefix such as 10.0.0.0/8")
 
 
 def _state(draft: Draft, value: str | None) -> None:
@@ -385,16 +389,28 @@ _EFFECTS: dict[str, _Action] = {
     "client": _client,
     "state": _state,
     "limit": _number("limit", 0, INT_MAX, "illegal limit specified"),
-} | dict.fromkeys(
-    (
-        "tun-nocsum", "tun-csum", "tun-remcsum", "connection", "timeout", "daemon", "stats", "rate", "exact",
-        "thresholds", "persistent-conn", "tun-info", "nosort", "sort", "numeric", "json", "atomic", "dry-run",
-    ),
-    _mark_only,
-)  # fmt: skip
+    "tun-nocsum": _bit_only,
+    "tun-csum": _bit_only,
+    "tun-remcsum": _bit_only,
+    "connection": _bit_only,
+    "timeout": _bit_only,
+    "daemon": _bit_only,
+    "stats": _bit_only,
+    "rate": _bit_only,
+    "exact": _bit_only,
+    "thresholds": _bit_only,
+    "persistent-conn": _bit_only,
+    "tun-info": _bit_only,
+    "nosort": _bit_only,
+    "sort": _bit_only,
+    "numeric": _bit_only,
+    "json": _bit_only,
+    "atomic": _bit_only,
+    "dry-run": _bit_only,
+}
 
 
-# what an option does, and its bit
+# what each option does, and its bit
 _ACTIONS = {option.long: (_EFFECTS[option.long], MASK.get(option.bit, 0)) for option in OPTIONS}
 _NO_ACTION = (None, 0)
 
@@ -410,7 +426,7 @@ def _timeouts(scanner: Scanner) -> Timeouts:
     return Timeouts(*values)
 
 
-# The names of scheduler flags: (flag, the scheduler that has it or "" for any)
+# name of a scheduler flag: (flag, the scheduler that has it, or "" for any)
 SCHEDULER_FLAGS = {
     "flag-1": (ServiceFlag.SCHED1, ""),
     "flag-2": (ServiceFlag.SCHED2, ""),
@@ -437,12 +453,14 @@ def _scheduler_flags(draft: Draft) -> ServiceFlag:
     return flags
 
 
-# (bits needed, bits legal, bits of which only one is) of each command and tunnel type
+# (bits needed, bits legal, bits of which only one is legal) of each command and tunnel type
 _Masks = tuple[int, int, int]
 
 
 def _masks(rule: dict[str, tuple[str, ...]]) -> _Masks:
-    needs, may, one = (sum(MASK[bit] for bit in rule.get(kind, ())) for kind in (NEEDS, MAY, ONE))
+    needs = sum(MASK[bit] for bit in rule.get(NEEDS, ()))
+    may = sum(MASK[bit] for bit in rule.get(MAY, ()))
+    one = sum(MASK[bit] for bit in rule.get(ONE, ()))
     return needs, needs | may | one, one
 
 
@@ -468,7 +486,7 @@ def _check_legality(draft: Draft) -> None:
 
 
 def _complain(bits: int, masks: _Masks, order: Sequence[str], where: str) -> None:
-    """Name the first thing wrong, in the order in which ipvsadm looks."""
+    """Report the first bit that is wrong, in the order in which ipvsadm checks them."""
     needs, legal, one = masks
     last = ""
     for bit in order:
@@ -533,17 +551,20 @@ def _command(draft: Draft, flags: ServiceFlag, timeouts: Timeouts | None) -> Com
         return Command(name, key=_key(draft), service=_virtual_service(draft, flags))
     if name in ("list", "save"):
         return _list_command(draft)
-    has_service = bool(draft.bits & MASK["service-address"])
-    daemon = _daemon(draft) if draft.role else None
-    atomic, dry_run = bool(draft.bits & MASK["atomic"]), bool(draft.bits & MASK["dry-run"])
-    key = _key(draft) if has_service else None
-    return Command(name, key=key, timeouts=timeouts, daemon=daemon, atomic=atomic, dry_run=dry_run)
+    return Command(
+        name,
+        key=_key(draft) if draft.bits & MASK["service-address"] else None,
+        timeouts=timeouts,
+        daemon=_daemon(draft) if draft.role else None,
+        atomic=bool(draft.bits & MASK["atomic"]),
+        dry_run=bool(draft.bits & MASK["dry-run"]),
+    )
 
 
 def _key(draft: Draft) -> ServiceKey:
     if draft.fwmark:
         return _mark_key(draft.fwmark, draft.family)
-    if draft.address is None:  # legality has seen to it
+    if draft.address is None:  # _check_legality has seen to it
         raise Stop(2, "illegal virtual server address[:port] specified")
     return _address_key(draft.protocol, draft.address, draft.port)
 
@@ -574,23 +595,21 @@ def _virtual_service(draft: Draft, flags: ServiceFlag) -> VirtualService:
 
 
 def _destination(draft: Draft) -> Destination:
-    if draft.real is None:  # legality has seen to it
+    if draft.real is None:  # _check_legality has seen to it
         raise Stop(2, "illegal real server address[:port] specified")
-    method, port = draft.method, draft.real_port
-    # ipvsadm sends DR and TUN to the service's own port, whatever was typed; but -d names what is there
+    method = draft.method
+    port = draft.real_port
+    # ipvsadm gives DR and TUN the service's own port, whatever port was given; but -d names what is there
     fixed = method is ForwardingMethod.DR or method is ForwardingMethod.TUN
     if fixed and not draft.fwmark and draft.command != "delete-server":
         port = draft.port
-    thresholds, tunnel = (draft.upper, draft.lower), _tunnel_of(draft)
-    return Destination(draft.real, port, method, draft.weight, *thresholds, tunnel, draft.local_addresses)
-
-
-_PLAIN_TUNNEL = Tunnel()
+    tunnel = _tunnel_of(draft)
+    return Destination(draft.real, port, method, draft.weight, draft.upper, draft.lower, tunnel, draft.local_addresses)
 
 
 def _tunnel_of(draft: Draft) -> Tunnel:
     if not draft.bits & _TUNNEL_OPTIONS:
-        return _PLAIN_TUNNEL
+        return PLAIN_TUNNEL
     checksum = TunnelChecksum.NONE
     if draft.bits & MASK["tun-csum"]:
         checksum = TunnelChecksum.CSUM
@@ -623,6 +642,5 @@ def _list_command(draft: Draft) -> Command:
         json=has["json"],
     )
     key = _key(draft) if listing == "service-address" else None
-    endpoints = draft.only_service, draft.only_destination
-    only = Filter(*endpoints, draft.only_client, draft.only_state, draft.limit)
+    only = Filter(draft.only_service, draft.only_destination, draft.only_client, draft.only_state, draft.limit)
     return Command(draft.command, key=key, listing=listing, format=layout, filter=only)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A table that is only thought of: commands act on it by the kernel's rules, and nothing is touched.
+"""A planned table: commands change it by the kernel's rules, in memory only.
 
-`-R --atomic` makes one from its input before it replaces the real table.
+`-R --atomic` makes one of its input, and then replaces the real table by it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pylvs import rules
 from pylvs.errors import DestinationExists, NoSuchDestination, NoSuchService, ServiceExists
 from pylvs.ipvsadm.names import endpoint
 from pylvs.ipvsadm.save import destination_options, service_option, service_options
-from pylvs.model import Address, ConfiguredService, Destination, ServiceKey, VirtualService
+from pylvs.model import Address, AddressTypes, ConfiguredService, Destination, ServiceKey, VirtualService
 
 DestinationKey = tuple[Address, int]
 
@@ -28,15 +28,15 @@ class PlannedService:
 
 
 class Plan:
-    """The configuring half of `pylvs.model.Table`, in memory."""
+    """The half of `pylvs.model.Table` that changes it, in memory."""
 
-    def __init__(self, types: rules.AddressTypes = rules.address_type) -> None:
+    def __init__(self, types: AddressTypes = rules.address_type) -> None:
         self.services_by_key: dict[ServiceKey, PlannedService] = {}
         self.syncing = False
         self._types = types
 
     def configured(self) -> list[ConfiguredService]:
-        """What `Table.replace` takes."""
+        """The table as `Table.replace` takes it."""
         return [(each.service, tuple(each.destinations.values())) for each in self.services_by_key.values()]
 
     def add_service(self, service: VirtualService) -> None:
@@ -77,7 +77,7 @@ class Plan:
         del planned.destinations[self._place(planned, destination)]
 
     def planned(self, key: ServiceKey) -> PlannedService:
-        """ESRCH if there is no such service."""
+        """The planned service with this key; NoSuchService."""
         try:
             return self.services_by_key[key]
         except KeyError:
@@ -94,7 +94,7 @@ class Plan:
 
 
 def differences(before: Iterable[ConfiguredService], after: Iterable[ConfiguredService]) -> Iterator[str]:
-    """What it takes to get from one table to another, as `-` and `+` lines of rules."""
+    """The rules by which two tables differ: `-` lines are to go, `+` lines to come."""
     old, new = table_rules(before), table_rules(after)
     for line in old:
         if line not in new:
@@ -105,7 +105,7 @@ def differences(before: Iterable[ConfiguredService], after: Iterable[ConfiguredS
 
 
 def table_rules(configured: Iterable[ConfiguredService]) -> dict[str, None]:
-    """All rules of a table, in order, thresholds included."""
+    """All rules of a table in order, with thresholds, which `-S` leaves out."""
     lines: dict[str, None] = {}
     for service, destinations in configured:
         name = _service_name(service.key)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A scanner of argv that behaves as libpopt 1.19 does for ipvsadm's kinds of options.
+"""A scanner of argv that behaves as libpopt 1.19 does with ipvsadm's options.
 
-Long options are never abbreviated; short ones may be joined (`-Ln`, `-w5`, `-w=5`); words that are not
-options are collected, wherever they stand.
+Long options cannot be abbreviated; short ones may be joined (`-Ln`, `-w5`, `-w=5`); words that are not options are
+collected, wherever they stand.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ UNWANTED = "option does not take an argument"
 
 
 class OptionError(Exception):
-    """What popt says of the word at `Scanner.word`."""
+    """Popt's complaint about the word at `Scanner.word`."""
 
 
 class Scanner:
-    """Walks through `words` (argv without the program's name), one option at a step."""
+    """Walks through `words` (argv without the program's name), one option per step."""
 
     __slots__ = ("_joined", "_literal", "_next", "_words", "leftovers", "value")
 
     def __init__(self, words: Sequence[str]) -> None:
         self._words = words
         self._next = 0
-        self._joined = ""  # what is left of a word of short options
+        self._joined = ""  # the rest of a word of short options
         self._literal = False  # after `--`
         self.value: str | None = None
         self.leftovers: list[str] = []
 
     @property
     def word(self) -> str:
-        """The word last taken from argv, which popt blames for an error."""
+        """The last word taken from argv, which popt names in an error."""
         return self._words[self._next - 1] if self._next else ""
 
     def step(self) -> Option | None:
         """The next option, with its value in `value`; None at the end. Raises OptionError."""
         words, place = self._words, self._next
-        # the usual case, for the sake of restoring large tables: a word that is all of an option
+        # the usual case, kept fast for the restoring of large tables: a word that is an option as a whole
         if place < len(words) and not self._joined and not self._literal:
             option = SPELLINGS.get(words[place])
             if option is not None:

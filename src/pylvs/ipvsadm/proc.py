@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `/proc/net/ip_vs*` would hold: `pylvs proc NAME` prints it."""
+"""What the kernel's `/proc/net/ip_vs*` would contain: `pylvs proc NAME` prints it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from pylvs.ipvsadm.connections import MAPPED, PROTOCOL_NAMES, rows_of
+from pylvs.ipvsadm.connections import MAPPED, PROTOCOL_NAMES
 from pylvs.model import (
     Address,
     ConnectionRow,
@@ -18,8 +18,8 @@ from pylvs.model import (
     VirtualService,
 )
 
-# persistence timeouts are shown in ticks; the recording's kernel has 100 a second
-TICKS = 100
+# persistence timeouts are shown in jiffies; the kernel of the recordings has 100 per second
+HZ = 100
 
 _SERVICES_TITLE = (
     "IP Virtual Server version 1.2.1 (size=4096)\n"
@@ -79,15 +79,15 @@ def _service_line(state: ServiceState) -> str:
         line = f"FWM  {key.fwmark:08X} {service.scheduler} {once}"
     else:
         name = f"{key.protocol.name}  {_hex_address(key.address)}:{key.port:04X} {service.scheduler} "
-        # the kernel leaves a blank more after IPv4
+        # the kernel writes one more blank after IPv4
         line = f"{name}{once} " if key.address.version == 4 else name
     if service.flags & ServiceFlag.PERSISTENT:
-        line += f"persistent {service.timeout * TICKS} {_mask_word(service):08X}"
+        line += f"persistent {service.timeout * HZ} {_mask_word(service):08X}"
     return line + "\n"
 
 
 def _mask_word(service: VirtualService) -> int:
-    """The mask as a word of network order; the length of an IPv6 prefix is kept as the host's integer."""
+    """The mask as a word in network order; the length of an IPv6 prefix as the kernel keeps it, in host order."""
     if service.key.family == 4:
         return service.netmask
     return int.from_bytes(service.netmask.to_bytes(4, "little"))
@@ -100,7 +100,7 @@ def _destination_line(state: DestinationState) -> str:
 
 
 def _hex_row(row: ConnectionRow) -> str:
-    """Protocol, the three endpoints, the state: what both files of connections begin with."""
+    """Protocol, three endpoints and state, with which the rows of both files of connections begin."""
     protocol, state, _, client, cport, virtual, vport, real, rport = row
     ends = " ".join(f"{_raw(raw)} {port:04X}" for raw, port in ((client, cport), (virtual, vport), (real, rport)))
     return f"{PROTOCOL_NAMES.get(protocol, '?'):<3} {ends} {state:<11}"
@@ -112,13 +112,13 @@ def _raw(raw: bytes) -> str:
 
 def _connections(table: Table) -> Iterator[str]:
     yield _CONNECTIONS_TITLE
-    for chunk in rows_of(table):
+    for chunk in table.connection_rows():
         yield "".join([f"{_hex_row(row)} {row[2]:>7}\n" for row in chunk])
 
 
 def _connections_sync(table: Table) -> Iterator[str]:
     yield _SYNC_TITLE
-    for chunk in rows_of(table):
+    for chunk in table.connection_rows():
         yield "".join([f"{_hex_row(row)} LOCAL  {row[2]:>7}\n" for row in chunk])
 
 
@@ -133,21 +133,17 @@ def _stats(table: Table) -> Iterator[str]:
 
 
 def _stats_percpu(table: Table) -> Iterator[str]:
-    """CPUs that have counted nothing are left out, but for the first."""
+    """A row per CPU; those that have counted nothing are left out, except the first."""
     counted, rate = table.totals()
     yield _PERCPU_TITLE
-    for number, each in enumerate(_cpu_totals(table, counted)):
+    for number, each in enumerate(table.cpu_totals()):
         if number == 0 or each != Counters():
             yield f"{number:3X} {_counters_row(each)}"
     yield f"  ~ {_counters_row(counted)}\n    {_RATES_TITLE}    {_counters_row(rate)}"
 
 
-def _cpu_totals(table: Table, counted: Counters) -> Sequence[Counters]:
-    return table.cpu_totals() if hasattr(table, "cpu_totals") else (counted,)
-
-
 def _applications(_: Table) -> Iterator[str]:
-    """pylvs has no application helpers."""
+    """The application helpers: pylvs has none."""
     yield "prot port    usecnt name\n"
 
 

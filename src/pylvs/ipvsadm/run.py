@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Carries commands out: command → table → text. Streams and the table are given: no edge is in here."""
+"""Carrying out commands: command → table → text. Streams and the table are given to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pylvs import rules
 from pylvs.errors import NotPermitted, PylvsError, TableError
 from pylvs.ipvsadm import listing
 from pylvs.ipvsadm.command import Command, Format, Misused, Stop
-from pylvs.ipvsadm.connections import filtered, list_connections, rows_of, title
+from pylvs.ipvsadm.connections import filtered, list_connections, title
 from pylvs.ipvsadm.parse import parse, try_help
 from pylvs.ipvsadm.plan import Plan, differences
 from pylvs.ipvsadm.quick import batches, quick_command
@@ -22,12 +22,12 @@ from pylvs.model import ConfiguredService, Destination, ServiceKey, ServiceState
 TableFactory = Callable[[], Table]
 
 _BLOCK, _LONGEST_LINE = 1 << 16, 1 << 20
-REFUSED = 255  # the table says no, or popt does
+REFUSED = 255  # the exit status where the table refuses, or popt
 _NOT_ROOT = (
     "Can't initialize ipvs: Permission denied (you must be root)\n"
     "Are you sure that IP Virtual Server is built in the kernel or as module?"
 )
-# commands that `-R --atomic` takes: those that only shape the table
+# commands that `-R --atomic` accepts: those that change services and destinations
 _SHAPING = (
     "add-service",
     "edit-service",
@@ -50,7 +50,7 @@ class Session:
 
     @property
     def table(self) -> Table:
-        """The table. Stop with status 2 if it cannot be had."""
+        """The table, opened when it is first needed; Stop with status 2 if it cannot be."""
         if self._table is None:
             try:
                 self._table = self._open_table()
@@ -61,9 +61,9 @@ class Session:
         return self._table
 
     def run(self, words: Sequence[str]) -> int:
-        """The exit status of the program called with these words.
+        """Run the program with these words; its exit status.
 
-        As in ipvsadm nothing is answered without a data plane, not even `-h`.
+        As in ipvsadm nothing is answered where the table cannot be opened, not even `-h`.
         """
         try:
             _ = self.table
@@ -109,7 +109,7 @@ class Session:
             self._list(command)
         elif name == "save":
             self._save(command)
-        elif restoring:  # -R within -R would never end
+        elif restoring:  # -R within -R would not end
             try_help(self.program)
         elif command.atomic:
             return self._restore_atomically(command)
@@ -151,7 +151,7 @@ class Session:
         from pylvs.ipvsadm import asjson  # only here: to import json takes milliseconds
 
         if command.listing == "connection":
-            return asjson.connections(filtered(rows_of(self.table), command.filter))
+            return asjson.connections(filtered(self.table.connection_rows(), command.filter))
         if command.listing == "timeout":
             return asjson.timeouts(self.table.timeouts())
         if command.listing == "daemon":
@@ -173,14 +173,14 @@ class Session:
         if layout.numeric and command.filter.everything():
             yield from map(bytes.decode, self.table.connection_text())
         else:
-            yield from list_connections(filtered(rows_of(self.table), command.filter), layout.numeric)
+            yield from list_connections(filtered(self.table.connection_rows(), command.filter), layout.numeric)
 
     # --- restoring ---
 
     def _restore(self) -> int:
         status = 0
         for lines in _arriving(self._stdin):
-            with self.table.locked():  # many lines under one lock, but none while waiting for more
+            with self.table.locked():  # for as many lines as there are, and not while it waits for more
                 for batch in batches(lines):
                     if isinstance(batch, tuple):
                         status = self._add_servers(*batch)
@@ -207,8 +207,8 @@ class Session:
         return 0
 
     def _plan(self) -> Plan:
-        """What the input makes of an empty table; the first bad line stops the program."""
-        plan = Plan(getattr(self.table, "address_type", rules.address_type))
+        """The table that the input makes; the first bad line ends the program."""
+        plan = Plan(self.table.address_types())
         for number, line in enumerate(self._stdin, 1):
             command = quick_command(line)
             words = [] if command else next(command_lines((line,)), [])
@@ -220,7 +220,7 @@ class Session:
         try:
             command = command or parse(self.program, words)
             if command.name not in _SHAPING:
-                raise Misused(f"--{command.name} does not belong in a table")
+                raise Misused(f"--{command.name} has no place in a table")
             _CHANGES[command.name](plan, command)
         except (Stop, Misused, PylvsError) as error:
             text = str(error).strip() if not isinstance(error, Stop) or error.status else "help"
@@ -228,7 +228,7 @@ class Session:
 
 
 def _arriving(stdin: BinaryIO) -> Iterator[list[bytes]]:
-    """Whole lines as they come, as many as there are; what is without a newline at the end counts as one."""
+    """Whole lines as they come, as many as there are at a time; the end without a newline is a line too."""
     rest = b""
     while block := stdin.read1(_BLOCK):  # type: ignore[attr-defined]
         *lines, rest = (rest + block).split(b"\n")
@@ -241,11 +241,11 @@ def _arriving(stdin: BinaryIO) -> Iterator[list[bytes]]:
 
 
 def _configured(states: Iterable[ServiceState]) -> list[ConfiguredService]:
-    """A table as observed, as it was configured: destinations in the order in which they were added."""
+    """What an observed table was configured as: destinations in the order in which they were added."""
     return [(state.service, [each.destination for each in reversed(state.destinations)]) for state in states]
 
 
-# What each command does to a table (or to a plan of one); parsing has set the fields it needs.
+# What each command does to a table, or to a plan of one; the parser has set the fields that it needs.
 
 
 def _zero(table: Table, command: Command) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The table as the commands that make it: `-S`. As in ipvsadm, thresholds are left out."""
+"""`-S`: the table as the commands that make it. As in ipvsadm, thresholds are left out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _METHOD_OPTION = {
 
 
 def save_table(states: Iterable[ServiceState], numeric: bool) -> Iterator[str]:
-    """One block a service."""
+    """One block per service."""
     for state in sort_services(states):
         key = state.service.key
         name = service_option(key, numeric)
@@ -50,7 +50,7 @@ def service_option(key: ServiceKey, numeric: bool) -> str:
 
 
 def service_options(service: VirtualService) -> str:
-    """All that follows the service's name."""
+    """The options of `-A` that follow the service's name."""
     parts = [f" -s {service.scheduler}"]
     if service.flags & ServiceFlag.PERSISTENT:
         mask = mask_text(service)
@@ -65,7 +65,7 @@ def service_options(service: VirtualService) -> str:
 
 
 def destination_options(destination: Destination) -> str:
-    """All that follows the real server's address; a tunnel's type and, but for ipip, its checksum."""
+    """The options of `-a` that follow the real server's address."""
     text = f"{_METHOD_OPTION[destination.method]} -w {destination.weight}"
     if destination.local_addresses:
         text += " --local-address " + ",".join(map(str, destination.local_addresses))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `-h` and `--version` print: ipvsadm 1.31's own words. Additions are in the manual."""
+"""What `-h` and `--version` print: the text of ipvsadm 1.31. Additions are in the manual."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ Daemon Options:
 
 
 def version(program: str) -> str:
-    """`--version`: the version of ipvsadm that this behaves as."""
+    """What `--version` prints: the version of ipvsadm that pylvsadm behaves as."""
     return _VERSION.format(program=program)
 
 
 def usage(program: str) -> str:
-    """`-h`."""
+    """What `-h` prints."""
     return version(program) + _USAGE.format(program=program)

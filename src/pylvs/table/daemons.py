@@ -45,7 +45,7 @@ def start(instance: Instance, daemon: SyncDaemon, services: Iterable[ServiceStat
 
 def _is_mixed(state: ServiceState) -> bool:
     """Whether the service has a destination of the other address family."""
-    family = rules.family_of(state.service.key)
+    family = state.service.key.family
     return any(member.destination.address.version != family for member in state.destinations)
 
 

@@ -15,7 +15,7 @@ from pylvs import rules
 from pylvs.addresses import pack
 from pylvs.dataplane.instance import Instance
 from pylvs.errors import DestinationExists, NoSuchDestination, PylvsError, TableFull
-from pylvs.model import Address, Destination, ForwardingMethod, ServiceKey
+from pylvs.model import AddressType, AddressTypes, Destination, ForwardingMethod, ServiceKey
 from pylvs.table import daemons
 from pylvs.table.edit import Edit
 from pylvs.table.memory import Memory, Name
@@ -55,16 +55,15 @@ def name_of(destination: Destination) -> Name:
     return pack(destination.address), swap16(destination.port)
 
 
-Types = Callable[[Address], rules.AddressType]
-
-
-def checked(key: ServiceKey, destination: Destination, *, new: bool, instance: Instance, types: Types) -> Destination:
+def checked(
+    key: ServiceKey, destination: Destination, *, new: bool, instance: Instance, types: AddressTypes
+) -> Destination:
     """A destination in its normal form, if IPVS takes it; else the error that IPVS has for it. `types`: what the host's
     own table `local` says of an address."""
     rules.check_fields(destination)
     destination = rules.normalize_destination(key, destination)
     # all that a sync daemon forbids is a tunnel between families
-    mixed = destination.method is ForwardingMethod.TUN and destination.address.version != rules.family_of(key)
+    mixed = destination.method is ForwardingMethod.TUN and destination.address.version != key.family
     syncing = mixed and any(True for _ in daemons.running(instance))
     rules.check_destination(key, destination, new=new, syncing=syncing, types=types)
     return destination
@@ -160,7 +159,7 @@ def _configured(edit: Edit, service: int, destination: Destination) -> dict[str,
         "tunnel_port": swap16(tunnel.port),
         "source": source,
         "tunnel_flags": codes.checksums.number(tunnel.checksum),
-        "local": edit.locality.address_type(destination.address) is rules.AddressType.LOCAL,
+        "local": edit.locality.address_type(destination.address) is AddressType.LOCAL,
         "family": destination.address.version,
         "locals": count,
         "local_first": first,

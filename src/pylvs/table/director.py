@@ -19,6 +19,7 @@ from pylvs.dataplane.kernel import possible_cpus
 from pylvs.errors import NoSuchService, PylvsError, ServiceExists
 from pylvs.host.locality import Locality
 from pylvs.model import (
+    AddressTypes,
     ConfiguredService,
     Connection,
     ConnectionRow,
@@ -57,6 +58,10 @@ class Director(Access):
         Attacher(self.instance).attach_all()
 
     # --- services and destinations
+
+    def address_types(self) -> AddressTypes:
+        """What tells the type of any address, as the routing table is now: only some may be destinations."""
+        return Locality().address_type
 
     def add_service(self, service: VirtualService) -> None:
         """Add a virtual service; ServiceExists, NoSuchScheduler, Invalid."""
@@ -124,7 +129,7 @@ class Director(Access):
         """Make the table be this. Everything is checked before anything is changed; then only what differs is touched,
         under one lock, new destinations before old ones go. A destination that goes keeps the connections it has."""
         with self.locked():
-            wanted = whole.wanted(table, self.instance, Locality().address_type)
+            wanted = whole.wanted(table, self.instance, self.address_types())
             with self.changing() as edit:
                 before = self.settings["services"]
                 whole.check_sources(edit, wanted)

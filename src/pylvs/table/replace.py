@@ -8,7 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pylvs import rules
 from pylvs.dataplane.instance import Instance
 from pylvs.errors import DestinationExists, TableFull
-from pylvs.model import ConfiguredService, Destination, ForwardingMethod, ServiceKey, ServiceState, VirtualService
+from pylvs.model import (
+    AddressTypes,
+    ConfiguredService,
+    Destination,
+    ForwardingMethod,
+    ServiceKey,
+    ServiceState,
+    VirtualService,
+)
 from pylvs.table import destinations, services
 from pylvs.table.edit import Edit
 from pylvs.table.sources import fullnat_sources
@@ -17,7 +25,7 @@ from pylvs.table.states import service_state
 Wanted = Mapping[ServiceKey, tuple[VirtualService, list[Destination]]]
 
 
-def wanted(configured: Sequence[ConfiguredService], instance: Instance, types: destinations.Types) -> Wanted:
+def wanted(configured: Sequence[ConfiguredService], instance: Instance, types: AddressTypes) -> Wanted:
     """Services and their destinations in their normal form, by key; the first error that IPVS would have."""
     found = {}
     for service, members in configured:

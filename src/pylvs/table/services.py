@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from pylvs import rules
 from pylvs.addresses import pack
 from pylvs.errors import ServiceExists
 from pylvs.model import ServiceFlag, ServiceKey, VirtualService
@@ -45,7 +44,7 @@ def _write(edit: Edit, slot: int, service: VirtualService) -> None:
         timeout_seconds=service.timeout,
         port=swap16(key.port),
         protocol=int(key.protocol),
-        family=rules.family_of(key),
+        family=key.family,
         pe=ENGINES.index(service.persistence_engine),
         generation=int.from_bytes(os.urandom(4)),  # not that of the service that had the slot before
     )
@@ -53,7 +52,7 @@ def _write(edit: Edit, slot: int, service: VirtualService) -> None:
 
 def _netmask(service: VirtualService) -> bytes:
     """The persistence mask as 16 bytes to be and-ed with a client's address."""
-    if rules.family_of(service.key) == 4:
+    if service.key.family == 4:
         return b"\xff" * 12 + service.netmask.to_bytes(4, "big")
     return ((1 << 128) - (1 << 128 - service.netmask)).to_bytes(16, "big")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reading and setting the knobs of a director: those that the data plane implements, and why the others stay."""
+"""Reading and setting knobs: those that the data plane implements, and why the others stay as they are."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REASONS = {
     "backup_only": _SYNC,
     "conntrack": "packets pass before netfilter, which tracks none of them",
     "debug_level": "nothing is logged; see: pylvs outcomes",
-    "ignore_tunneled": "packets are balanced as they come in, before any tunnel is taken off",
+    "ignore_tunneled": "packets are balanced as they come in, before any decapsulation",
     "nat_icmp_send": "the director sends no ICMP errors to real servers",
     "run_estimation": "rates are always estimated",
     "snat_reroute": "replies of NAT are always routed by their new source",
@@ -38,7 +38,7 @@ REASONS = {
 
 
 class NotTunable(PylvsError):
-    """A knob that does not exist, has no such value, or does nothing here."""
+    """There is no such knob, it cannot have this value, or it has no effect here."""
 
 
 def knob_named(name: str) -> Knob:
@@ -67,7 +67,7 @@ def assign(director: Director, text: str) -> None:
     except ValueError as error:
         raise NotTunable(str(error)) from None
     if knob.name == "drop_entry" and values == (3,):
-        raise NotTunable("drop_entry is not 3 here: a full connection table gives up half-open connections by itself")
+        raise NotTunable("drop_entry is not 3 here: a full connection table evicts half-open connections by itself")
     if knob.name in IMPLEMENTED:
         director.set_knob(knob.name, values[0])
     elif values != knob.default:

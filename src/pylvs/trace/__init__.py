@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the director does with packets, one by one, as it does it; and what it would do with one."""
+"""`pylvs trace`: what the director does with each packet, and what it would do with one."""

@@ -17,6 +17,7 @@ from pylvs.host.locality import Locality
 from pylvs.host.routes import Route, route_to
 from pylvs.model import (
     Address,
+    AddressType,
     DestinationState,
     Endpoint,
     ForwardingMethod,
@@ -25,7 +26,6 @@ from pylvs.model import (
     ServiceKey,
     ServiceState,
 )
-from pylvs.rules import AddressType
 from pylvs.table.connections import Entries, Entry
 from pylvs.table.director import Director
 from pylvs.table.outcomes import MEANINGS
@@ -77,9 +77,16 @@ class Case:
         record = Record(self.director.layouts["explain_args"])
         with self.director.instance.syscall_program("explain", record.size) as program:
             record.pack_into(
-                program.context, 0, client=pack(self.client), virtual=pack(self.virtual), cport=swap16(self.cport),
-                vport=swap16(self.vport), protocol=int(self.protocol), family=self.virtual.version, mark=self.mark,
-            )  # fmt: skip
+                program.context,
+                0,
+                client=pack(self.client),
+                virtual=pack(self.virtual),
+                cport=swap16(self.cport),
+                vport=swap16(self.vport),
+                protocol=int(self.protocol),
+                family=self.virtual.version,
+                mark=self.mark,
+            )
             program()
             self.answer = dict(zip(record.names, record.unpack_from(program.context, 0), strict=True))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Frames as pcapng, which Wireshark and tcpdump read (draft-ietf-opsawg-pcapng): time in ns, direction, a comment."""
+"""Capture files in pcapng (draft-ietf-opsawg-pcapng), for Wireshark and tcpdump: ns, direction, a comment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SNAP = 256
 
 
 def option(code: int, value: bytes) -> bytes:
-    """One option, padded to 32 bits."""
+    """One option of a block, padded to 32 bits."""
     return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
 
 
@@ -28,7 +28,7 @@ def block(kind: int, body: bytes) -> bytes:
 
 
 class Writer:
-    """A capture file; interfaces are declared as they appear: one for each name, hook and direction."""
+    """A capture file. It has an interface for each name, hook and direction, declared when it first appears."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -39,15 +39,15 @@ class Writer:
     def _interface(self, name: str, hook: str, inbound: bool) -> int:
         key = name, hook, inbound
         if key not in self._known:
-            way = f"{'in' if inbound else 'out'}, at the {hook} hook"
-            options = option(IF_NAME, name.encode()) + option(IF_DESCRIPTION, way.encode())
+            direction = f"{'in' if inbound else 'out'}, at the {hook} hook"
+            options = option(IF_NAME, name.encode()) + option(IF_DESCRIPTION, direction.encode())
             options += option(IF_RESOLUTION, b"\x09") + option(END, b"")
             self.file.write(block(INTERFACE, struct.pack("<HHI", ETHERNET, 0, SNAP) + options))
             self._known[key] = len(self._known)
         return self._known[key]
 
     def write(self, name: str, hook: str, inbound: bool, time: int, frame: bytes, length: int, comment: str) -> None:
-        """One frame, or its first bytes, at `time` (ns since 1970); `length` is that of the whole one."""
+        """Write a frame, or the first bytes of one that had `length` bytes, with its time in ns since 1970."""
         number = self._interface(name, hook, inbound)
         head = struct.pack("<IIIII", number, time >> 32, time & 0xFFFFFFFF, len(frame), length)
         options = option(FLAGS, struct.pack("<I", INBOUND if inbound else OUTBOUND))

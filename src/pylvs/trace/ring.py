@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel's ring buffer for one reader, as memory (Documentation/bpf/ringbuf.rst): no copy, no library."""
+"""The kernel's ring buffer (Documentation/bpf/ringbuf.rst), mapped into memory for one reader."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ HEADER = 8  # bytes
 
 
 class Ring:
-    """What is in the ring is shown oldest first, and gives its room back when the next is asked for."""
+    """A ring of records, the oldest first; the room of each is given back when the next one is asked for."""
 
     def __init__(self, map: Map) -> None:
         size = map.info.max_entries
         self._mask = size - 1
         self._reader = mmap.mmap(map.fd, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        # The data lies there twice in a row, so that no record is ever in two pieces.
+        # The kernel maps the data twice in a row, so that every record is contiguous.
         whole = mmap.PAGESIZE + 2 * size
         self._writer = mmap.mmap(map.fd, whole, mmap.MAP_SHARED, mmap.PROT_READ, offset=mmap.PAGESIZE)
         self._consumed = memoryview(self._reader)[:8].cast("Q")
@@ -30,15 +30,15 @@ class Ring:
         self._poll.register(map.fd, select.POLLIN)
 
     def forget(self) -> None:
-        """Leave out what is there, such as what an earlier reader left."""
+        """Skip the records that are there, such as those that an earlier reader left."""
         self._consumed[0] = self._produced[0]
 
     def wait(self, seconds: float) -> bool:
-        """Until there is something, or the time is up."""
+        """Wait until there is a record, or the time is up; whether there is one."""
         return bool(self._poll.poll(seconds * 1000))
 
     def records(self) -> Iterator[memoryview]:
-        """Everything that is there; each is good until the next is asked for."""
+        """The records that are there; each is valid until the next one is asked for."""
         here = self._consumed[0]
         while here < self._produced[0]:
             start = here & self._mask

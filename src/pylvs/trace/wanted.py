@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which packets a trace shows: `client 10.0.0.0/8 port 80 outcome drop` as `struct trace_filter`. Pure."""
+"""The filter of a trace: `client 10.0.0.0/8 port 80 outcome drop` as `struct trace_filter`. Pure."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Network = IPv4Network | IPv6Network
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132, "icmp": 1, "icmpv6": 58}
 GROUPS = ("pass", "forward", "refuse", "drop")
-# What is said a million times and tells nothing, unless it is asked for.
+# Outcomes of packets that are for no virtual service: shown only where they are named.
 DULL = frozenset({"PASS_NOT_IP", "PASS_NOT_OURS", "PASS_TO_TC"})
 WORDS = "client, vip, port, destination, protocol, outcome"
 
 
 class BadFilter(PylvsError):
-    """A filter that cannot be read."""
+    """A filter that cannot be read, or a packet that cannot be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """None and 0 match everything. Ports in host order; `outcomes` are names, empty: all but the dull ones."""
+    """Which packets to show. None and 0 match everything; no outcomes match all but those in DULL. Host order."""
 
     client: Network | None = None
     vip: Network | None = None
@@ -39,16 +39,16 @@ class Wanted:
 
 
 def parse(words: Sequence[str], outcomes: Iterable[str]) -> Wanted:
-    """The filter that was typed; BadFilter. `outcomes`: all names there are."""
+    """The filter in the words of a command line; `outcomes` are all names that there are. BadFilter."""
     rest = [word for word in words if word != "and"]
     wanted = Wanted()
     names = tuple(outcomes)
     for place in range(0, len(rest), 2):
         word = rest[place]
         if word not in _READERS:
-            raise BadFilter(f"a filter has no '{word}'; type pairs of: {WORDS}")
+            raise BadFilter(f"a filter has no '{word}'; accepted: pairs of {WORDS}, and a value")
         if place + 1 == len(rest):
-            raise BadFilter(f"'{word}' of what? type for example: pylvs trace {_EXAMPLES[word]}")
+            raise BadFilter(f"'{word}' has no value; run for example: pylvs trace {_EXAMPLES[word]}")
         wanted = replace(wanted, **_READERS[word](rest[place + 1], names))
     return wanted
 
@@ -57,12 +57,12 @@ def _network(text: str) -> Network:
     try:
         return ip_network(text, strict=False)
     except ValueError:
-        raise BadFilter(f"no address or network '{text}'; type 10.0.0.1, 10.0.0.0/8 or fd00::/64") from None
+        raise BadFilter(f"no address or network in '{text}'; accepted: 10.0.0.1, 10.0.0.0/8, fd00::/64") from None
 
 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 16:
-        raise BadFilter(f"no port '{text}'; type a number from 1 to 65535")
+        raise BadFilter(f"no port '{text}'; accepted: 1 to 65535")
     return int(text)
 
 
@@ -76,17 +76,17 @@ def _destination(text: str) -> dict[str, Any]:
 
 def _protocol(text: str) -> int:
     if text.lower() not in PROTOCOLS:
-        raise BadFilter(f"no protocol '{text}'; type one of: {', '.join(PROTOCOLS)}")
+        raise BadFilter(f"no protocol '{text}'; accepted: {', '.join(PROTOCOLS)}")
     return PROTOCOLS[text.lower()]
 
 
 def _outcomes(text: str, names: Sequence[str]) -> frozenset[str]:
-    """Names joined by commas, or the first word of several: pass, forward, refuse, drop; all."""
+    """Outcomes by name, by the first word of several (pass, forward, refuse, drop) or all, joined by commas."""
     found: set[str] = set()
     for word in text.upper().split(","):
         matching = {name for name in names if word == "ALL" or name == word or name.startswith(f"{word}_")}
         if not matching:
-            raise BadFilter(f"no outcome '{text}'; type {', '.join(GROUPS)}, all, or a name of: pylvs outcomes --json")
+            raise BadFilter(f"no outcome '{text}'; accepted: {', '.join(GROUPS)}, all, names of: pylvs outcomes --json")
         found |= matching
     return frozenset(found)
 
@@ -110,12 +110,12 @@ _EXAMPLES = {
 
 
 def fields(wanted: Wanted, rate: int, outcomes: Mapping[str, int]) -> dict[str, Any]:
-    """As the fields of `struct trace_filter`; `outcomes`: the number of each name."""
+    """The fields of `struct trace_filter`, ports in network order; `outcomes` has the number of each name."""
     filled: dict[str, Any] = {
         "vport": swap16(wanted.port),
         "rport": swap16(wanted.rport),
         "outcomes": bits(wanted.outcomes or outcomes.keys() - DULL, outcomes),
-        # XDP may schedule a connection whose packet TC then forwards: that line has the reasons.
+        # A connection may be scheduled at XDP and its packet forwarded at TC; only the first knows why.
         "opening": bits(wanted.outcomes or outcomes.keys(), outcomes),
         "rate": rate,
         "protocol": wanted.protocol,
@@ -128,11 +128,11 @@ def fields(wanted: Wanted, rate: int, outcomes: Mapping[str, int]) -> dict[str, 
 
 
 def bits(chosen: Collection[str], outcomes: Mapping[str, int]) -> int:
-    """A bit for each outcome."""
+    """A bit for each of these outcomes, by its number."""
     return sum(1 << number for name, number in outcomes.items() if name in chosen and number < 32)
 
 
 def mask(network: Network) -> bytes:
-    """16 bytes to be and-ed with an address, IPv4 mapped."""
+    """The mask of a network as 16 bytes, to be and-ed with an address, IPv4 mapped."""
     own = network.netmask.packed
     return b"\xff" * (16 - len(own)) + own

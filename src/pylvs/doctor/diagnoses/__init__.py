@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""On a director: one file for each diagnosis. A new file here is found by itself."""
+"""The diagnoses of a director, one a file. Each file here is found by `pylvs.doctor.report.modules`."""

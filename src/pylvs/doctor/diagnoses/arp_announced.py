@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A real server names the VIP as the sender of its ARP requests: whoever hears one believes that the VIP is there."""
+"""A real server names the VIP as the sender of its ARP requests: whoever receives one takes the VIP to be there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import of
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import DirectorEvidence
+from pylvs.doctor.finding import Finding
+from pylvs.doctor.wording import about
 
 LIKELIHOOD = 58
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for patient in examination.patients:
-        if patient.vip and patient.announces == patient.vip:
-            yield of(
-                patient,
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for one in evidence.destinations:
+        if one.vip and one.arp_sender == one.vip:
+            yield about(
+                one,
                 "arp_announced",
-                f"{patient.address} asks for neighbours in the name of the VIP {patient.vip} (arp_announce is not 2)",
-                f"sysctl -w net.ipv4.conf.all.arp_announce=2   (on {patient.address})",
+                f"{one.address} sends ARP requests with the VIP {one.vip} as their sender (arp_announce is not 2)",
+                f"sysctl -w net.ipv4.conf.all.arp_announce=2   (on {one.address})",
                 LIKELIHOOD,
-                f"it was made to ask for an address of its segment, and asked: tell {patient.vip}",
+                f"a SYN from an unused address of its segment made it send an ARP request: tell {one.vip}",
             )

@@ -1,31 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A real server answers ARP for the VIP: clients that hear it first talk to it and to nobody else."""
+"""A real server answers ARP for the VIP: clients that get its answer first send everything to it alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import DestinationEvidence, DirectorEvidence, VipEvidence
+from pylvs.doctor.finding import Finding, Health
 
 LIKELIHOOD = 86
+HIDE = "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2"
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for vip, macs in examination.claimed.items():
-        for mac in macs:
-            patient = examination.owner(mac)
-            if patient is None:
-                continue
-            conf = "net.ipv4.conf"
-            hide = f"sysctl -w {conf}.all.arp_ignore=1 {conf}.all.arp_announce=2"
-            yield Diagnosis(
-                "arp_answered",
-                f"the real server {patient.address} answers for the VIP {vip}, which only the director may",
-                (f"who has {vip}, asked on {examination.card_of(vip)}: it is at {mac}",
-                 f"{mac} is the address of {patient.address}"),
-                str(patient.address),
-                hide if vip.version == 4 else f"pylvs realserver join {vip}",
-                Health.BROKEN,
-                LIKELIHOOD,
-            )  # fmt: skip
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for vip in evidence.vips:
+        for mac in vip.claimed_by:
+            if owner := evidence.owner(mac):
+                yield _finding(vip, owner, mac)
+
+
+def _finding(vip: VipEvidence, owner: DestinationEvidence, mac: str) -> Finding:
+    return Finding(
+        "arp_answered",
+        f"the real server {owner.address} answers for the VIP {vip.address}, which only the director may",
+        (
+            f"who has {vip.address}, asked on {vip.interface}: it is at {mac}",
+            f"{mac} is the address of {owner.address}",
+        ),
+        str(owner.address),
+        HIDE if vip.address.version == 4 else f"pylvs realserver join {vip.address}",
+        Health.BROKEN,
+        LIKELIHOOD,
+    )

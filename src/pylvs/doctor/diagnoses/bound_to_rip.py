@@ -5,21 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import of, replied
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import DirectorEvidence, replied
+from pylvs.doctor.finding import Finding
+from pylvs.doctor.wording import about
 from pylvs.host.probes import Reply
 
 LIKELIHOOD = 67
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for patient in examination.patients:
-        if replied(patient.direct, Reply.OPEN) and replied(patient.through, Reply.REFUSED):
-            yield of(
-                patient,
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for one in evidence.destinations:
+        if replied(one.tcp_to_rip, Reply.OPEN) and replied(one.tcp_to_vip, Reply.REFUSED):
+            yield about(
+                one,
                 "bound_to_rip",
-                f"{patient.address} listens at its own address only, not at {patient.vip} port {patient.port}",
-                f"Listen {patient.port} instead of {patient.name} in httpd.conf, then restart   (on {patient.address})",
+                f"{one.address} listens at its own address only, not at {one.vip} port {one.port}",
+                f"Listen {one.port} instead of {one.endpoint} in httpd.conf, then restart   (on {one.address})",
                 LIKELIHOOD,
             )

@@ -1,74 +1,65 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A firewall that follows connections sees a real server's replies and not the requests, and drops them as INVALID.
+"""A stateful firewall sees a real server's replies and not the requests, and drops the replies as INVALID.
 
-With DR and TUN the two go different ways, as they should.
+With DR and TUN requests and replies take different paths, as they should.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import half_open, of, replied, tell
-from pylvs.doctor.examination import Examination, Patient
+from pylvs.doctor.evidence import DestinationEvidence, DirectorEvidence, replied
+from pylvs.doctor.facts import reply_through_director, rules_dropping_invalid
+from pylvs.doctor.finding import Finding
 from pylvs.doctor.firewall import Rule
-from pylvs.host.probes import Reply
+from pylvs.doctor.wording import about, half_open, told
+from pylvs.host.probes import Reply, Result
 
 LIKELIHOOD = 72
-PASSING = ("ingress", "prerouting", "forward", "postrouting")
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for patient in examination.patients:
-        if replied(patient.bare_ack, Reply.OPEN) and patient.way:
-            yield _on_the_way(patient)
-        elif heard := examination.replies_here(patient):
-            for rule in rules_in_the_way(examination, patient):
-                yield _here(patient, rule, str(heard.target))
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for one in evidence.destinations:
+        if one.ack_of_vip and replied(one.ack_of_vip, Reply.OPEN):
+            yield _on_return_path(one, one.ack_of_vip)
+        elif reply := reply_through_director(evidence, one):
+            for rule in rules_dropping_invalid(evidence, one):
+                yield _on_director(one, rule, str(reply.target))
 
 
-def rules_in_the_way(examination: Examination, patient: Patient) -> list[Rule]:
-    """The director's own rules that drop INVALID packets on their way through."""
-    families = ("ip", "inet") if patient.address.version == 4 else ("ip6", "inet")
-    return [one for one in examination.firewall
-            if one.wants_state and one.hook in PASSING and one.family in families]  # fmt: skip
-
-
-def untracked(patient: Patient) -> str:
-    """What lets the VIP's replies by: conntrack does not look at them, and UNTRACKED is not INVALID."""
-    family = "ip" if patient.address.version == 4 else "ip6"
+def untracked(one: DestinationEvidence) -> str:
+    """What lets the VIP's replies through: conntrack leaves them alone, and UNTRACKED is not INVALID."""
+    family = "ip" if one.address.version == 4 else "ip6"
     return (
         f"nft 'add table {family} lvs; add chain {family} lvs raw {{ type filter hook prerouting priority raw; }}; "
-        f"add rule {family} lvs raw {family} saddr {patient.vip} notrack'"
+        f"add rule {family} lvs raw {family} saddr {one.vip} notrack'"
     )
 
 
-def _on_the_way(patient: Patient) -> Diagnosis:
-    assert patient.bare_ack
-    assert patient.way
-    where = str(patient.way.gateway or patient.address)
-    found = of(
-        patient,
+def _on_return_path(one: DestinationEvidence, ack: Result) -> Finding:
+    router = one.route.gateway if one.route else None
+    where = str(router or one.address)
+    return about(
+        one,
         "conntrack_invalid",
-        f"a firewall on the way from {patient.address} drops replies from the VIP: conntrack has not seen the requests",
-        f"{untracked(patient)}   (on {where}, or whichever router drops `ct state invalid`)",
-        LIKELIHOOD,
-        f"a bare ACK from the VIP through it, which is not INVALID: {tell(patient.bare_ack)}",
-    )
-    return replace(found, machine=where)
-
-
-def _here(patient: Patient, rule: Rule, client: str) -> Diagnosis:
-    found = of(
-        patient,
-        "conntrack_invalid",
-        f"the director's firewall drops the replies of {patient.address} that go by it: conntrack has not seen the"
+        f"a firewall on the return path from {one.address} drops replies from the VIP: conntrack has not seen the"
         " requests",
-        untracked(patient),
+        f"{untracked(one)}   (on {where}, or whichever router drops `ct state invalid`)",
         LIKELIHOOD,
-        f"a SYN+ACK from the VIP to {client} came in by the director's own card",
-        f"{rule.family} table {rule.table}, chain {rule.chain} (hook {rule.hook}): {rule.text}",
-        half_open(patient),
+        f"a bare ACK from the VIP through it, which is not INVALID: {told(ack)}",
+        machine=where,
     )
-    return replace(found, machine="director")
+
+
+def _on_director(one: DestinationEvidence, rule: Rule, client: str) -> Finding:
+    return about(
+        one,
+        "conntrack_invalid",
+        f"the director's firewall drops the replies of {one.address} that pass it: conntrack has not seen the requests",
+        untracked(one),
+        LIKELIHOOD,
+        f"a SYN+ACK from the VIP to {client} arrived at the director",
+        str(rule),
+        half_open(one),
+        machine="director",
+    )

@@ -5,22 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import method, of, replied
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import DirectorEvidence, replied
+from pylvs.doctor.finding import Finding
+from pylvs.doctor.wording import about, method
 from pylvs.host.probes import Reply
 from pylvs.model import ForwardingMethod
 
 LIKELIHOOD = 76
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for patient in examination.patients:
-        if patient.method is ForwardingMethod.TUN and replied(patient.through, Reply.UNKNOWN_TUNNEL):
-            yield of(
-                patient,
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for one in evidence.destinations:
+        if one.method is ForwardingMethod.TUN and replied(one.tcp_to_vip, Reply.UNKNOWN_TUNNEL):
+            yield about(
+                one,
                 "decapsulator_missing",
-                f"{patient.address} does not know the tunnel {method(patient)}: nothing unwraps it there",
-                f"pylvs realserver join {patient.vip} --method tun   (on {patient.address})",
+                f"{one.address} does not know the tunnel {method(one)}: nothing decapsulates its packets there",
+                f"pylvs realserver join {one.vip} --method tun   (on {one.address})",
                 LIKELIHOOD,
             )

@@ -1,40 +1,38 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A firewall of the director's own keeps it from saying that the VIP is his.
+"""A firewall on the director keeps it from answering for its VIP.
 
-The data plane meets packets before the kernel's firewall does, and what it forwards leaves beside it; so a rule matters
-only if it stops ARP or neighbour discovery, by which machines find each other.
+The data plane receives packets before the kernel's firewall does, and what it forwards does not pass the firewall. So a
+rule matters only if it stops ARP or neighbour discovery.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import DirectorEvidence, VipEvidence
+from pylvs.doctor.facts import rules_dropping_neighbours, unanswered
+from pylvs.doctor.finding import Finding, Health
 from pylvs.doctor.firewall import Rule
-from pylvs.model import Address
 
 LIKELIHOOD = 94
-MEETING = ("ingress", "prerouting", "input", "output", "egress")
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for vip in examination.unanswered:
-        for rule in examination.firewall:
-            if in_the_way(rule, vip):
-                yield Diagnosis(
-                    "firewall_on_director",
-                    f"the director's own firewall keeps it from answering for the VIP {vip}",
-                    (f"who has {vip}, asked by a probe on {examination.card_of(vip)}: the director says nothing",
-                     f"{rule.family} table {rule.table}, chain {rule.chain} (hook {rule.hook}): {rule.text}"),
-                    "director",
-                    rule.mend,
-                    Health.BROKEN,
-                    LIKELIHOOD,
-                )  # fmt: skip
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for vip in unanswered(evidence):
+        for rule in rules_dropping_neighbours(evidence, vip.address):
+            yield _finding(vip, rule)
 
 
-def in_the_way(rule: Rule, vip: Address) -> bool:
-    """Whether questions for this address, or their answers, meet the rule's hook."""
-    families = ("arp", "netdev", "bridge") if vip.version == 4 else ("inet", "ip6", "netdev", "bridge")
-    return rule.family in families and rule.hook in MEETING
+def _finding(vip: VipEvidence, rule: Rule) -> Finding:
+    return Finding(
+        "firewall_on_director",
+        f"the director's own firewall keeps it from answering for the VIP {vip.address}",
+        (
+            f"who has {vip.address}, asked by a probe on {vip.interface}: no reply from the director",
+            str(rule),
+        ),
+        "director",
+        rule.fix,
+        Health.BROKEN,
+        LIKELIHOOD,
+    )

@@ -5,38 +5,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.evidence import WORDS
-from pylvs.doctor.examination import Examination
-from pylvs.model import ForwardingMethod
+from pylvs.doctor.evidence import DirectorEvidence
+from pylvs.doctor.finding import Finding, Health
+from pylvs.doctor.wording import METHODS
+from pylvs.model import ForwardingMethod, ServiceState
 
 LIKELIHOOD = 92
-LETTERS = {ForwardingMethod.NAT: "-m", ForwardingMethod.TUN: "-i"}
+OPTIONS = {ForwardingMethod.NAT: "-m", ForwardingMethod.TUN: "-i", ForwardingMethod.FULLNAT: "--fullnat"}
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for service in examination.services:
-        words = service.service.key.option
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for service in evidence.services:
         if not service.destinations:
-            yield Diagnosis(
-                "no_destination",
-                f"the service {words} has no destination",
-                (f"pylvsadm -ln {words} lists none",),
-                "director",
-                f"pylvsadm -a {words} -r RIP -g",
-                Health.BROKEN,
-                LIKELIHOOD,
-            )
-        elif not any(one.destination.weight for one in service.destinations):
-            first = service.destinations[0].destination
-            listed = ", ".join(str(one.destination.address) for one in service.destinations)
-            method = LETTERS.get(first.method, "-g" if first.method is ForwardingMethod.DR else "--fullnat")
-            yield Diagnosis(
-                "no_destination",
-                f"every destination of {words} has weight 0: no new connection is taken",
-                (f"weight 0: {listed}", f"forwarding method {WORDS.get(first.method, '?')}"),
-                "director",
-                f"pylvsadm -e {words} -r {first} {method} -w 1",
-                Health.BROKEN,
-                LIKELIHOOD,
-            )
+            yield _empty(service)
+        elif not any(state.destination.weight for state in service.destinations):
+            yield _quiesced(service)
+
+
+def _empty(service: ServiceState) -> Finding:
+    option = service.service.key.option
+    return _finding(
+        f"the service {option} has no destination",
+        f"pylvsadm -a {option} -r RIP -g",
+        f"pylvsadm -ln {option} lists none",
+    )
+
+
+def _quiesced(service: ServiceState) -> Finding:
+    option = service.service.key.option
+    first = service.destinations[0].destination
+    addresses = ", ".join(str(state.destination.address) for state in service.destinations)
+    return _finding(
+        f"every destination of {option} has weight 0: no new connection is taken",
+        f"pylvsadm -e {option} -r {first} {OPTIONS.get(first.method, '-g')} -w 1",
+        f"weight 0: {addresses}",
+        f"forwarding method {METHODS.get(first.method, '?')}",
+    )
+
+
+def _finding(what: str, fix: str, *evidence: str) -> Finding:
+    return Finding("no_destination", what, evidence, "director", fix, Health.BROKEN, LIKELIHOOD)

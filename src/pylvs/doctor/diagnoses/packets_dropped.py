@@ -1,43 +1,58 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The data plane itself drops packets, or forgets them, and says why: its outcomes grow while the doctor looks."""
+"""The data plane itself drops packets, or loses count of their connections: those outcomes grow during the probes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import DirectorEvidence
+from pylvs.doctor.finding import Finding, Health
 
 LIKELIHOOD = 57
-_BIGGER = "pylvsadm -Sn >/tmp/table && pylvs detach --unload && PYLVS_CONN_TAB_SIZE=… pylvsadm -R </tmp/table"
-# By outcome: what is wrong, what to type, what it makes of the service.
+LARGER_TABLE = "pylvsadm -Sn >/tmp/table && pylvs detach --unload && PYLVS_CONN_TAB_SIZE=… pylvsadm -R </tmp/table"
+
+
+class Loss(NamedTuple):
+    """What is wrong when an outcome grows, what fixes it, and what that makes of the service."""
+
+    what: str
+    fix: str
+    health: Health
+
+
 LOSSES = {
-    "DROP_NO_ROUTE": (
-        "the director has no route back to clients, and drops replies of NAT", "ip route add CLIENT via ROUTER",
+    "DROP_NO_ROUTE": Loss(
+        "the director has no route back to clients, and drops replies of NAT",
+        "ip route add CLIENT via ROUTER",
         Health.BROKEN,
     ),
-    "DROP_NO_ENTRY": (
-        "the connection table is full: new connections of NAT are dropped", _BIGGER, Health.BROKEN,
+    "DROP_NO_ENTRY": Loss(
+        "the connection table is full: new connections of NAT are dropped",
+        LARGER_TABLE,
+        Health.BROKEN,
     ),
-    "FORWARD_STATELESS": (
-        "the connection table is full: new connections go by a hash alone", _BIGGER, Health.DEGRADED,
-    ),
-    "DROP_NO_PORT": (
-        "no port is left for new connections of FULLNAT",
-        "pylvsadm -e … --fullnat --local-address ADDRESS,ANOTHER", Health.BROKEN,
-    ),
-    "DROP_ERROR": (
-        "the kernel refuses to change packets as the data plane asks", "pylvs trace outcome DROP_ERROR",
+    "FORWARD_STATELESS": Loss(
+        "the connection table is full: new connections are forwarded by a hash alone",
+        LARGER_TABLE,
         Health.DEGRADED,
     ),
-}  # fmt: skip
+    "DROP_NO_PORT": Loss(
+        "no port is left for new connections of FULLNAT",
+        "pylvsadm -e … --fullnat --local-address ADDRESS,ANOTHER",
+        Health.BROKEN,
+    ),
+    "DROP_ERROR": Loss(
+        "the kernel refuses to change packets as the data plane asks",
+        "pylvs trace outcome DROP_ERROR",
+        Health.DEGRADED,
+    ),
+}
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for name, count in examination.growth.items():
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for name, count in evidence.growth.items():
         if count > 0 and name in LOSSES:
-            what, mend, health = LOSSES[name]
-            seen = (
-                f"{count} packets while the doctor looked, {examination.outcomes.get(name, 0)} in all (pylvs outcomes)"
-            )
-            yield Diagnosis("packets_dropped", what, (f"{name}: {seen}",), "director", mend, health, LIKELIHOOD)
+            loss, total = LOSSES[name], evidence.outcomes[name]
+            counts = f"{name}: {count} packets during the probes, {total} in all (pylvs outcomes)"
+            yield Finding("packets_dropped", loss.what, (counts,), "director", loss.fix, loss.health, LIKELIHOOD)

@@ -1,34 +1,35 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A real server is not there: its segment does not know it."""
+"""A real server is down: it answers no ARP request, or nothing at all from behind a router."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import of, replied, tell
-from pylvs.doctor.examination import Examination, Patient
+from pylvs.doctor.evidence import DestinationEvidence, DirectorEvidence, replied
+from pylvs.doctor.finding import Finding
+from pylvs.doctor.wording import about, told
 from pylvs.host.probes import Reply
 
 LIKELIHOOD = 78
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for patient in examination.patients:
-        if patient.way is None or patient.here or not _gone(patient):
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for one in evidence.destinations:
+        if one.route is None or one.local or not _gone(one):
             continue
-        yield of(
-            patient,
+        drops_all = "" if one.on_link else ", or drops all that comes (firewall, strict rp_filter)"
+        pings = [f"a ping of {one.address}: {told(one.ping_of_rip)}"] if one.ping_of_rip else []
+        yield about(
+            one,
             "real_server_down",
-            f"the real server {patient.address} is down, or off its network"
-            + ("" if patient.on_link else ", or drops all that comes (firewall, strict rp_filter)"),
-            f"ip link set {patient.way.interface} up   (on {patient.address}, after a look at its cable and power)",
+            f"the real server {one.address} is down, or off its network{drops_all}",
+            f"ip link set {one.route.interface} up   (on {one.address}, after a look at its cable and power)",
             LIKELIHOOD,
-            *([f"a ping of {patient.address}: {tell(patient.ping)}"] if patient.ping else []),
+            *pings,
         )
 
 
-def _gone(patient: Patient) -> bool:
-    if patient.on_link:
-        return not patient.macs and not patient.macs_by_probe
-    return replied(patient.direct, Reply.UNREACHABLE, Reply.SILENT) and not patient.alive
+def _gone(one: DestinationEvidence) -> bool:
+    if one.on_link:
+        return not one.arp_macs and not one.arp_probe_macs
+    return replied(one.tcp_to_rip, Reply.UNREACHABLE, Reply.SILENT) and not one.alive

@@ -1,34 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A real server of DR or TUN sends its replies to the director, which takes packets from its own VIP for forged."""
+"""A real server of DR or TUN sends its replies through the director, which takes packets from its own VIP for forged.
+
+The kernel drops them unless `accept_local` is set.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnoses.conntrack_invalid import rules_in_the_way
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import half_open, of
-from pylvs.doctor.examination import Examination
-from pylvs.host import sysctl
+from pylvs.doctor.evidence import DestinationEvidence, DirectorEvidence, HostState
+from pylvs.doctor.facts import reply_through_director, rules_dropping_invalid
+from pylvs.doctor.finding import Finding
+from pylvs.doctor.wording import about, half_open
+from pylvs.host.capture import Heard
 
 LIKELIHOOD = 61
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for patient in examination.patients:
-        heard = examination.replies_here(patient)
-        if heard is None or rules_in_the_way(examination, patient):
-            continue
-        conf = f"net.ipv4.conf.{heard.interface}"
-        local, forward = sysctl.number(f"{conf}.accept_local"), sysctl.number("net.ipv4.ip_forward")
-        yield of(
-            patient,
-            "replies_by_director",
-            f"{patient.address} sends its replies by the director, and not straight to the clients",
-            f"sysctl -w net.ipv4.ip_forward=1 {conf}.accept_local=1   (on the director; better: give {patient.address}"
-            " another way out)",
-            LIKELIHOOD,
-            f"a SYN+ACK from the VIP to {heard.target} came in by the director's {heard.interface}",
-            f"there accept_local is {local} and ip_forward {forward}",
-            half_open(patient),
-        )
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for one in evidence.destinations:
+        reply = reply_through_director(evidence, one)
+        if reply and not rules_dropping_invalid(evidence, one):
+            yield _finding(one, reply, evidence.host)
+
+
+def _finding(one: DestinationEvidence, reply: Heard, host: HostState) -> Finding:
+    accept_local = f"net.ipv4.conf.{reply.interface}.accept_local"
+    return about(
+        one,
+        "replies_by_director",
+        f"{one.address} sends its replies through the director, and not straight to the clients",
+        f"sysctl -w net.ipv4.ip_forward=1 {accept_local}=1   (on the director; better: give {one.address}"
+        " another route to the clients)",
+        LIKELIHOOD,
+        f"a SYN+ACK from the VIP to {reply.target} arrived by the director's {reply.interface}",
+        f"there accept_local is {host.sysctl(accept_local)} and ip_forward {host.sysctl('net.ipv4.ip_forward')}",
+        half_open(one),
+    )

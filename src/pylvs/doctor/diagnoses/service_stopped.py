@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Nothing listens on a real server: its httpd has stopped."""
+"""No program listens on a real server: its httpd has stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import of, replied
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import DirectorEvidence, replied
+from pylvs.doctor.finding import Finding
+from pylvs.doctor.wording import about
 from pylvs.host.probes import Reply
 
 LIKELIHOOD = 68
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for patient in examination.patients:
-        if replied(patient.direct, Reply.REFUSED) and not patient.other_ports:
-            yield of(
-                patient,
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for one in evidence.destinations:
+        if replied(one.tcp_to_rip, Reply.REFUSED) and not one.other_ports:
+            yield about(
+                one,
                 "service_stopped",
-                f"nothing listens at port {patient.port} of {patient.address}",
-                f"systemctl start apache2   (on {patient.address}, or whatever serves port {patient.port})",
+                f"nothing listens at port {one.port} of {one.address}",
+                f"systemctl start apache2   (on {one.address}, or whatever serves port {one.port})",
                 LIKELIHOOD,
-                f"no usual port of {patient.address} answers",
+                f"no usual port of {one.address} answers",
             )

@@ -1,29 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A real server does not have the VIP: packets for it are not for that machine."""
+"""A real server does not have the VIP: packets to the VIP are not for that machine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import WORDS, of, replied, tell
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import DestinationEvidence, DirectorEvidence, replied
+from pylvs.doctor.finding import Finding
+from pylvs.doctor.wording import METHODS, about, told
 from pylvs.host.probes import Reply
 
 LIKELIHOOD = 66
-SILENCE = (Reply.SILENT, Reply.UNREACHABLE)  # one that routes says unreachable
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for patient in examination.patients:
-        silent = replied(patient.through, *SILENCE) and not replied(patient.echo, Reply.OPEN)
-        if not silent or not replied(patient.direct, Reply.OPEN) or replied(patient.bare_ack, Reply.OPEN):
-            continue
-        yield of(
-            patient,
-            "vip_missing",
-            f"{patient.address} does not have the VIP {patient.vip} on its lo",
-            f"pylvs realserver join {patient.vip} --method {WORDS[patient.method]}   (on {patient.address})",
-            LIKELIHOOD,
-            f"a ping of the VIP through it: {tell(patient.echo)}" if patient.echo else "",
-        )
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for one in evidence.destinations:
+        if replied(one.tcp_to_rip, Reply.OPEN) and _silent(one):
+            pings = [f"a ping of the VIP through it: {told(one.ping_of_vip)}"] if one.ping_of_vip else []
+            yield about(
+                one,
+                "vip_missing",
+                f"{one.address} does not have the VIP {one.vip} on its lo",
+                f"pylvs realserver join {one.vip} --method {METHODS[one.method]}   (on {one.address})",
+                LIKELIHOOD,
+                *pings,
+            )
+
+
+def _silent(one: DestinationEvidence) -> bool:
+    """Whether nothing comes back from the VIP; a real server that routes reports it unreachable."""
+    no_reply = replied(one.tcp_to_vip, Reply.SILENT, Reply.UNREACHABLE)
+    some_reply = replied(one.ping_of_vip, Reply.OPEN) or replied(one.ack_of_vip, Reply.OPEN)
+    return no_reply and not some_reply

@@ -5,25 +5,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import DirectorEvidence, VipEvidence
+from pylvs.doctor.finding import Finding, Health
 
 LIKELIHOOD = 96
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for vip in examination.vips:
-        if examination.machine.holders(vip):
-            continue
-        card = examination.machine.on_link(vip) or (examination.machine.interfaces or ["eth0"])[0]
-        near = (h.address.network.prefixlen for h in examination.machine.addresses if h.interface == card)
-        length = next(near, vip.max_prefixlen) if examination.machine.on_link(vip) else vip.max_prefixlen
-        yield Diagnosis(
-            "vip_not_here",
-            f"the VIP {vip} is not configured on the director",
-            (f"no interface has {vip}", f"{len(examination.claimed.get(vip, []))} other machines answer for it"),
-            "director",
-            f"ip addr add {vip}/{length} dev {card}",
-            Health.BROKEN,
-            LIKELIHOOD,
-        )
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for vip in evidence.vips:
+        if not vip.held:
+            yield _finding(vip)
+
+
+def _finding(vip: VipEvidence) -> Finding:
+    return Finding(
+        "vip_not_here",
+        f"the VIP {vip.address} is not configured on the director",
+        (f"no interface has {vip.address}", f"{len(vip.claimed_by)} other machines answer for it"),
+        "director",
+        _fix(vip),
+        Health.BROKEN,
+        LIKELIHOOD,
+    )
+
+
+def _fix(vip: VipEvidence) -> str:
+    """Add it where its segment is, with the length of that network's prefix, or else alone."""
+    host, length = vip.host, vip.address.max_prefixlen
+    interface = host.on_link(vip.address)
+    if not interface:
+        interface = next(iter(host.interfaces), "eth0")
+        return f"ip addr add {vip.address}/{length} dev {interface}"
+    prefixes = (held.address.network.prefixlen for held in host.addresses if held.interface == interface)
+    return f"ip addr add {vip.address}/{next(prefixes, length)} dev {interface}"

@@ -5,29 +5,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnoses.firewall_on_director import in_the_way
-from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.examination import Examination
-from pylvs.host import sysctl
+from pylvs.doctor.evidence import DirectorEvidence, VipEvidence
+from pylvs.doctor.facts import rules_dropping_neighbours, unanswered
+from pylvs.doctor.finding import Finding, Health
 
 LIKELIHOOD = 95
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for vip in examination.unanswered:
-        if any(in_the_way(rule, vip) for rule in examination.firewall):
-            continue
-        card, held = examination.card_of(vip), examination.machine.holders(vip)
-        on_lo = all(one.interface == "lo" for one in held)
-        ignores = sysctl.effective("arp_ignore", card)
-        yield Diagnosis(
-            "vip_unanswered",
-            f"the director does not answer for its VIP {vip} on {card}",
-            (f"who has {vip}, asked by a probe on {card}: no answer",
-             f"{vip} is on {', '.join(one.interface for one in held)}; arp_ignore on {card} amounts to {ignores}"),
-            "director",
-            f"ip addr add {vip}/{vip.max_prefixlen} dev {card}" if on_lo
-            else f"sysctl -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.{card}.arp_ignore=0",
-            Health.BROKEN,
-            LIKELIHOOD,
-        )  # fmt: skip
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for vip in unanswered(evidence):
+        if not rules_dropping_neighbours(evidence, vip.address):
+            yield _finding(vip)
+
+
+def _finding(vip: VipEvidence) -> Finding:
+    interface, address = vip.interface, vip.address
+    held = ", ".join(holder.interface for holder in vip.held)
+    arp_ignore = vip.host.effective("arp_ignore", interface)
+    return Finding(
+        "vip_unanswered",
+        f"the director does not answer for its VIP {address} on {interface}",
+        (
+            f"who has {address}, asked by a probe on {interface}: no reply",
+            f"{address} is on {held}; arp_ignore on {interface} amounts to {arp_ignore}",
+        ),
+        "director",
+        _fix(vip),
+        Health.BROKEN,
+        LIKELIHOOD,
+    )
+
+
+def _fix(vip: VipEvidence) -> str:
+    if all(holder.interface == "lo" for holder in vip.held):
+        return f"ip addr add {vip.address}/{vip.address.max_prefixlen} dev {vip.interface}"
+    return f"sysctl -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.{vip.interface}.arp_ignore=0"

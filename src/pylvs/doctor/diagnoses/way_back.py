@@ -1,29 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The document's sign: connections stay in SYN_RECV at a destination that answers us: its replies get lost."""
+"""Connections stay in SYN_RECV at a destination that answers the director: its replies are lost on the return path."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnoses import xdp_offloads
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import half_open, of
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import DirectorEvidence
+from pylvs.doctor.facts import director_loses_packets, reply_through_director
+from pylvs.doctor.finding import Finding
+from pylvs.doctor.wording import about, half_open
 
 LIKELIHOOD = 30
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    if examination.routeless or any(xdp_offloads.lost(examination)) or examination.growth.get("DROP_NO_ROUTE"):
-        return  # it is the director
-    for patient in examination.patients:
-        if not patient.stuck or examination.replies_here(patient):
-            continue
-        yield of(
-            patient,
-            "way_back",
-            f"{patient.address} answers the director, but its replies do not reach the clients",
-            f"pylvs doctor   (on {patient.address}: its rp_filter, its routes towards the clients)",
-            LIKELIHOOD,
-            half_open(patient),
-        )
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    if director_loses_packets(evidence):
+        return
+    for one in evidence.destinations:
+        if one.stuck and not reply_through_director(evidence, one):
+            yield about(
+                one,
+                "way_back",
+                f"{one.address} answers the director, but its replies do not reach the clients",
+                f"pylvs doctor   (on {one.address}: its rp_filter, its routes to the clients)",
+                LIKELIHOOD,
+                half_open(one),
+            )

@@ -1,29 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The director's neighbour table has another hardware address for a real server than the one that answers."""
+"""The director's neighbour table has another MAC address for a real server than the one that answers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import of
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import DirectorEvidence
+from pylvs.doctor.finding import Finding
+from pylvs.doctor.wording import about
 
 LIKELIHOOD = 88
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for patient in examination.patients:
-        known = patient.neighbour
-        if known is None or not patient.way or not patient.misdirected:
-            continue
-        found = of(
-            patient,
-            "wrong_neighbour",
-            f"the director sends what is for {patient.address} to {known.mac}, which is not its hardware address",
-            f"ip neigh del {patient.address} dev {patient.way.interface}",
-            LIKELIHOOD,
-            f"ip neigh: {patient.address} dev {patient.way.interface} lladdr {known.mac} {known.state}",
-        )
-        yield replace(found, machine="director")
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for one in evidence.destinations:
+        known = one.neighbour
+        if known and one.route and one.wrong_mac:
+            at = f"{one.address} dev {one.route.interface}"
+            yield about(
+                one,
+                "wrong_neighbour",
+                f"the director sends what is for {one.address} to {known.mac}, which is not its hardware address",
+                f"ip neigh del {at}",
+                LIKELIHOOD,
+                f"ip neigh: {at} lladdr {known.mac} {known.state}",
+                machine="director",
+            )

@@ -1,76 +1,70 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A destination's address is none that the director can reach: a slip in its network, or a router in between."""
+"""The director cannot reach a destination's address: its network has a slip in it, or DR would have to pass a router.
+
+What is wrong is the director's table.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from ipaddress import ip_address
 
-from pylvs.doctor.diagnosis import Diagnosis
-from pylvs.doctor.evidence import of
-from pylvs.doctor.examination import Examination, Patient
-from pylvs.host import probes
-from pylvs.host.probes import Reply
-from pylvs.model import Address, ForwardingMethod, TunnelType
+from pylvs.doctor.evidence import DestinationEvidence, DirectorEvidence
+from pylvs.doctor.finding import Finding
+from pylvs.doctor.wording import about
+from pylvs.model import Address, Endpoint, ForwardingMethod, TunnelType
 
 LIKELIHOOD = 82
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    for patient in examination.patients:
-        if patient.here:
-            continue
-        if patient.way is None:
-            what = f"there is no way to {patient.address}: the director has no route to it"
-        elif patient.method is ForwardingMethod.DR and not patient.on_link:
-            what = f"{patient.address} is behind the router {patient.way.gateway}: DR reaches its own segment only"
-        else:
-            continue
-        yield _slip(patient, what, *_mend(examination, patient))
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    for one in evidence.destinations:
+        if one.out_of_reach:
+            fix = _replace(one, one.meant) if one.meant else _fix(one)
+            yield about(one, "wrong_rip", _what(one), fix, LIKELIHOOD, _similar(one), machine="director")
 
 
-def _slip(patient: Patient, what: str, mend: str, likelihood: int, more: str) -> Diagnosis:
-    """What is wrong is what the director was told."""
-    return replace(of(patient, "wrong_rip", what, mend, likelihood, more), machine="director")
+def _what(one: DestinationEvidence) -> str:
+    if one.route is None:
+        return f"the director has no route to {one.address}"
+    return f"{one.address} is behind the router {one.route.gateway}: DR reaches its own segment only"
 
 
-def _mend(examination: Examination, patient: Patient) -> tuple[str, int, str]:
-    """What to type, the likelihood, and the evidence for it: one with the same host part who does the work."""
-    meant = next((c for c in _candidates(examination, patient) if _works(c, patient)), None)
-    words = f"pylvsadm -d {patient.words}"
-    if meant is None:
-        if patient.way and patient.method is ForwardingMethod.DR:
-            words = f"pylvsadm -e {patient.words} -i   (and there: pylvs realserver join {patient.vip} --method tun)"
-        return words, LIKELIHOOD, f"no address of the director's own networks is like {patient.address} and listens"
-    old = str(patient.address)
-    again = words.replace(f"-r {old}", f"-r {meant}").replace("-d ", "-a ") + _method(patient)
-    return f"{words} && {again}", LIKELIHOOD, f"{meant} answers at port {patient.port}: was that meant?"
+def _similar(one: DestinationEvidence) -> str:
+    if one.meant:
+        return f"{one.meant} answers at port {one.port}: was that meant?"
+    return f"no address with the host part of {one.address}, in a network with a route, accepts TCP at port {one.port}"
 
 
-def _method(patient: Patient) -> str:
-    """The destination's options as they were given."""
-    destination = patient.state.destination
-    if patient.method is ForwardingMethod.FULLNAT:
-        letter = "--fullnat --local-address " + ",".join(map(str, destination.local_addresses))
-    else:
-        letter = {ForwardingMethod.NAT: "-m", ForwardingMethod.TUN: "-i"}.get(patient.method, "-g")
-    tunnel = destination.tunnel
-    if patient.method is ForwardingMethod.TUN and tunnel.type is not TunnelType.IPIP:
-        letter += f" --tun-type {tunnel.type.value} --tun-{tunnel.checksum.value}"
-        letter += f" --tun-port {tunnel.port}" if tunnel.port else ""
-    return f" {letter} -w {destination.weight}"
+def _replace(one: DestinationEvidence, meant: Address) -> str:
+    """Delete the destination, and add the one that was meant."""
+    right = Endpoint(meant, one.port)
+    add = f"pylvsadm -a {one.service.service.key.option} -r {right} {_options(one)}"
+    return f"pylvsadm -d {one.words} && {add}"
 
 
-def _candidates(examination: Examination, patient: Patient) -> Iterator[Address]:
-    """The same host part in each network that the director knows, its own and routed ones."""
-    taken = {one.address for one in examination.patients}
-    for network in examination.machine.networks(patient.address.version):
-        host = int(patient.address) & int(network.hostmask)
-        found = ip_address(int(network.network_address) | host)
-        if network.num_addresses > 2 and found not in taken:
-            yield found
+def _fix(one: DestinationEvidence) -> str:
+    if one.route and one.method is ForwardingMethod.DR:
+        return f"pylvsadm -e {one.words} -i   (and there: pylvs realserver join {one.vip} --method tun)"
+    return f"pylvsadm -d {one.words}"
 
 
-def _works(candidate: Address, patient: Patient) -> bool:
-    return patient.tcp_service and probes.connect(candidate, patient.port).reply is Reply.OPEN
+def _options(one: DestinationEvidence) -> str:
+    """The destination's options, as they were given."""
+    return f"{_method(one)} -w {one.state.destination.weight}"
+
+
+def _method(one: DestinationEvidence) -> str:
+    if one.method is ForwardingMethod.FULLNAT:
+        addresses = ",".join(map(str, one.state.destination.local_addresses))
+        return f"--fullnat --local-address {addresses}"
+    if one.method is ForwardingMethod.TUN:
+        return f"-i{_tunnel(one)}"
+    return "-m" if one.method is ForwardingMethod.NAT else "-g"
+
+
+def _tunnel(one: DestinationEvidence) -> str:
+    tunnel = one.tunnel
+    if tunnel.type is TunnelType.IPIP:
+        return ""
+    port = f" --tun-port {tunnel.port}" if tunnel.port else ""
+    return f" --tun-type {tunnel.type.value} --tun-{tunnel.checksum.value}{port}"

@@ -1,99 +1,89 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An offload breaks XDP: checksums that a virtual card never filled in, or a far end that does not take XDP's frames.
+"""An offload breaks XDP: checksums that a virtual NIC never fills in, or a peer that does not take frames from XDP.
 
-A packet between virtual machines or containers has no checksum: the card was to add it, and there is none.
-The kernel's own stack knows; XDP passes the packet on as it is, and whoever gets it drops it.
+A packet between virtual machines or containers has no checksum (CHECKSUM_PARTIAL): the NIC was to add it, and there is
+none. The kernel's own stack knows that; XDP forwards the packet as it is, and its receiver drops it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 
 from pylvs.dataplane.attach import Attachment
-from pylvs.doctor import offloads as cards
-from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.evidence import half_open
-from pylvs.doctor.examination import Examination
+from pylvs.doctor.evidence import DirectorEvidence
+from pylvs.doctor.facts import frames_lost, without_checksum
+from pylvs.doctor.finding import Finding, Health
+from pylvs.doctor.wording import half_open
 from pylvs.host.capture import Heard
 from pylvs.model import Endpoint
 
 LIKELIHOOD = 62
+NAMES = {"large-receive-offload": "lro"}  # that `ethtool -K` knows by another name than `ethtool -k` prints
 
 
-def diagnose(examination: Examination) -> Iterator[Diagnosis]:
-    yield from lost(examination)
-    for row in examination.attachments:
-        if row.hooks and row.why == REFUSED:
-            yield from _joined(row)
+def diagnose(evidence: DirectorEvidence) -> Iterator[Finding]:
+    stuck = [f"{one.address}: {half_open(one)}" for one in evidence.destinations if one.half_open]
+    for segment in without_checksum(evidence):
+        yield _without_checksum(segment, stuck)
+    for interface, count in frames_lost(evidence).items():
+        yield _frames_lost(interface, count, stuck)
+    for row in evidence.attachments:
+        if offloads := evidence.offloads.get(row.interface):
+            yield _refused(row, offloads)
 
 
-REFUSED = "native XDP was refused"
-
-
-def lost(examination: Examination) -> Iterator[Diagnosis]:
-    """What gets lost now."""
-    stuck = [f"{patient.address}: {half_open(patient)}" for patient in examination.patients if patient.half_open]
-    culprits = {one.source: one for one in examination.heard if one.unsummed and _balanced(examination, one)}
-    for one in culprits.values():
-        yield replace(_unsummed(one), evidence=(*_unsummed(one).evidence, *stuck))
-    for card, count in examination.losses.items() if not culprits else ():
-        if count > 0:
-            yield _not_taken(card, count, stuck)
-
-
-def _balanced(examination: Examination, one: Heard) -> bool:
-    """Whether XDP passes such packets on: to a service, or from a real server behind NAT."""
-    if one.interface not in examination.virtual_xdp:
-        return False
-    return any(
-        (one.target, one.dport) == (patient.vip, patient.service.service.key.port)
-        or (not patient.hidden_vip and (one.source, one.sport) == (patient.address, patient.port))
-        for patient in examination.patients
-    )
-
-
-def _unsummed(one: Heard) -> Diagnosis:
-    source, target = Endpoint(one.source, one.sport), Endpoint(one.target, one.dport)
-    return Diagnosis(
+def _without_checksum(one: Heard, stuck: list[str]) -> Finding:
+    source = Endpoint(one.source, one.sport)
+    target = Endpoint(one.target, one.dport)
+    return Finding(
         "xdp_offloads",
-        f"{one.source} leaves checksums to a card that does not fill them in, and XDP passes them on as they are",
-        (f"TCP from {source} to {target} came by {one.interface} without its"
-         " checksum (TP_STATUS_CSUMNOTREADY)", f"the data plane is at XDP on {one.interface}"),
+        f"{one.source} leaves checksums to a NIC that does not fill them in, and XDP forwards them as they are",
+        (
+            f"TCP from {source} to {target} arrived by {one.interface} without its checksum (TP_STATUS_CSUMNOTREADY)",
+            f"the data plane is at XDP on {one.interface}",
+            *stuck,
+        ),
         str(one.source),
         f"ethtool -K IF tx off   (on {one.source}; or on the director: pylvs attach --mode tc {one.interface})",
         Health.BROKEN,
         LIKELIHOOD,
-    )  # fmt: skip
+    )
 
 
-def _not_taken(card: str, count: int, stuck: list[str]) -> Diagnosis:
-    return Diagnosis(
+def _frames_lost(interface: str, count: int, stuck: list[str]) -> Finding:
+    return Finding(
         "xdp_offloads",
-        f"the far end of {card}'s cable does not take what XDP sends: it has neither GRO nor XDP",
-        (f"{count} frames lost behind XDP on {card} while listening (ethtool -S {card}: rx_queue_…_drops)", *stuck),
+        f"the peer of {interface} does not take the frames that XDP sends: it runs neither GRO nor XDP",
+        (
+            f"{count} frames lost behind XDP on {interface} while listening (ethtool -S {interface}: rx_queue_…_drops)",
+            *stuck,
+        ),
         "director",
-        f"pylvs attach --mode tc {card}   (or at the far end of the cable: ethtool -K IF gro on)",
+        f"pylvs attach --mode tc {interface}   (or on the peer: ethtool -K IF gro on)",
         Health.BROKEN,
         LIKELIHOOD,
     )
 
 
-def _joined(row: Attachment) -> Iterator[Diagnosis]:
-    """XDP is wanted on this card and was refused, and an offload is on for which drivers refuse it."""
-    joining = cards.joining(row.interface)
-    if not joining:
-        return
-    words = " ".join({"large-receive-offload": "lro"}.get(name, name) + " off" for name in joining)
-    again = f"ethtool -K {row.interface} {words} && pylvs attach {row.interface}"
-    yield Diagnosis(
+def _refused(row: Attachment, offloads: Mapping[str, bool]) -> Finding:
+    """XDP is wanted on this interface and was refused, and an offload is on for which drivers refuse it."""
+    interface = row.interface
+    return Finding(
         "xdp_offloads",
-        f"{row.interface} ({row.driver}) joins packets before XDP could see them, and so refuses XDP",
-        (f"ethtool -k {row.interface}: {', '.join(f'{name} on' for name in joining)}",
-         f"the data plane is at {' and '.join(row.hooks)}, slower"),
+        f"{interface} ({row.driver}) merges packets before XDP can see them, and so refuses XDP",
+        (
+            f"ethtool -k {interface}: {', '.join(f'{name} on' for name in offloads)}",
+            f"the data plane is at {' and '.join(row.hooks)}, slower",
+        ),
         "director",
-        f"pylvs attach --mode tc {row.interface}   (the host has to switch off the guest's offloads)"
-        if any(joining.values()) else again,
+        _switch_off(interface, offloads),
         Health.DEGRADED,
         LIKELIHOOD,
-    )  # fmt: skip
+    )
+
+
+def _switch_off(interface: str, offloads: Mapping[str, bool]) -> str:
+    if any(offloads.values()):
+        return f"pylvs attach --mode tc {interface}   (the host has to switch off the guest's offloads)"
+    words = " ".join(f"{NAMES.get(name, name)} off" for name in offloads)
+    return f"ethtool -K {interface} {words} && pylvs attach {interface}"

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""On a real server: one file for each diagnosis that only it can make, or makes better than the director."""
+"""The diagnoses of a real server, one a file, that only it can make, or makes better than the director."""

@@ -1,52 +1,47 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `pylvs realserver check` finds, as diagnoses: the VIP on lo, ARP, the tunnel's end, the way back."""
+"""What `pylvs realserver check` finds: the VIP on lo, hidden from the segment, the decapsulator, the return route."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.visit import Visit
-from pylvs.realserver import plan as check
-from pylvs.realserver.plan import Finding, Subject
+from pylvs.doctor.finding import Finding, Health
+from pylvs.doctor.server_state import RealServerState, VipState
+from pylvs.realserver import plan
 
 LIKELIHOOD = 90
-# what is looked at, and the fault's name on a director
-LOOKS: list[tuple[Callable[[Subject], Iterator[Finding]], str]] = [
-    (check.address, "vip_missing"),
-    (check.arp_knobs, "arp_answered"),
-    (check.silence, "arp_answered"),
-    (check.decapsulator, "decapsulator_missing"),
-    (check.route_back, "nat_return"),
-]
+# The likeliest first.
 ORDER = ("vip_with_network", "vip_missing", "arp_answered", "arp_announced", "decapsulator_missing", "nat_return")
 
 
-def diagnose(visit: Visit) -> Iterator[Diagnosis]:
-    for vip in visit.vips:
-        subject = visit.subject(vip)
-        for look, fault in LOOKS:
-            if _concerns(look, subject):
-                yield from (_diagnosis(fault, vip_words(subject), one) for one in look(subject) if one.ok is False)
+def diagnose(state: RealServerState) -> Iterator[Finding]:
+    for vip in state.vips:
+        for name, checked in _by_fault(vip):
+            if checked.ok is False:
+                yield _finding(name, vip, checked)
 
 
-def _concerns(look: Callable[[Subject], Iterator[Finding]], subject: Subject) -> bool:
-    if look is check.arp_knobs:
-        return subject.method != "nat" and subject.vip.version == 4
-    if look in (check.address, check.silence):
-        return subject.method != "nat"
-    return subject.method == ("tun" if look is check.decapsulator else "nat")
+def _by_fault(vip: VipState) -> Iterator[tuple[str, plan.Finding]]:
+    """What was checked, and the name of the fault if it is not so."""
+    for checked in vip.on_lo:
+        yield "vip_with_network" if checked.mend.startswith("ip addr del") else "vip_missing", checked
+    for checked in vip.arp_sysctls:
+        yield "arp_announced" if "arp_announce" in checked.what else "arp_answered", checked
+    for checked in vip.arp_reply:
+        yield "arp_answered", checked
+    for checked in vip.decapsulator:
+        yield "decapsulator_missing", checked
+    for checked in vip.return_route:
+        yield "nat_return", checked
 
 
-def vip_words(subject: Subject) -> str:
-    return f"{subject.vip} ({subject.method})"
-
-
-def _diagnosis(fault: str, vip: str, finding: Finding) -> Diagnosis:
-    if fault == "vip_missing" and finding.mend.startswith("ip addr del"):
-        fault = "vip_with_network"
-    if "arp_announce" in finding.what:
-        fault = "arp_announced"
-    place = ORDER.index(fault)
-    what, here = f"{vip}: it is not so that {finding.what}", "this real server"
-    return Diagnosis(fault, what, (finding.saw,), here, finding.mend, Health.BROKEN, LIKELIHOOD - place)
+def _finding(name: str, vip: VipState, checked: plan.Finding) -> Finding:
+    return Finding(
+        name,
+        f"{vip.vip} ({vip.method}): it is not so that {checked.what}",
+        (checked.saw,),
+        "this real server",
+        checked.mend,
+        Health.BROKEN,
+        LIKELIHOOD - ORDER.index(name),
+    )

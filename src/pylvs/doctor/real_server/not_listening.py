@@ -5,29 +5,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pylvs.doctor.diagnosis import Diagnosis, Health
-from pylvs.doctor.visit import Visit
+from pylvs.doctor.finding import Finding, Health
+from pylvs.doctor.server_state import RealServerState, Socket
+from pylvs.model import Address, Endpoint
 
 LIKELIHOOD = 60
 
 
-def diagnose(visit: Visit) -> Iterator[Diagnosis]:
-    for vip in visit.vips:
-        if visit.subject(vip).method == "nat":
-            continue
-        here = {port for address, port in visit.listening if address.is_unspecified or address == vip}
-        only = sorted({(str(a), p) for a, p in visit.listening if not a.is_unspecified and not a.is_loopback
-                       and a not in visit.vips and p not in here})  # fmt: skip
-        if not here:
-            said = ", ".join(f"{address}:{port}" for address, port in only) or "nobody listens for TCP at all"
-            yield Diagnosis(
-                "bound_to_rip" if only else "service_stopped",
-                f"nobody here listens at the VIP {vip}",
-                (f"listening: {said}",),
-                "this real server",
-                f"Listen {only[0][1]} instead of Listen {only[0][0]}:{only[0][1]} in httpd.conf, then restart"
-                if only
-                else "systemctl start apache2   (or whatever serves the VIP)",
-                Health.BROKEN,
-                LIKELIHOOD,
-            )
+def diagnose(state: RealServerState) -> Iterator[Finding]:
+    for vip in state.vips:
+        if vip.hidden and not state.ports(vip.vip):
+            yield _finding(vip.vip, _elsewhere(state))
+
+
+def _elsewhere(state: RealServerState) -> list[Socket]:
+    """Where programs listen: at one address, which is neither the VIP's nor a loopback address."""
+    vips = set(state.addresses)
+    found = [(address, port) for address, port in state.listening if address not in vips and not address.is_loopback]
+    return sorted(found, key=lambda socket: (str(socket[0]), socket[1]))
+
+
+def _finding(vip: Address, elsewhere: list[Socket]) -> Finding:
+    sockets = ", ".join(str(Endpoint(address, port)) for address, port in elsewhere)
+    return Finding(
+        "bound_to_rip" if elsewhere else "service_stopped",
+        f"nobody here listens at the VIP {vip}",
+        (f"listening: {sockets or 'nobody listens for TCP at all'}",),
+        "this real server",
+        _fix(elsewhere),
+        Health.BROKEN,
+        LIKELIHOOD,
+    )
+
+
+def _fix(elsewhere: list[Socket]) -> str:
+    if not elsewhere:
+        return "systemctl start apache2   (or whatever serves the VIP)"
+    address, port = elsewhere[0]
+    return f"Listen {port} instead of Listen {Endpoint(address, port)} in httpd.conf, then restart"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rules of the old iptables, made by iptables-legacy in a namespace of its own, read as nftables' are."""
+"""Rules made by iptables-legacy in a network namespace of their own, evaluated as those of nftables are."""
 
 from __future__ import annotations
 
@@ -61,39 +61,39 @@ def listed(policy: str, rules: str, program: str = "iptables") -> list[legacy.Ro
     return list(legacy.parse(done.stdout, "ip6" if program == "ip6tables" else "ip"))
 
 
-def blocking(rows: list[legacy.Row], packet: Packet) -> list[Rule]:
-    return list(Ruleset(rows).blocking(packet))
+def dropping(rows: list[legacy.Row], packet: Packet) -> list[Rule]:
+    return list(Ruleset(rows).dropping(packet))
 
 
 @pytest.mark.parametrize(("policy", "rules", "blocked"), [pytest.param(*row[1:], id=row[0]) for row in ROWS])
 def test_a_request(policy: str, rules: str, blocked: bool) -> None:
     """Dropped for certain, or not."""
-    assert bool(blocking(listed(policy, rules), Packet(VIP, 80))) == blocked
+    assert bool(dropping(listed(policy, rules), Packet(VIP, 80))) == blocked
 
 
 def test_of_two_families() -> None:
     """Each program has its own."""
     rows = listed("ACCEPT", "-d 2001:db8::/32 -j DROP", "ip6tables")
-    assert [bool(blocking(rows, Packet(vip, 80))) for vip in (VIP, VIP6)] == [False, True]
+    assert [bool(dropping(rows, Packet(vip, 80))) for vip in (VIP, VIP6)] == [False, True]
 
 
-def test_what_mends_it_does() -> None:
-    """The rule by its number, the policy by a rule for the one port; typed as it is said, nothing is blocked."""
+def test_what_fixes_it_does() -> None:
+    """The rule by its number, the policy by a rule for the one port; run as it is, nothing is blocked any more."""
     rows = listed("ACCEPT", "-p tcp --dport 22 -j ACCEPT\n-A INPUT -p tcp --dport 80 -j DROP")
-    (rule,) = blocking(rows, Packet(VIP, 80))
+    (rule,) = dropping(rows, Packet(VIP, 80))
     assert (rule.chain, rule.hook, rule.text) == ("INPUT", "input", "ip protocol tcp tcp dport 80 drop")
-    assert rule.mend == "iptables-legacy -t filter -D INPUT 2"
-    (rule,) = blocking(listed("DROP", ""), Packet(VIP, 80))
-    assert rule.mend == "iptables-legacy -t filter -P INPUT ACCEPT"
+    assert rule.fix == "iptables-legacy -t filter -D INPUT 2"
+    (rule,) = dropping(listed("DROP", ""), Packet(VIP, 80))
+    assert rule.fix == "iptables-legacy -t filter -P INPUT ACCEPT"
     added = accept(rule, 80)
     assert added == "iptables-legacy -t filter -I INPUT -p tcp --dport 80 -j ACCEPT"
-    assert not blocking(listed("DROP", added.partition("INPUT ")[2]), Packet(VIP, 80))
+    assert not dropping(listed("DROP", added.partition("INPUT ")[2]), Packet(VIP, 80))
 
 
 def test_what_conntrack_calls_invalid_is_known() -> None:
     """For the diagnosis that is about it."""
     (rule,) = parse(listed("ACCEPT", "-m conntrack --ctstate INVALID -j DROP"))
-    assert rule.wants_state
+    assert rule.matches_invalid
 
 
 def test_no_tables_no_rules(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_both_kinds_are_seen_side_by_side() -> None:
     """Though their tables have the same names."""
     if os.geteuid() != 0:
         pytest.skip("iptables needs root")
-    code = "from pylvs.doctor.firewall import rules; print(sorted(rule.mend for rule in rules()))"
+    code = "from pylvs.doctor.firewall import rules; print(sorted(rule.fix for rule in rules()))"
     shell = "\n".join((
         "set -e",
         "nft 'add table ip filter; add chain ip filter INPUT { type filter hook input priority 0; }'",
@@ -115,5 +115,5 @@ def test_both_kinds_are_seen_side_by_side() -> None:
         f"{sys.executable} -c '{code}'",
     ))  # fmt: skip
     done = subprocess.run(["unshare", "-n", "sh", "-c", shell], capture_output=True, text=True, check=True)
-    said = "['iptables-legacy -t filter -D INPUT 1', 'nft delete rule ip filter INPUT handle 2']\n"
-    assert done.stdout == said
+    printed = "['iptables-legacy -t filter -D INPUT 1', 'nft delete rule ip filter INPUT handle 2']\n"
+    assert done.stdout == printed

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from pylvs.doctor.firewall import parse
 from pylvs.doctor.real_server.firewall import accept
 from pylvs.doctor.ruleset import Packet, Ruleset
 
@@ -75,9 +76,9 @@ def ruleset(policy: str, rules: str, hook: str = "input") -> Ruleset:
 @pytest.mark.parametrize(("policy", "rules", "blocked"), [pytest.param(*row[1:], id=row[0]) for row in ROWS])
 def test_a_request(policy: str, rules: str, blocked: bool) -> None:
     """Dropped for certain, or not."""
-    found = list(ruleset(policy, rules).blocking(Packet(VIP, 80)))
+    found = list(ruleset(policy, rules).dropping(Packet(VIP, 80)))
     assert bool(found) == blocked
-    assert all(rule.hook == "input" and rule.mend for rule in found)
+    assert all(rule.hook == "input" and rule.fix for rule in found)
 
 
 @pytest.mark.parametrize(
@@ -87,25 +88,51 @@ def test_a_request(policy: str, rules: str, blocked: bool) -> None:
 )  # fmt: skip
 def test_a_reply(rules: str, blocked: bool) -> None:
     """The same on the way out."""
-    said = ruleset("accept", rules, "output")
-    assert bool(list(said.blocking(Packet(VIP, 80, reply=True)))) == blocked
-    assert list(said.blocking(Packet(VIP, 80))) == []
+    listing = ruleset("accept", rules, "output")
+    assert bool(list(listing.dropping(Packet(VIP, 80, reply=True)))) == blocked
+    assert list(listing.dropping(Packet(VIP, 80))) == []
 
 
 def test_of_two_families() -> None:
     """A rule for one family is none for the other."""
-    said = ruleset("accept", "ip6 daddr 2001:db8::/32 drop")
-    assert [bool(list(said.blocking(Packet(vip, 80)))) for vip in (VIP, VIP6)] == [False, True]
+    listing = ruleset("accept", "ip6 daddr 2001:db8::/32 drop")
+    assert [bool(list(listing.dropping(Packet(vip, 80)))) for vip in (VIP, VIP6)] == [False, True]
 
 
 def test_the_rule_is_named_where_it_is() -> None:
     """Also in a chain that was called, with what takes it away."""
-    (rule,) = ruleset("accept", "jump blocked").blocking(Packet(VIP, 80))
+    (rule,) = ruleset("accept", "jump blocked").dropping(Packet(VIP, 80))
     assert (rule.chain, rule.text) == ("blocked", "tcp dport 80 drop")
-    assert rule.mend == f"nft delete rule inet t blocked handle {rule.handle}"
+    assert rule.fix == f"nft delete rule inet t blocked handle {rule.handle}"
 
 
 def test_a_policy_is_not_thrown_open() -> None:
-    """What is said against it lets one port in, and no more."""
-    (rule,) = ruleset("drop", OPEN).blocking(Packet(VIP, 80))
+    """The command against it lets one port in, and no more."""
+    (rule,) = ruleset("drop", OPEN).dropping(Packet(VIP, 80))
     assert accept(rule, 80) == "nft insert rule inet t c tcp dport 80 accept"
+
+
+NFT = [
+    {"chain": {"family": "inet", "table": "f", "name": "in", "hook": "input", "policy": "drop"}},
+    {"chain": {"family": "netdev", "table": "g", "name": "out", "hook": "egress", "policy": "accept"}},
+    {"rule": {"family": "netdev", "table": "g", "chain": "out", "handle": 4, "expr": [
+        {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 80}},
+        {"counter": {"packets": 3, "bytes": 120}}, {"drop": None}]}},
+    {"rule": {"family": "netdev", "table": "g", "chain": "out", "handle": 5, "expr": [{"accept": None}]}},
+]  # fmt: skip
+
+
+def test_firewall_rules() -> None:
+    """A policy and a rule that drop; one that accepts is left out; each knows what takes it away."""
+    policy, rule = parse(NFT)
+    assert (policy.hook, policy.fix) == ("input", "nft add chain inet f in '{ policy accept; }'")
+    assert (rule.hook, rule.text) == ("egress", "tcp dport 80 (3 packets) drop")
+    assert rule.fix == "nft delete rule netdev g out handle 4"
+
+
+@pytest.mark.parametrize(("right", "wants"), [("invalid", True), (["established", "related"], False)])
+def test_a_rule_that_drops_what_conntrack_does_not_know(right: object, wants: bool) -> None:
+    """Only one that drops INVALID."""
+    state = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": right}}
+    rule = {"family": "inet", "table": "f", "chain": "in", "handle": 2, "expr": [state, {"drop": None}]}
+    assert [one.matches_invalid for one in parse([NFT[0], {"rule": rule}])] == [False, wants]
