@@ -29,13 +29,21 @@ def parser() -> argparse.ArgumentParser:
         prog="pylvs bench",
         description="Measurements, each as a ratio within the run, in namespaces of their own; less than ten minutes.",
     )
-    top.add_argument("suites", nargs="*", metavar="packet|parts|wire|table|control|report",
-                     help="what to measure (default: all); report: write the report anew")  # fmt: skip
+    top.add_argument(
+        "suites",
+        nargs="*",
+        metavar="packet|parts|wire|table|control|report",
+        help="what to measure (default: all); report: write the report anew",
+    )
     top.add_argument("--json", action="store_true", help="print the result as JSON")
     top.add_argument("--compare", metavar="OLD.json", type=Path, help="list what got slower than in this result")
     top.add_argument("--save", metavar="FILE.json", type=Path, help="write the result here")
-    top.add_argument("--write", metavar="FOLDER", type=Path,
-                     help="put the result into FOLDER/benchmarks/data.json and write its report")  # fmt: skip
+    top.add_argument(
+        "--write",
+        metavar="FOLDER",
+        type=Path,
+        help="put the result into FOLDER/benchmarks/data.json and write its report",
+    )
     top.add_argument("--rounds", type=int, default=ROUNDS, help=f"rounds of each measurement (default: {ROUNDS})")
     top.add_argument("--object", type=Path, help=argparse.SUPPRESS)
     return top

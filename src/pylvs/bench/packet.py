@@ -186,9 +186,14 @@ class Bench:
 
 
 def service(
-    port: int, method: ForwardingMethod, scheduler: str = "rr", destinations: int = 1,
-    protocol: Protocol = Protocol.TCP, vip: str = VIP, real: str = REAL,
-) -> ConfiguredService:  # fmt: skip
+    port: int,
+    method: ForwardingMethod,
+    scheduler: str = "rr",
+    destinations: int = 1,
+    protocol: Protocol = Protocol.TCP,
+    vip: str = VIP,
+    real: str = REAL,
+) -> ConfiguredService:
     """A virtual service and its destinations, whose addresses follow one another."""
     first = ip_address(real)
     pool = tuple(ip_address(LOCAL) + i for i in range(LOCALS)) if method is ForwardingMethod.FULLNAT else ()
@@ -303,9 +308,17 @@ FLOOD = Flows(CLIENTS, number(VIP), 80, client_port=2000)
 def flooded(stage: Stage) -> Row:
     """SYNs of ever new clients while the table is full of established connections."""
     return Row(
-        "SYN flood, table full", "xdp", FLOOD_ENTRIES, stage.generator, stage.target, FLOOD, frame(flags=SYN), stage,
-        "FORWARD_STATELESS", start=0,
-    )  # fmt: skip
+        "SYN flood, table full",
+        "xdp",
+        FLOOD_ENTRIES,
+        stage.generator,
+        stage.target,
+        FLOOD,
+        frame(flags=SYN),
+        stage,
+        "FORWARD_STATELESS",
+        start=0,
+    )
 
 
 def port_of(scheduler: str, destinations: int) -> int:
@@ -329,9 +342,19 @@ def new_connections(stage: Stage) -> Iterator[Row]:
             flows = Flows(CLIENTS, number(VIP), port)
             for hook in ("xdp", "tc") if scheduler in ("rr", "wlc") and crowd == 10 else ("xdp",):
                 yield Row(
-                    f"new, {scheduler}", hook, crowd, stage.generator, stage.target, flows, frame(flags=SYN), stage,
-                    "FORWARD_DR", (6, port), fresh=True, start=0,
-                )  # fmt: skip
+                    f"new, {scheduler}",
+                    hook,
+                    crowd,
+                    stage.generator,
+                    stage.target,
+                    flows,
+                    frame(flags=SYN),
+                    stage,
+                    "FORWARD_DR",
+                    (6, port),
+                    fresh=True,
+                    start=0,
+                )
 
 
 @contextmanager
@@ -354,11 +377,16 @@ def measure(
         rows = _up_to_a_million(say, rounds, begin + budget * (1 - BIG_SHARE), object_path)
         rows += _ten_million(say, rounds, object_path)
     return [
-        {"name": row.name, "hook": row.hook, "count": row.count, "unit": "ns",
-         "samples": [round(sample, 2) for sample in row.samples],
-         "shares": {name: round(share, 5) for name, share in row.shares.items()}}
+        {
+            "name": row.name,
+            "hook": row.hook,
+            "count": row.count,
+            "unit": "ns",
+            "samples": [round(sample, 2) for sample in row.samples],
+            "shares": {name: round(share, 5) for name, share in row.shares.items()},
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def _up_to_a_million(say: Callable[[str], None], rounds: int, deadline: float, object_path: Path) -> list[Row]:

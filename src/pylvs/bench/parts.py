@@ -64,8 +64,9 @@ class Sampler:
     """The instruction pointer of this thread in the kernel, sampled while `during` runs something."""
 
     def __init__(self) -> None:
-        kind = struct.pack("=IIQQQQQ", SOFTWARE, ATTRIBUTES, CPU_CLOCK, FREQUENCY, SAMPLE_IP, 0,
-                           DISABLED | NOT_USER | BY_FREQUENCY)  # fmt: skip
+        kind = struct.pack(
+            "=IIQQQQQ", SOFTWARE, ATTRIBUTES, CPU_CLOCK, FREQUENCY, SAMPLE_IP, 0, DISABLED | NOT_USER | BY_FREQUENCY
+        )
         number = PERF_EVENT_OPEN.get(os.uname().machine, PERF_EVENT_OPEN_ELSEWHERE)
         syscall = ctypes.CDLL(None, use_errno=True).syscall
         self.fd = syscall(number, kind.ljust(ATTRIBUTES, b"\0"), 0, -1, -1, 8)  # this thread, closed on exec
@@ -132,7 +133,7 @@ def part_of(file: str) -> str:
 
 
 def shares(lines: Sequence[Line]) -> dict[str, float]:
-    """Of samples on these lines, how many per cent each part has."""
+    """The share of each part, in per cent of the samples on these lines."""
     counts = Counter(part_of(line.file) for line in lines)
     return {part: 100 * count / len(lines) for part, count in counts.items()}
 

@@ -141,5 +141,8 @@ def _control(rows: Rows) -> Drawn:
 
 
 DRAWERS: Mapping[str, Callable[[Rows], Drawn]] = {
-    "packet": _packet, "wire": _wire, "table": _table, "control": _control,
-}  # fmt: skip
+    "packet": _packet,
+    "wire": _wire,
+    "table": _table,
+    "control": _control,
+}

@@ -101,8 +101,10 @@ def _machines(result: Result) -> Iterator[str]:
     """Where and when each suite was measured; in one line if all were on the same machine, kernel, clang and commit."""
     suites = result["suites"]
     kept = ("cpu", "kernel", "clang", "commit")
-    lines = [[name, suite["at"], f"{suite['seconds']} s", *(suite["machine"][key] for key in kept)]
-             for name, suite in suites.items()]  # fmt: skip
+    lines = [
+        [name, suite["at"], f"{suite['seconds']} s", *(suite["machine"][key] for key in kept)]
+        for name, suite in suites.items()
+    ]
     yield from _table(["suite", "measured", "took", "machine", "Linux", "compiler", "commit"], lines, 0)
 
 
@@ -166,8 +168,9 @@ def numbers(readme: str, result: Result) -> str:
     """README with the targets' table between its two marks."""
     before, _, rest = readme.partition(BEGIN)
     after = rest.partition(END)[2]
-    lines = [[v.target.path, str(v.target), f"{v.figure.median:.3g}", "" if v.held else "not held"]
-             for v in judged(result)]  # fmt: skip
+    lines = [
+        [v.target.path, str(v.target), f"{v.figure.median:.3g}", "" if v.held else "not held"] for v in judged(result)
+    ]
     table = "\n".join(_table(["path", "target", "measured", ""], lines, 0))
     return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
 
@@ -176,8 +179,10 @@ def text(result: Result) -> str:
     """All rows and all targets, for a terminal."""
     lines = []
     for name, suite in result["suites"].items():
-        lines += [f"{name}, {suite['at']}, {suite['seconds']} s", *(f"  {key}: {value}" for key, value in
-                  suite["machine"].items())]  # fmt: skip
+        lines += [
+            f"{name}, {suite['at']}, {suite['seconds']} s",
+            *(f"  {key}: {value}" for key, value in suite["machine"].items()),
+        ]
         lines += [*_plain(name, suite["rows"]), ""]
     lines += ["targets"]
     lines += [f"  {v.target.path:52} {v.target!s:44} {v.figure!s:24} {v.word}" for v in judged(result)]

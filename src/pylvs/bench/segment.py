@@ -176,8 +176,12 @@ class Segment:
         with netns.inside(self.namespace(machine)), (home / "output").open("wb") as output:
             process = subprocess.Popen(
                 [path, *options[:-1], str(configuration)],
-                env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=home,
-            )  # fmt: skip
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=home,
+            )
         self._undo.callback(_stop, process)
 
     def _check(self, scenario: Scenario) -> None:
