@@ -20,8 +20,6 @@ from pylvs.lab.topology import Options, Topology, topology
 
 from .helpers import document, lab, leftovers
 
-pytestmark = pytest.mark.xdist_group("lab")
-
 
 def machines(name: str) -> Topology:
     """The lab up to the point where the director's own steps begin."""
@@ -157,7 +155,7 @@ def test_without_a_lab_each_command_says_what_to_type(name: str) -> None:
 def test_without_root_each_command_says_so(
     name: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also `status`, which would else say that there is no lab: nobody may look into the namespaces."""
+    """Without root nobody may look into namespaces, so that `status` cannot know whether there is a lab."""
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
     assert main(["lab", command, "--name", name]) == 1
     said = capsys.readouterr().err

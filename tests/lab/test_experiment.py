@@ -18,8 +18,6 @@ from pylvs.realserver import decapsulator, journal
 from .conftest import METHOD_LABS, labs
 from .helpers import document, failures, lab, leftovers
 
-pytestmark = pytest.mark.xdist_group("lab")
-
 
 @pytest.mark.parametrize("mode", ["tc", "xdp"])
 def test_every_proof_of_the_document_holds(name: str, data_plane: None, mode: str) -> None:

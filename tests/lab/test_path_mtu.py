@@ -14,8 +14,6 @@ from pylvs.model import TunnelType
 from .conftest import TUN_LABS, labs
 from .test_datagrams import NEVER, check_sizes, served
 
-pytestmark = pytest.mark.xdist_group("lab")
-
 FORWARD_NOTHING = "add table ip t; add chain ip t f { type filter hook forward priority 0; policy drop; }"
 OVERHEAD = {TunnelType.IPIP: 20, TunnelType.GUE: 32, TunnelType.GRE: 24}  # bytes
 

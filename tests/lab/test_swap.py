@@ -6,8 +6,6 @@ from __future__ import annotations
 import io
 from ipaddress import ip_address
 
-import pytest
-
 from pylvs.host import netns
 from pylvs.ipvsadm.run import Session
 from pylvs.lab import client
@@ -15,8 +13,6 @@ from pylvs.lab.topology import prefix
 from pylvs.table.director import Director
 
 from .helpers import lab
-
-pytestmark = pytest.mark.xdist_group("lab")
 
 VIP = "192.168.247.100"
 SWAPS = 100

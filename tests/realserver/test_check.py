@@ -64,7 +64,7 @@ def test_silence_is_asked_for_and_not_read_from_a_sysctl(neighbour: int) -> None
 
 
 def test_a_decapsulator_that_is_gone_is_missed(neighbour: int) -> None:
-    """And joining again, as it says, brings it back."""
+    """Joining again, as the finding says, brings it back."""
     joining.join(METHODS["tun"], quiet)
     Decapsulator.here().instance.remove()
     wrong = [f for f in findings("tun") if f.ok is False]

@@ -43,7 +43,7 @@ GUE4, GUE6 = Raw(b"\x00\x04\x00\x00"), Raw(b"\x00\x29\x00\x00")
 
 
 def marked(inner: Packet, ecn: int) -> Packet:
-    """The same packet with these ECN bits."""
+    """A copy of the packet with these ECN bits."""
     copy = inner.copy()
     if IPv6 in copy:
         copy.tc = ecn
@@ -145,7 +145,7 @@ class Host:
             f"route add {ELSEWHERE}/32 via {DIRECTOR}",
         )
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-        # The wire's other end says nothing by itself, which would be counted too.
+        # The wire's other end must send nothing by itself, which would be counted too.
         Path("/proc/sys/net/ipv6/conf/peer0/disable_ipv6").write_text("1")
         self.decapsulator = Decapsulator.here()
         for vip in (VIP, VIP6):

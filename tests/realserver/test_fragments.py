@@ -113,7 +113,7 @@ def test_a_fragment_without_the_one_before_it_is_left_alone(host: Host) -> None:
 
 
 def test_congestion_is_told_to_each_fragment(host: Host) -> None:
-    """As to a whole packet (RFC 6040)."""
+    """Each fragment is marked as a whole packet is (RFC 6040)."""
     packet = inner(3000)
     packet.tos = 2
     frames = [one(host, "tc", each)[1] for each in tunnelled("IPIP", packet, [100, 100], ecn=3)]

@@ -50,7 +50,7 @@ def destination(packet: bytes) -> bytes:
 
 
 def but_for_ecn(packet: bytes) -> bytes:
-    """The same with the ECN bits, and IPv4's checksum over them, taken out."""
+    """The packet without the ECN bits, and without IPv4's checksum over them."""
     changed = bytearray(packet)
     if packet[0] >> 4 == 4:
         changed[1] &= 0xFC

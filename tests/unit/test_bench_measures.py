@@ -16,7 +16,7 @@ from pylvs.bench.control import DESTINATIONS, rules
 from pylvs.bench.frames import LENGTHS, SYN, frame
 from pylvs.bench.packet import CROWDS, KINDS, crowded, port_of
 from pylvs.bench.parts import OTHERS, PART_OF, part_of, shares
-from pylvs.bench.segment import RIPS, WAYS, Segment
+from pylvs.bench.segment import RIPS, SCENARIOS, Segment
 from pylvs.bench.stage import number
 from pylvs.bench.stalls import Stalls, waiting
 from pylvs.bench.table import Rows
@@ -63,7 +63,7 @@ def test_rules_are_so_many_services_of_ten_destinations() -> None:
 
 
 def test_every_file_of_the_director_is_in_a_part() -> None:
-    """And every part names files that are there; one that is unknown is an error."""
+    """Every part names files that are there, and a file that is unknown is an error."""
     folder = Path(__file__).parents[2] / "src" / "pylvs" / "bpf"
     files = [path for path in folder.rglob("*.[ch]") if path.name not in ("realserver.bpf.c", "listing.bpf.c")]
     assert all(part_of(str(path)) for path in files)
@@ -101,16 +101,16 @@ def test_what_a_run_of_wrk_says() -> None:
 
 
 def test_the_ways_of_the_targets_are_ways_of_the_segment() -> None:
-    names = {way.name for way in WAYS}
+    names = {scenario.name for scenario in SCENARIOS}
     assert {key[1] for target in WIRE for key in (target.row, target.beside) if key} <= names
     assert set(PEERS) <= names
 
 
 def test_every_way_has_an_address_of_its_own_but_direct() -> None:
     segment = Segment()
-    targets = [segment.targets(way) for way in WAYS]
+    targets = [segment.targets(scenario) for scenario in SCENARIOS]
     assert targets[0] == RIPS
-    assert len({target for (target,) in targets[1:]}) == len(WAYS) - 1
+    assert len({target for (target,) in targets[1:]}) == len(SCENARIOS) - 1
 
 
 def test_peers_are_told_of_every_real_server() -> None:

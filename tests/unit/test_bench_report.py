@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from pylvs.bench import main as command
-from pylvs.bench.compare import compared, slower
 from pylvs.bench.pictures import pictures
 from pylvs.bench.plots import Mark, Series, bars, lines, short
+from pylvs.bench.regressions import compared, slower
 from pylvs.bench.report import BEGIN, END, judged, markdown, numbers, text, write
 from pylvs.bench.result import Result, load, merged, save
-from pylvs.bench.segment import WAYS
+from pylvs.bench.segment import SCENARIOS
 from pylvs.bench.stats import Figure, ratio
 from pylvs.bench.targets import TARGETS, Target, verdicts
 from pylvs.bench.wire import Samples, data
@@ -126,7 +126,9 @@ def test_every_target_names_rows_of_its_suite() -> None:
     """A wire target is about ways, a packet target about hooks."""
     for suite, targets in TARGETS.items():
         hooks = {target.row[1] for target in targets}
-        assert hooks <= {"packet": {"xdp", "tc"}, "table": {"table"}}.get(suite, {way.name for way in WAYS})
+        assert hooks <= {"packet": {"xdp", "tc"}, "table": {"table"}}.get(
+            suite, {scenario.name for scenario in SCENARIOS}
+        )
 
 
 def test_nothing_is_slower_than_itself() -> None:
@@ -212,9 +214,9 @@ def test_the_page_has_every_row_target_and_machine() -> None:
     assert "| established DR, 1,000 flows | ≤ 8 × parse and swap MACs | 7.5 (7.5 to 7.5) | 7 | held |" in page
 
 
-def test_the_page_has_a_line_for_each_way_and_a_column_for_each_part() -> None:
+def test_the_page_has_a_line_for_each_case_and_a_column_for_each_part() -> None:
     page = markdown(whole(), {})
-    assert "| way | waits at | flows | parsing | its connection | rewriting |" in page
+    assert "| packets | waits at | flows | parsing | its connection | rewriting |" in page
     assert r"| DR | 30: `a.h:7 if (b \|\| c)` | 1,000 | 10 | 50 |  |" in page
     assert r"| TUN | 30: `a.h:7 if (b \|\| c)` | 1,000 | 10 | 50 | 15 |" in page
 

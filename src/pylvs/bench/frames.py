@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The frames that are repeated: 64 bytes (IPv6: 78), checksums left wrong, which nothing on the way looks at."""
+"""The frames that are repeated: 64 bytes (IPv6: 78), with wrong checksums, which nothing on their path looks at."""
 
 from __future__ import annotations
 

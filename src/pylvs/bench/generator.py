@@ -31,7 +31,7 @@ LOOPBACK = 1  # ifindex
 
 
 class Flows(NamedTuple):
-    """Which packets are made: the ends of the flows (addresses as 32-bit numbers, ports), and which way they go."""
+    """Which packets are made: the ends of the flows (addresses as 32-bit numbers, ports), and their direction."""
 
     client: int
     server: int
@@ -94,13 +94,26 @@ class Generator:
     def plan(self, flows: Flows, count: int, length: int, start: int | None = None) -> None:
         """The next runs draw from `count` flows at random, or go on one by one from number `start`."""
         self._plan.pack_into(
-            self._memory, 0,
-            state=SEED, flows=count, next=start or 0, sequential=start is not None, family=flows.family,
-            replies=flows.replies, length=length, client=flows.client, address_shift=flows.address[0],
-            address_mask=flows.address[1], port_shift=flows.port[0], port_mask=flows.port[1],
-            server=flows.server, client_port=flows.client_port, server_port=flows.server_port, misses=0,
+            self._memory,
+            0,
+            state=SEED,
+            flows=count,
+            next=start or 0,
+            sequential=start is not None,
+            family=flows.family,
+            replies=flows.replies,
+            length=length,
+            client=flows.client,
+            address_shift=flows.address[0],
+            address_mask=flows.address[1],
+            port_shift=flows.port[0],
+            port_mask=flows.port[1],
+            server=flows.server,
+            client_port=flows.client_port,
+            server_port=flows.server_port,
+            misses=0,
             lines=self.entries // 8,
-        )  # fmt: skip
+        )
 
     def seed(self, number: int) -> None:
         """Start the random numbers anew."""

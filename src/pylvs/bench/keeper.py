@@ -17,7 +17,7 @@ from pylvs.dataplane.instance import Instance, sweep
 from pylvs.host import netns, testbed
 
 PREFIX = "pylvs-bench-"
-CLEAN = b"clean"  # said at an orderly end
+CLEAN = b"clean"  # sent at an orderly end
 PATIENCE = 10.0  # seconds until a process that was killed has left its namespace
 
 
@@ -28,7 +28,7 @@ def mine() -> str:
 
 @contextmanager
 def keeping() -> Iterator[None]:
-    """Whatever happens meanwhile, nothing stays: the end of its input tells the keeper, as the kernel closes it."""
+    """Whatever happens meanwhile, nothing stays: when this process ends, the kernel closes the keeper's input."""
     argv = [sys.executable, "-m", __name__]
     keeper = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
     assert keeper.stdin

@@ -29,13 +29,21 @@ def parser() -> argparse.ArgumentParser:
         prog="pylvs bench",
         description="Measurements, each as a ratio within the run, in namespaces of their own; less than ten minutes.",
     )
-    top.add_argument("suites", nargs="*", metavar="packet|parts|wire|table|control|report",
-                     help="what to measure (default: all); report: write the report anew")  # fmt: skip
-    top.add_argument("--json", action="store_true", help="print the result as data")
-    top.add_argument("--compare", metavar="OLD.json", type=Path, help="say what got slower than in this result")
+    top.add_argument(
+        "suites",
+        nargs="*",
+        metavar="packet|parts|wire|table|control|report",
+        help="what to measure (default: all); report: write the report anew",
+    )
+    top.add_argument("--json", action="store_true", help="print the result as JSON")
+    top.add_argument("--compare", metavar="OLD.json", type=Path, help="list what got slower than in this result")
     top.add_argument("--save", metavar="FILE.json", type=Path, help="write the result here")
-    top.add_argument("--write", metavar="FOLDER", type=Path,
-                     help="put the result into FOLDER/benchmarks/data.json and write its report")  # fmt: skip
+    top.add_argument(
+        "--write",
+        metavar="FOLDER",
+        type=Path,
+        help="put the result into FOLDER/benchmarks/data.json and write its report",
+    )
     top.add_argument("--rounds", type=int, default=ROUNDS, help=f"rounds of each measurement (default: {ROUNDS})")
     top.add_argument("--object", type=Path, help=argparse.SUPPRESS)
     return top
@@ -84,12 +92,12 @@ def _measure(wanted: Sequence[str], arguments: argparse.Namespace) -> Result:
 
 
 def _suite(name: str, say: Say, arguments: argparse.Namespace) -> dict[str, Any]:
-    from pylvs.bench.machine import machine
+    from pylvs.bench.environment import environment
 
     begin, at = time.monotonic(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     options = {"object_path": arguments.object} if arguments.object and name in ("packet", "parts") else {}
     rows = import_module(f"pylvs.bench.{name}").measure(say, arguments.rounds, BUDGETS[name], **options)
-    return {"at": at, "seconds": round(time.monotonic() - begin), "machine": machine(), "rows": rows}
+    return {"at": at, "seconds": round(time.monotonic() - begin), "machine": environment(), "rows": rows}
 
 
 @contextmanager
@@ -124,7 +132,7 @@ def _report(folder: Path) -> int:
 
 
 def _compare(old: Result, new: Result) -> int:
-    from pylvs.bench.compare import compared, slower
+    from pylvs.bench.regressions import compared, slower
 
     worse, number = slower(old, new), compared(old, new)
     print("\n".join(worse) or f"nothing of {number} figures got slower beyond the noise", file=sys.stderr)

@@ -44,7 +44,7 @@ NEW = (1_000, 8_000)  # the same for new connections: few enough to leave the ta
 TRIES = 5
 WARM = 150_000  # packets before a sample, so that the caches hold what they would hold in such traffic
 GROWN = "adjust_head, twice"  # a tunnel's, and the generator's, which undoes it
-SHARE = 0.95  # of the packets that must take the way that is measured; at ten million some sets overflow
+SHARE = 0.95  # of the packets that must end as the row says; at ten million flows some buckets of the table overflow
 
 VIP, VIP6, ELSEWHERE = "198.18.0.1", "2001:db8::1:1", "198.18.9.9"
 CLIENTS, CLIENTS6 = number("10.0.0.0"), number("2001:db8::2:0")
@@ -89,7 +89,7 @@ class Row:
 
 
 class Wrong(PylvsError):
-    """The packets did not go the way that is measured."""
+    """The packets did not take the path that is measured."""
 
 
 class Bench:
@@ -125,10 +125,10 @@ class Bench:
         for attempt in range(TRIES):
             if (sample := self._run(row, round * TRIES + attempt, row.parts if round else 1)) is not None:
                 return sample
-        raise Wrong(f"bench: {row.key}: the packets went other ways: {row.shares}; type: pylvs bench packet")
+        raise Wrong(f"bench: {row.key}: the packets went other cases: {row.shares}; type: pylvs bench packet")
 
     def _run(self, row: Row, seed: int, parts: int) -> float | None:
-        """One sample; None if the packets went other ways, as when a next hop grew old meanwhile.
+        """One sample; None if the packets took another path, as when a next hop grew old meanwhile.
 
         Both the run and the empty run are the quickest of several, taken in turns: whatever else this machine does
         can only add to them.
@@ -186,9 +186,14 @@ class Bench:
 
 
 def service(
-    port: int, method: ForwardingMethod, scheduler: str = "rr", destinations: int = 1,
-    protocol: Protocol = Protocol.TCP, vip: str = VIP, real: str = REAL,
-) -> ConfiguredService:  # fmt: skip
+    port: int,
+    method: ForwardingMethod,
+    scheduler: str = "rr",
+    destinations: int = 1,
+    protocol: Protocol = Protocol.TCP,
+    vip: str = VIP,
+    real: str = REAL,
+) -> ConfiguredService:
     """A virtual service and its destinations, whose addresses follow one another."""
     first = ip_address(real)
     pool = tuple(ip_address(LOCAL) + i for i in range(LOCALS)) if method is ForwardingMethod.FULLNAT else ()
@@ -206,8 +211,8 @@ def _shared(flows: Flows) -> Flows:
     return flows._replace(address=(6, 0xFFFFFFFF), port=(0, 63))
 
 
-class Way(NamedTuple):
-    """A way of an established connection: its service, its flows, and how its packets end."""
+class Case(NamedTuple):
+    """What is measured of established connections: the kind of service, the flows, and how their packets end."""
 
     name: str
     kind: str
@@ -224,18 +229,18 @@ FROM_REAL = Flows(CLIENTS, number(REAL), 80, replies=True)
 
 FULLNAT_BACK = Flows(number(LOCAL), number(REAL), 80, replies=True, client_port=1024, address=(0, 31), port=(5, 0xFFFF))
 
-WAYS = (
-    Way("not for us", "dr", TO_VIP._replace(server=number(ELSEWHERE)), "PASS_NOT_OURS"),
-    Way("DR", "dr", TO_VIP, "FORWARD_DR", sizes=SIZES),
-    Way("DR, UDP", "udp", TO_VIP, "FORWARD_DR", 17),
-    Way("DR, IPv6", "v6", TO_VIP6, "FORWARD_DR"),
-    Way("NAT in", "nat", TO_VIP, "FORWARD_NAT"),
-    Way("NAT back", "nat", FROM_REAL, "FORWARD_NAT_REPLY"),
-    Way("NAT back, 64 flows a client", "nat-shared", _shared(FROM_REAL), "FORWARD_NAT_REPLY"),
+CASES = (
+    Case("not for us", "dr", TO_VIP._replace(server=number(ELSEWHERE)), "PASS_NOT_OURS"),
+    Case("DR", "dr", TO_VIP, "FORWARD_DR", sizes=SIZES),
+    Case("DR, UDP", "udp", TO_VIP, "FORWARD_DR", 17),
+    Case("DR, IPv6", "v6", TO_VIP6, "FORWARD_DR"),
+    Case("NAT in", "nat", TO_VIP, "FORWARD_NAT"),
+    Case("NAT back", "nat", FROM_REAL, "FORWARD_NAT_REPLY"),
+    Case("NAT back, 64 flows a client", "nat-shared", _shared(FROM_REAL), "FORWARD_NAT_REPLY"),
     # The kernel does not let a packet be tunnelled twice, and a test run at TC has but one packet.
-    Way("TUN", "tun", TO_VIP, "FORWARD_TUN", hooks=("xdp",)),
-    Way("FULLNAT in", "fullnat", TO_VIP, "FORWARD_FULLNAT"),
-    Way("FULLNAT back", "fullnat", FULLNAT_BACK, "FORWARD_FULLNAT_REPLY"),
+    Case("TUN", "tun", TO_VIP, "FORWARD_TUN", hooks=("xdp",)),
+    Case("FULLNAT in", "fullnat", TO_VIP, "FORWARD_FULLNAT"),
+    Case("FULLNAT back", "fullnat", FULLNAT_BACK, "FORWARD_FULLNAT_REPLY"),
 )
 
 KINDS = {
@@ -276,16 +281,24 @@ def references(generator: Generator, sizes: Sequence[int], kinds: Sequence[str] 
             yield Row(f"kernel {kind} map hit", "xdp", count, generator, target, TO_VIP, packet)
 
 
-def established(generator: Generator, stages: dict[str, Stage], ways: Sequence[Way] = WAYS) -> Iterator[Row]:
-    """One row for each way, hook and number of flows."""
-    for way in ways:
-        for hook in way.hooks:
-            for count in way.sizes:
-                stage = stages[way.kind]
-                packet = frame(way.flows.family, way.protocol, ACK)
-                place = (way.protocol, 80)
+def established(generator: Generator, stages: dict[str, Stage], cases: Sequence[Case] = CASES) -> Iterator[Row]:
+    """One row for each case, hook and number of flows."""
+    for case in cases:
+        for hook in case.hooks:
+            for count in case.sizes:
+                stage = stages[case.kind]
+                packet = frame(case.flows.family, case.protocol, ACK)
                 yield Row(
-                    way.name, hook, count, stage.generator, stage.target, way.flows, packet, stage, way.outcome, place
+                    case.name,
+                    hook,
+                    count,
+                    stage.generator,
+                    stage.target,
+                    case.flows,
+                    packet,
+                    stage,
+                    case.outcome,
+                    (case.protocol, 80),
                 )
 
 
@@ -295,9 +308,17 @@ FLOOD = Flows(CLIENTS, number(VIP), 80, client_port=2000)
 def flooded(stage: Stage) -> Row:
     """SYNs of ever new clients while the table is full of established connections."""
     return Row(
-        "SYN flood, table full", "xdp", FLOOD_ENTRIES, stage.generator, stage.target, FLOOD, frame(flags=SYN), stage,
-        "FORWARD_STATELESS", start=0,
-    )  # fmt: skip
+        "SYN flood, table full",
+        "xdp",
+        FLOOD_ENTRIES,
+        stage.generator,
+        stage.target,
+        FLOOD,
+        frame(flags=SYN),
+        stage,
+        "FORWARD_STATELESS",
+        start=0,
+    )
 
 
 def port_of(scheduler: str, destinations: int) -> int:
@@ -321,9 +342,19 @@ def new_connections(stage: Stage) -> Iterator[Row]:
             flows = Flows(CLIENTS, number(VIP), port)
             for hook in ("xdp", "tc") if scheduler in ("rr", "wlc") and crowd == 10 else ("xdp",):
                 yield Row(
-                    f"new, {scheduler}", hook, crowd, stage.generator, stage.target, flows, frame(flags=SYN), stage,
-                    "FORWARD_DR", (6, port), fresh=True, start=0,
-                )  # fmt: skip
+                    f"new, {scheduler}",
+                    hook,
+                    crowd,
+                    stage.generator,
+                    stage.target,
+                    flows,
+                    frame(flags=SYN),
+                    stage,
+                    "FORWARD_DR",
+                    (6, port),
+                    fresh=True,
+                    start=0,
+                )
 
 
 @contextmanager
@@ -346,11 +377,16 @@ def measure(
         rows = _up_to_a_million(say, rounds, begin + budget * (1 - BIG_SHARE), object_path)
         rows += _ten_million(say, rounds, object_path)
     return [
-        {"name": row.name, "hook": row.hook, "count": row.count, "unit": "ns",
-         "samples": [round(sample, 2) for sample in row.samples],
-         "shares": {name: round(share, 5) for name, share in row.shares.items()}}
+        {
+            "name": row.name,
+            "hook": row.hook,
+            "count": row.count,
+            "unit": "ns",
+            "samples": [round(sample, 2) for sample in row.samples],
+            "shares": {name: round(share, 5) for name, share in row.shares.items()},
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def _up_to_a_million(say: Callable[[str], None], rounds: int, deadline: float, object_path: Path) -> list[Row]:
@@ -394,7 +430,7 @@ def _ten_million(say: Callable[[str], None], rounds: int, object_path: Path) -> 
         generator.fill("hash", TO_VIP, BIG, frame())
         stage = build(stack, generator, "dr", BIG, BIG_ENTRIES, object_path)
         beside = build(stack, generator, "dr", SIZES[-1], ENTRIES, object_path)
-        dr = next(way for way in WAYS if way.name == "DR")
+        dr = next(case for case in CASES if case.name == "DR")
         bench = Bench(say)
         bench.rows += [row for row in references(generator, [BIG], ("hash",)) if row.count == BIG]
         bench.rows += established(generator, {"dr": stage}, [dr._replace(sizes=(BIG,))])

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pylvs.bench.generator import Generator
-from pylvs.bench.packet import ENTRIES, SOME, WAYS, Row, build, established, one_cpu
+from pylvs.bench.packet import CASES, ENTRIES, SOME, Row, build, established, one_cpu
 from pylvs.bench.stage import Stage
 from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.kernel import Line, Program
@@ -63,8 +63,9 @@ class Sampler:
     """The instruction pointer of this thread in the kernel, sampled while `during` runs something."""
 
     def __init__(self) -> None:
-        kind = struct.pack("=IIQQQQQ", SOFTWARE, ATTRIBUTES, CPU_CLOCK, FREQUENCY, SAMPLE_IP, 0,
-                           DISABLED | NOT_USER | BY_FREQUENCY)  # fmt: skip
+        kind = struct.pack(
+            "=IIQQQQQ", SOFTWARE, ATTRIBUTES, CPU_CLOCK, FREQUENCY, SAMPLE_IP, 0, DISABLED | NOT_USER | BY_FREQUENCY
+        )
         number = PERF_EVENT_OPEN.get(os.uname().machine, PERF_EVENT_OPEN_ELSEWHERE)
         syscall = ctypes.CDLL(None, use_errno=True).syscall
         self.fd = syscall(number, kind.ljust(ATTRIBUTES, b"\0"), 0, -1, -1, 8)  # this thread, closed on exec
@@ -131,7 +132,7 @@ def part_of(file: str) -> str:
 
 
 def shares(lines: Sequence[Line]) -> dict[str, float]:
-    """Of samples on these lines, how many per cent each part has."""
+    """The share of each part, in per cent of the samples on these lines."""
     counts = Counter(part_of(line.file) for line in lines)
     return {part: 100 * count / len(lines) for part, count in counts.items()}
 
@@ -167,16 +168,16 @@ def measure(
     say: Callable[[str], None], rounds: int, budget: float = 0, object_path: Path = OBJECT
 ) -> list[dict[str, Any]]:
     """Run the whole suite: for each kind of packet the share of each part, in per cent."""
-    ways = [way._replace(hooks=("xdp",), sizes=SOME) for way in WAYS if way.name in MEASURED]
+    cases = [case._replace(hooks=("xdp",), sizes=SOME) for case in CASES if case.name in MEASURED]
     with one_cpu(), ExitStack() as stack:
         generator, stages = Generator(ENTRIES), {}
         places: dict[Stage | None, Places] = {}
-        for kind in dict.fromkeys(way.kind for way in ways):
+        for kind in dict.fromkeys(case.kind for case in cases):
             say(f"a million connections: {kind}")
             stages[kind] = build(stack, generator, kind, SOME[-1], ENTRIES, object_path)
             places[stages[kind]] = Places(stages[kind].instance.program("director_xdp"))
         sampler = stack.enter_context(Sampler())
-        rows = list(established(generator, stages, ways))
+        rows = list(established(generator, stages, cases))
         found: list[list[list[Line]]] = [[] for _ in rows]
         for number in range(1, rounds + 1):
             say(f"round {number} of {rounds}")

@@ -72,7 +72,7 @@ def _new(rows: Rows, samples: Samples) -> Drawn:
 
 def _wire(rows: Rows) -> Drawn:
     samples = samples_of(rows)
-    ways = list(dict.fromkeys(row["hook"] for row in rows))
+    scenarios = list(dict.fromkeys(row["hook"] for row in rows))
     loads = {
         "wire-requests.svg": ("Requests a second, beside direct", ("new connection each", "keep-alive")),
         "wire-download.svg": ("Download, beside direct", ("download",)),
@@ -83,20 +83,24 @@ def _wire(rows: Rows) -> Drawn:
     }
     for file, (title, names) in loads.items():
         series = [
-            Series(name.partition(", CPU")[0], [_beside(samples, name, way) for way in ways])
+            Series(name.partition(", CPU")[0], [_beside(samples, name, scenario) for scenario in scenarios])
             for name in names
             if (name, "direct", 0) in samples
         ]
         if series:
-            yield file, bars(title, "× direct", ways, series)
+            yield file, bars(title, "× direct", scenarios, series)
     for load in ("new connection each", "keep-alive"):
         if (f"{load}, p50", "direct", 0) in samples:
-            series = [Series(p, [_figure(samples, (f"{load}, {p}", way, 0)) for way in ways]) for p in ("p50", "p99")]
-            yield f"wire-latency-{load.split()[0].split('-')[0]}.svg", bars(f"Latency, {load}", "ms", ways, series)
+            series = [_latency(samples, load, percentile, scenarios) for percentile in ("p50", "p99")]
+            yield f"wire-latency-{load.split()[0].split('-')[0]}.svg", bars(f"Latency, {load}", "ms", scenarios, series)
 
 
-def _beside(samples: Samples, name: str, way: str) -> Figure | None:
-    key, direct = (name, way, 0), (name, "direct", 0)
+def _latency(samples: Samples, load: str, percentile: str, scenarios: Sequence[str]) -> Series:
+    return Series(percentile, [_figure(samples, (f"{load}, {percentile}", scenario, 0)) for scenario in scenarios])
+
+
+def _beside(samples: Samples, name: str, scenario: str) -> Figure | None:
+    key, direct = (name, scenario, 0), (name, "direct", 0)
     return ratio(samples[key], samples[direct]) if key in samples else None
 
 
@@ -137,5 +141,8 @@ def _control(rows: Rows) -> Drawn:
 
 
 DRAWERS: Mapping[str, Callable[[Rows], Drawn]] = {
-    "packet": _packet, "wire": _wire, "table": _table, "control": _control,
-}  # fmt: skip
+    "packet": _packet,
+    "wire": _wire,
+    "table": _table,
+    "control": _control,
+}

@@ -47,9 +47,7 @@ class Mark(NamedTuple):
     value: float
 
 
-def bars(
-    title: str, unit: str, groups: Sequence[str], series: Sequence[Series], marks: Sequence[Mark] = ()
-) -> str:  # fmt: skip
+def bars(title: str, unit: str, groups: Sequence[str], series: Sequence[Series], marks: Sequence[Mark] = ()) -> str:
     """Horizontal bars in groups, from zero, with the spread as a thin line."""
     highest = max(figure.high for one in series for figure in one.figures if figure)
     scale = (WIDTH - LEFT - RIGHT) / _ticks(max([highest, *(mark.value for mark in marks)]))[-1]
@@ -111,7 +109,7 @@ class Axis(NamedTuple):
 
 def lines(
     title: str, unit: str, across: str, places: Sequence[float], series: Sequence[Series], logarithmic: bool = False
-) -> str:  # fmt: skip
+) -> str:
     """Lines over a logarithmic x, with the spread as an upright line at each point."""
     left, right, height = PLOT
     figures = [figure for one in series for figure in one.figures if figure]

@@ -44,7 +44,7 @@ def beside(suite: str, row: Mapping[str, Any], samples: Samples) -> Figure | Non
     return ratio(row["samples"], samples[key])
 
 
-def said(suite: str, row: Mapping[str, Any]) -> str:
+def reference_name(suite: str, row: Mapping[str, Any]) -> str:
     """The name of the reference."""
     key = reference(suite, row)
     return key[0] if key and suite != "wire" else "direct"

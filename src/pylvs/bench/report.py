@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""docs/benchmarks.md, its plots and README's numbers, out of the data that a run left; and the same as plain text."""
+"""docs/benchmarks.md, its plots and README's numbers, made of the data of a run; and that data as plain text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pylvs.bench.pictures import pictures
-from pylvs.bench.references import beside, said
+from pylvs.bench.references import beside, reference_name
 from pylvs.bench.result import Result, load, samples_of
 from pylvs.bench.stats import Figure
 from pylvs.bench.targets import TARGETS, Verdict, verdicts
@@ -34,14 +34,14 @@ floor of any balancer, *one cache line* that of any connection table. New connec
 not in the caches; the number beside them is that of the service's destinations. The generator has to undo
 what a tunnel did: TUN is less half of *adjust_head, twice*.""",
     "parts": """\
-The same test runs at XDP, sampled 20,000 times a second (`perf_event_open`); each sample is led back to its line of C
+The same test runs at XDP, sampled 20,000 times a second (`perf_event_open`); each sample is attributed to its line of C
 by the line table that the kernel keeps of the machine code. Per cent of the time within the director's programs: what
 the kernel's helpers take is not in it. *Waits at* is the one line with the most samples, which are in its part too.""",
     "wire": """\
 A client, a director and two real servers (nginx), each in a network namespace, on one bridge; `wrk` with 64 connections
-at a time (4 for the download), for one second a round on each way. All run on the same CPUs, so that what a director
-takes is missing elsewhere, as the ratio to *direct*, where the client asks the real servers themselves, shows. Replies
-pass the director with NAT, nftables, HAProxy and nginx, but not with DR. CPU is that of the whole machine.""",
+at a time (4 for the download), for one second a round in each scenario. All run on the same CPUs, so that what a
+director takes is missing elsewhere, as the ratio to *direct*, where the client asks the real servers themselves, shows.
+Replies pass the director with NAT, nftables, HAProxy and nginx, but not with DR. CPU is that of the whole machine.""",
     "table": """\
 *Hit* and *insert* are whole packets, SYN or ACK, of a table that fills up. Waits are gaps seen by a program that holds
 the CPU on which the sweep runs: a packet that comes at any time waits so long before it is looked at.""",
@@ -101,8 +101,10 @@ def _machines(result: Result) -> Iterator[str]:
     """Where and when each suite was measured; in one line if all were on the same machine, kernel, clang and commit."""
     suites = result["suites"]
     kept = ("cpu", "kernel", "clang", "commit")
-    lines = [[name, suite["at"], f"{suite['seconds']} s", *(suite["machine"][key] for key in kept)]
-             for name, suite in suites.items()]  # fmt: skip
+    lines = [
+        [name, suite["at"], f"{suite['seconds']} s", *(suite["machine"][key] for key in kept)]
+        for name, suite in suites.items()
+    ]
     yield from _table(["suite", "measured", "took", "machine", "Linux", "compiler", "commit"], lines, 0)
 
 
@@ -132,33 +134,33 @@ def _rows(suite: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     lines = []
     for row in rows:
         times = beside(suite, row, samples)
-        lines.append(
-            [row["name"], row["hook"], f"{row['count']:,}" if row["count"] else "", row["unit"],
-             str(Figure.of(row["samples"])), f"{times} × {said(suite, row)}" if times else "", str(len(row["samples"]))]
-        )  # fmt: skip
+        count = f"{row['count']:,}" if row["count"] else ""
+        figure = str(Figure.of(row["samples"]))
+        within = f"{times} × {reference_name(suite, row)}" if times else ""
+        lines.append([row["name"], row["hook"], count, row["unit"], figure, within, str(len(row["samples"]))])
     yield from _table(["what", WHERE[suite], COUNT[suite], "unit", "figure", "within the round", "rounds"], lines, 4)
 
 
 def _parts(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A line for each way, a column for each part."""
-    ways = list(dict.fromkeys((row["name"], row["count"]) for row in rows))
+    """A line for each kind of packet, a column for each part."""
+    kinds = list(dict.fromkeys((row["name"], row["count"]) for row in rows))
     parts = list(dict.fromkeys(row["hook"] for row in rows if "line" not in row))
     samples = samples_of(rows)
     waits = {(row["name"], row["count"]): row for row in rows if "line" in row}
     lines = []
-    for name, count in ways:
+    for name, count in kinds:
         shares = [samples.get((name, part, count), ()) for part in parts]
         wait = waits[name, count]
         place = wait["line"].replace("|", r"\|")
         lines.append([name, f"{_percent(wait['samples'])}: `{place}`", f"{count:,}", *map(_percent, shares)])
-    yield from _table(["way", "waits at", "flows", *parts], lines, 1 + len(parts))
+    yield from _table(["packets", "waits at", "flows", *parts], lines, 1 + len(parts))
 
 
 def _percent(samples: Sequence[float]) -> str:
     return f"{Figure.of(samples).median:.0f}" if samples else ""
 
 
-WHERE = {"packet": "hook", "wire": "way", "table": "of", "control": "by"}
+WHERE = {"packet": "hook", "wire": "scenario", "table": "of", "control": "by"}
 COUNT = {"packet": "flows, destinations", "wire": "", "table": "entries", "control": "services, connections"}
 
 
@@ -166,8 +168,9 @@ def numbers(readme: str, result: Result) -> str:
     """README with the targets' table between its two marks."""
     before, _, rest = readme.partition(BEGIN)
     after = rest.partition(END)[2]
-    lines = [[v.target.path, str(v.target), f"{v.figure.median:.3g}", "" if v.held else "not held"]
-             for v in judged(result)]  # fmt: skip
+    lines = [
+        [v.target.path, str(v.target), f"{v.figure.median:.3g}", "" if v.held else "not held"] for v in judged(result)
+    ]
     table = "\n".join(_table(["path", "target", "measured", ""], lines, 0))
     return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
 
@@ -176,8 +179,10 @@ def text(result: Result) -> str:
     """All rows and all targets, for a terminal."""
     lines = []
     for name, suite in result["suites"].items():
-        lines += [f"{name}, {suite['at']}, {suite['seconds']} s", *(f"  {key}: {value}" for key, value in
-                  suite["machine"].items())]  # fmt: skip
+        lines += [
+            f"{name}, {suite['at']}, {suite['seconds']} s",
+            *(f"  {key}: {value}" for key, value in suite["machine"].items()),
+        ]
         lines += [*_plain(name, suite["rows"]), ""]
     lines += ["targets"]
     lines += [f"  {v.target.path:52} {v.target!s:44} {v.figure!s:24} {v.word}" for v in judged(result)]
@@ -191,5 +196,5 @@ def _plain(suite: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         count = f"{row['count']:,}" if row["count"] else ""
         figure = f"{Figure.of(row['samples'])} {row['unit']}"
         yield f"  {row['name']:44} {row['hook']:14} {count:>11}  {figure:36} " + (
-            f"{times} × {said(suite, row)}" if times else ""
+            f"{times} × {reference_name(suite, row)}" if times else ""
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from pylvs.errors import PylvsError
 
-Key = tuple[str, str, int]  # name, hook (or way), number of flows (or destinations, services …)
+Key = tuple[str, str, int]  # name, hook (or scenario), number of flows (or destinations, services …)
 Samples = Mapping[Key, Sequence[float]]
 Result = dict[str, Any]  # {"suites": {name: {"machine": …, "rows": [{"name", "hook", "count", "unit", "samples"}]}}}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One Ethernet segment in namespaces: clients, two real servers, and a director for each way to reach them."""
+"""One Ethernet segment in namespaces: clients, two real servers, and a director for each scenario."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LARGE = 16 << 20  # bytes of the file that is downloaded
 SYSCTL = ("net.ipv4.ip_local_port_range=1024 65535", "net.ipv4.tcp_max_syn_backlog=4096", "net.core.somaxconn=4096")
 
 
-class Way(NamedTuple):
-    """A way from the clients to the real servers. `back`: replies pass the director; `hook`: of pylvs."""
+class Scenario(NamedTuple):
+    """How clients reach the real servers. `back`: replies pass the director; `hook`: of pylvs."""
 
     name: str
     kind: str
@@ -32,22 +32,22 @@ class Way(NamedTuple):
     hook: str = ""
 
 
-WAYS = (
-    Way("direct", "direct"),
-    Way("DR, XDP", "pylvs", hook="xdp"),
-    Way("DR, TC", "pylvs", hook="tc"),
-    Way("NAT, TC", "pylvs", back=True, hook="tc"),
-    Way("nftables DNAT", "nftables", back=True),
-    Way("HAProxy", "haproxy"),
-    Way("nginx stream", "nginx"),
+SCENARIOS = (
+    Scenario("direct", "direct"),
+    Scenario("DR, XDP", "pylvs", hook="xdp"),
+    Scenario("DR, TC", "pylvs", hook="tc"),
+    Scenario("NAT, TC", "pylvs", back=True, hook="tc"),
+    Scenario("nftables DNAT", "nftables", back=True),
+    Scenario("HAProxy", "haproxy"),
+    Scenario("nginx stream", "nginx"),
 )
 
 
 class Segment:
     """The running network, as a context: everything is gone when it is left."""
 
-    def __init__(self, ways: tuple[Way, ...] = WAYS) -> None:
-        self.ways = ways
+    def __init__(self, scenarios: tuple[Scenario, ...] = SCENARIOS) -> None:
+        self.scenarios = scenarios
         self._name = keeper.mine()
         self._undo = ExitStack()
         self._ports = 0
@@ -69,19 +69,19 @@ class Segment:
     def namespace(self, machine: str) -> str:
         return self._name + machine
 
-    def targets(self, way: Way) -> list[str]:
-        """The addresses that clients of this way connect to."""
-        return RIPS if way.kind == "direct" else [self._vip(way)]
+    def targets(self, scenario: Scenario) -> list[str]:
+        """The addresses that clients connect to in this scenario."""
+        return RIPS if scenario.kind == "direct" else [self._vip(scenario)]
 
-    def client(self, way: Way) -> str:
-        """The namespace of this way's client: XDP sees packets as on a wire, with their checksums filled in."""
-        return self.namespace("client-xdp" if way.hook == "xdp" else "client")
+    def client(self, scenario: Scenario) -> str:
+        """The namespace of the client: XDP sees packets as on a wire, with their checksums filled in."""
+        return self.namespace("client-xdp" if scenario.hook == "xdp" else "client")
 
-    def _number(self, way: Way) -> int:
-        return self.ways.index(way) + 1
+    def _number(self, scenario: Scenario) -> int:
+        return self.scenarios.index(scenario) + 1
 
-    def _vip(self, way: Way) -> str:
-        return f"10.99.3.{self._number(way)}"
+    def _vip(self, scenario: Scenario) -> str:
+        return f"10.99.3.{self._number(scenario)}"
 
     def _build(self) -> None:
         self._undo.callback(self._end)
@@ -92,13 +92,13 @@ class Segment:
         (self._folder / "large").write_bytes(os.urandom(LARGE))
         for number, rip in enumerate(RIPS, 1):
             self._real_server(f"real{number}", rip)
-        for way in self.ways:
-            if way.kind != "direct":
-                self._director(way)
-            self._check(way)
+        for scenario in self.scenarios:
+            if scenario.kind != "direct":
+                self._director(scenario)
+            self._check(scenario)
 
     def _machine(self, name: str, address: str) -> str:
-        """A machine with one card on the segment; returns the switch's end of its cable."""
+        """Make a machine with one interface on the segment; return the switch's end of its cable."""
         self._ports += 1
         port, mac = f"p{self._ports}", f"02:99:00:00:00:{self._ports:02x}"
         testbed.create(self.namespace(name))
@@ -121,17 +121,17 @@ class Segment:
         (home / "large").hardlink_to(self._folder / "large")
         self._serve(name, "nginx", "-c", peers.real_server(home, name))
 
-    def _director(self, way: Way) -> None:
-        number, vip = self._number(way), self._vip(way)
+    def _director(self, scenario: Scenario) -> None:
+        number, vip = self._number(scenario), self._vip(scenario)
         name, dip, cip = f"director{number}", f"10.99.2.{number}", f"10.99.4.{number}"
         port = self._machine(name, dip)
         self._in(name, f"ip addr add {vip}/32 dev eth0")
-        client = self.client(way).removeprefix(self._name)
+        client = self.client(scenario).removeprefix(self._name)
         self._in(client, f"ip addr add {cip}/16 dev eth0")
         self._in(client, f"ip route add {vip}/32 dev eth0 src {cip}")
-        if way.back:
+        if scenario.back:
             self._route_back(name, cip, dip)
-        getattr(self, f"_{way.kind}")(way, name, vip, port)
+        getattr(self, f"_{scenario.kind}")(scenario, name, vip, port)
 
     def _route_back(self, director: str, cip: str, dip: str) -> None:
         """Replies to this client pass the director, as NAT needs it."""
@@ -140,26 +140,26 @@ class Segment:
         for number in range(1, len(RIPS) + 1):
             self._in(f"real{number}", f"ip route add {cip}/32 via {dip}")
 
-    def _pylvs(self, way: Way, name: str, vip: str, port: str) -> None:
+    def _pylvs(self, scenario: Scenario, name: str, vip: str, port: str) -> None:
         with netns.inside(self.namespace("switch")):  # veth takes redirected XDP frames only where its peer polls
             command.run(["ethtool", "-K", port, "gro", "on"])
         python = f"{sys.executable} -m"
-        self._in(name, f"{python} pylvs attach --mode {way.hook}")
+        self._in(name, f"{python} pylvs attach --mode {scenario.hook}")
         self._undo.callback(self._in, name, f"{python} pylvs detach --unload")
         self._in(name, f"{python} pylvs.ipvsadm -A -t {vip}:80 -s rr")
         for number, rip in enumerate(RIPS, 1):
-            self._in(name, f"{python} pylvs.ipvsadm -a -t {vip}:80 -r {rip} {'-m' if way.back else '-g'}")
-            if not way.back:
+            self._in(name, f"{python} pylvs.ipvsadm -a -t {vip}:80 -r {rip} {'-m' if scenario.back else '-g'}")
+            if not scenario.back:
                 self._in(f"real{number}", f"ip addr add {vip}/32 dev lo")
 
-    def _nftables(self, way: Way, name: str, vip: str, port: str) -> None:
+    def _nftables(self, scenario: Scenario, name: str, vip: str, port: str) -> None:
         with netns.inside(self.namespace(name)):
             command.run(["nft", "-f", "-"], peers.nftables(vip, RIPS))
 
-    def _haproxy(self, way: Way, name: str, vip: str, port: str) -> None:
+    def _haproxy(self, scenario: Scenario, name: str, vip: str, port: str) -> None:
         self._serve(name, "haproxy", "-db", "-f", peers.haproxy(vip, RIPS))
 
-    def _nginx(self, way: Way, name: str, vip: str, port: str) -> None:
+    def _nginx(self, scenario: Scenario, name: str, vip: str, port: str) -> None:
         self._serve(name, "nginx", "-c", peers.nginx(self._home(name), vip, RIPS))
 
     def _home(self, name: str) -> Path:
@@ -176,24 +176,27 @@ class Segment:
         with netns.inside(self.namespace(machine)), (home / "output").open("wb") as output:
             process = subprocess.Popen(
                 [path, *options[:-1], str(configuration)],
-                env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=home,
-            )  # fmt: skip
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=home,
+            )
         self._undo.callback(_stop, process)
 
-    def _check(self, way: Way) -> None:
-        """Wait until both real servers have answered on this way."""
+    def _check(self, scenario: Scenario) -> None:
+        """Wait until both real servers have answered in this scenario."""
         deadline, wanted = time.monotonic() + PATIENCE, {f"real{number}" for number in range(1, len(RIPS) + 1)}
         seen: set[str] = set()
         while seen < wanted:
-            for target in self.targets(way):
-                seen |= {self._ask(way, target)} - {""}
+            for target in self.targets(scenario):
+                seen |= {self._ask(scenario, target)} - {""}
             if time.monotonic() > deadline:
-                raise PylvsError(
-                    f"bench: {way.name}: only {', '.join(seen) or 'nobody'} answered; its programs said: {self._said()}"
-                )
+                answered = f"bench: {scenario.name}: only {', '.join(seen) or 'nobody'} answered"
+                raise PylvsError(f"{answered}; last lines of its programs: {self._outputs()}")
 
-    def _ask(self, way: Way, target: str) -> str:
-        with netns.inside(self.client(way)):
+    def _ask(self, scenario: Scenario, target: str) -> str:
+        with netns.inside(self.client(scenario)):
             connection = http.client.HTTPConnection(target, 80, timeout=1)
             try:
                 connection.request("GET", "/")
@@ -204,7 +207,7 @@ class Segment:
             finally:
                 connection.close()
 
-    def _said(self) -> str:
+    def _outputs(self) -> str:
         texts = (path.read_text(errors="replace").strip() for path in self._folder.glob("*/output"))
         return " · ".join(text.splitlines()[-1] for text in texts if text) or "nothing"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A director of its own in a namespace of its own, without a wire: packets come from test runs and go nowhere."""
+"""A director in a network namespace of its own, without a wire: packets come from test runs and go nowhere."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Stage:
         self._in_use: Link | None = None
         self._net = netns.unnamed()
         with self.inside():
-            # Pins of a namespace in which no process is are taken away by the next command, wherever it is typed.
+            # The next command of pylvs, wherever it runs, removes the pins of a namespace in which there is no process.
             holder = [f"{mine()}holder"]  # a name by which it is found
             self._holder = subprocess.Popen(holder, executable="cat", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
             iproute.batch(*NETWORK.splitlines())
@@ -105,7 +105,7 @@ class Stage:
         return sorted((name for name in numbers if name != "OUTCOMES"), key=numbers.__getitem__)
 
     def outcomes(self) -> list[int]:
-        """How many packets ended in each way so far, in the order of `outcome_names`."""
+        """How many packets had each outcome so far, in the order of `outcome_names`."""
         counts = []
         for index in range(len(self.outcome_names)):
             raw = self.instance.map("outcomes").lookup(struct.pack("=I", index))
@@ -180,7 +180,7 @@ class Stage:
         self.generator.run("tc", self.target, packet, 1)
 
     def forget_routes(self) -> None:
-        """The ways to clients are asked for again, which XDP can do; only TC could renew them."""
+        """Empty the cache of routes to clients: XDP can ask for them again, and only TC could renew them."""
         keys, values = self._no_routes
         self.instance.map("routes").update_many(keys, values)
 

@@ -19,7 +19,7 @@ class Stalls(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Of the time, how much was gone."""
+        """The share of the time in which the CPU was taken away."""
         return sum(self.gaps) / self.duration
 
     @property

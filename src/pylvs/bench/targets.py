@@ -70,8 +70,8 @@ def _dr(count: int) -> Key:
     return ("DR", "xdp", count)
 
 
-def _wire(way: str) -> Key:
-    return (REQUESTS, way, 0)
+def _wire(scenario: str) -> Key:
+    return (REQUESTS, scenario, 0)
 
 
 PACKET = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Requests a second, latency, throughput and CPU time end to end: every way to the real servers in each round."""
+"""Requests a second, latency, throughput and CPU time end to end, of every scenario in each round."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pylvs.bench import peers
-from pylvs.bench.segment import Segment, Way
+from pylvs.bench.segment import Scenario, Segment
 from pylvs.errors import PylvsError
 from pylvs.host import command, netns
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 CPU, BEYOND = ", CPU a million requests", ", beyond direct"
 MORE = "s more"
-Samples = dict[tuple[str, str, str], list[float]]  # by name, way and unit
+Samples = dict[tuple[str, str, str], list[float]]  # by name, scenario and unit
 FAILED = 0.01  # of the requests may fail; more is not a measurement
 
 
@@ -56,13 +56,13 @@ def busy() -> float:
     return (user + nice + system + hard + soft) / os.sysconf("SC_CLK_TCK")
 
 
-def run(segment: Segment, way: Way, load: Load) -> Result:
-    """One load on one way; PylvsError if requests failed."""
-    targets = segment.targets(way)
+def run(segment: Segment, scenario: Scenario, load: Load) -> Result:
+    """Run one load in one scenario; PylvsError if requests failed."""
+    targets = segment.targets(scenario)
     argv = [peers.find("wrk"), "-t2", f"-c{load.connections}", f"-d{load.seconds}s", "-s", str(SCRIPT)]
     argv += ["-H", load.header] if load.header else []
     before = busy()
-    with netns.inside(segment.client(way)):
+    with netns.inside(segment.client(scenario)):
         output = command.run(
             [*argv, f"http://{targets[0]}{load.path}"],
             patience=load.seconds + 30,
@@ -74,12 +74,12 @@ def run(segment: Segment, way: Way, load: Load) -> Result:
         raise PylvsError(f"wrk gave no result; its output ends with: {output.strip()[-200:]}")
     requests, duration, octets, failed, p50, p99 = map(int, line[0].split()[1:])
     if failed > requests * FAILED:
-        raise PylvsError(f"bench: {way.name}, {load.name}: {failed} of {requests} requests failed")
+        raise PylvsError(f"bench: {scenario.name}, {load.name}: {failed} of {requests} requests failed")
     return Result(requests, duration / 1e6, octets, failed, p50 / 1e3, p99 / 1e3, cpu)
 
 
 def figures(load: Load, result: Result) -> dict[tuple[str, str], float]:
-    """What a run says, by name and unit."""
+    """The figures of a run, by name and unit."""
     if load.path != "/":
         return {(load.name, "MB/s"): result.octets / result.seconds / 1e6}
     return {
@@ -91,7 +91,7 @@ def figures(load: Load, result: Result) -> dict[tuple[str, str], float]:
 
 
 def measure(say: Callable[[str], None], rounds: int, budget: float) -> list[dict[str, Any]]:
-    """All loads on all ways, round by round, until there were `rounds` or `budget` seconds are over."""
+    """Run all loads in all scenarios, round by round, until there were `rounds` or `budget` seconds are over."""
     deadline = time.monotonic() + budget
     samples: Samples = {}
     with Segment() as segment:
@@ -103,34 +103,34 @@ def measure(say: Callable[[str], None], rounds: int, budget: float) -> list[dict
                 _round(segment, round, LOADS, samples)
             else:
                 _round(segment, round, LOADS[:1], {})  # warms up
-    return data(samples, [way.name for way in segment.ways])
+    return data(samples, [scenario.name for scenario in segment.scenarios])
 
 
-def data(samples: Samples, ways: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows, each load's in the order of the ways, with the CPU time that was not spent without a director."""
-    for name, way, unit in [key for key in samples if key[0].endswith(CPU) and key[1] != ways[0]]:
-        pairs = zip(samples[name, way, unit], samples[name, ways[0], unit], strict=True)
-        samples[f"{name}{BEYOND}", way, MORE] = [round_to(ours - direct) for ours, direct in pairs]
+def data(samples: Samples, scenarios: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows, each load's in the order of the scenarios, with the CPU time that was not spent without a director."""
+    for name, scenario, unit in [key for key in samples if key[0].endswith(CPU) and key[1] != scenarios[0]]:
+        pairs = zip(samples[name, scenario, unit], samples[name, scenarios[0], unit], strict=True)
+        samples[f"{name}{BEYOND}", scenario, MORE] = [round_to(ours - direct) for ours, direct in pairs]
     names = dict.fromkeys((name, unit) for name, _, unit in samples)
     return [
-        {"name": name, "hook": way, "count": 0, "unit": unit, "samples": samples[name, way, unit]}
+        {"name": name, "hook": scenario, "count": 0, "unit": unit, "samples": samples[name, scenario, unit]}
         for name, unit in names
-        for way in ways
-        if (name, way, unit) in samples
+        for scenario in scenarios
+        if (name, scenario, unit) in samples
     ]
 
 
 def _seconds(segment: Segment) -> int:
-    return sum(load.seconds for load in LOADS) * len(segment.ways)
+    return sum(load.seconds for load in LOADS) * len(segment.scenarios)
 
 
 def _round(segment: Segment, round: int, loads: Sequence[Load], samples: Samples) -> None:
-    """Every way once for each load; another one begins in each round."""
-    first = round % len(segment.ways)
+    """Run every scenario once for each load; another one begins in each round."""
+    first = round % len(segment.scenarios)
     for load in loads:
-        for way in segment.ways[first:] + segment.ways[:first]:
-            for (name, unit), value in figures(load, run(segment, way, load)).items():
-                samples.setdefault((name, way.name, unit), []).append(round_to(value))
+        for scenario in segment.scenarios[first:] + segment.scenarios[:first]:
+            for (name, unit), value in figures(load, run(segment, scenario, load)).items():
+                samples.setdefault((name, scenario.name, unit), []).append(round_to(value))
 
 
 def round_to(value: float) -> float:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""This host as pylvs sees it: namespaces, interfaces, sysctls, neighbours, packets, probes, systemd."""
+"""The host: commands, network namespaces, interfaces, routes, sysctls, neighbours, packets, probes, systemd."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The interfaces of the caller's network namespace, by one rtnetlink dump (a millisecond, without an import).
+"""The interfaces of the calling thread's network namespace, by one rtnetlink dump, which takes a millisecond.
 
-pyroute2 takes 200 ms to import, which the first `pylvsadm -A` should not.
+The first `pylvsadm -A` needs it, and importing pyroute2 would take 200 ms.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ETHTOOL_GDRVINFO = 0x00000003
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One interface; `kind` is rtnetlink's ("" of a physical one), `port_of` its master's kind or ""."""
+    """One interface. `kind` is IFLA_INFO_KIND ("" of a physical one), `port_of` the kind of its master, or ""."""
 
     index: int
     name: str
@@ -43,7 +43,7 @@ class Interface:
 
 
 def interfaces() -> list[Interface]:
-    """Every interface, in the order of their numbers."""
+    """Every interface, in the order of their indexes; DataPlaneError where the kernel refuses to list them."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as route:
         mask = struct.pack("=HHI", 8, IFLA_EXT_MASK, SKIP_STATISTICS)
         length = 16 + 16 + len(mask)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What this network namespace's own table `local` says of an address: local, broadcast, unicast …
+"""The type of an address by this network namespace's routing table `local`: local, broadcast, unicast …
 
 The edge to `/proc/net/fib_trie` and `/proc/net/if_inet6`; the rules that need it are pure (`pylvs.rules`).
 """
@@ -16,7 +16,7 @@ from pylvs.model import Address, AddressType
 from pylvs.rules import address_type
 
 NET = Path("/proc/thread-self/net")
-# a leaf of the trie, and the routes below it
+# a leaf of the trie, and a route below it
 _LEAF = re.compile(r"\|-- ([0-9.]+)")
 _ROUTE = re.compile(r"/([0-9]+) (?:host|link) (LOCAL|BROADCAST)")
 _TYPES = {"LOCAL": AddressType.LOCAL, "BROADCAST": AddressType.BROADCAST}
@@ -43,12 +43,12 @@ def _routes(section: str) -> Iterator[tuple[tuple[int, int], AddressType]]:
 
 
 def lengths_of(routes: Routes) -> list[int]:
-    """The lengths of prefixes that there are, longest first."""
+    """The prefix lengths of the routes, longest first."""
     return sorted({length for length, _ in routes}, reverse=True)
 
 
 def look_up(routes: Routes | None, lengths: list[int], address: IPv4Address) -> AddressType:
-    """By the longest prefix, as the kernel's inet_addr_type(): without a table all is broadcast."""
+    """The type by the longest prefix, as the kernel's inet_addr_type() has it; without a table it is broadcast."""
     general = address_type(address)
     if general is not AddressType.UNICAST:
         return general
@@ -67,7 +67,7 @@ _GLOBAL = "00"  # scope
 
 
 def beside(address: Address, root: Path = NET) -> list[IPv6Address]:
-    """The global addresses that can be used on the interface that has this one, without it, as they are listed."""
+    """The other global IPv6 addresses, ready for use, of the interface that has this one, as they are listed."""
     lines = [line.split() for line in (root / "if_inet6").read_text().splitlines()]
     interfaces = {line[1] for line in lines if int(line[0], 16) == int(address)}
     return [
@@ -81,7 +81,7 @@ def beside(address: Address, root: Path = NET) -> list[IPv6Address]:
 
 
 class Locality:
-    """Reads the namespace's tables once, when first asked: for the length of a command, not of a daemon."""
+    """The namespace's tables, read once when first asked: for the length of a command, not of a daemon."""
 
     def __init__(self, root: Path = NET) -> None:
         self._root = root

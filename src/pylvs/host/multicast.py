@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a sync daemon would ask of its interface. The daemon itself sends nothing; what stops IPVS's stops ours."""
+"""The socket of a connection sync daemon, tried out: what stops the kernel's daemon from starting stops ours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def mtu_of(interface: str) -> int:
 
 
 def try_multicast(daemon: SyncDaemon) -> None:
-    """Make the socket that the daemon would have, and close it; DaemonError, as of an interface that is down."""
+    """Make the socket that the daemon would have, and close it; DaemonError where that fails, as without a route."""
     assert daemon.group is not None
     family = socket.AF_INET if daemon.group.version == 4 else socket.AF_INET6
     index = socket.if_nametoindex(daemon.interface)

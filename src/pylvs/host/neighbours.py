@@ -135,7 +135,7 @@ def ask(
         for _ in range(2):
             try:
                 raw.send(question(mac_of(interface), target, own))
-            except OSError:  # down meanwhile, or dropped on the way out: nobody can answer
+            except OSError:  # down meanwhile, or dropped at egress: nobody can answer
                 return []
             found = [answer.mac for answer in answers(raw, target, half, enough) if not answer.sent]
             if found and not enough:

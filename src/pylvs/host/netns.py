@@ -11,7 +11,6 @@ import ctypes
 import os
 import socket
 import struct
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,13 +116,15 @@ def live_cookies() -> set[int] | None:
 
     None: not all of them can be seen from here, so that none may be called gone.
     """
+    from threading import Thread
+
     if not _sees_everybody():
         return None
     found: dict[tuple[int, int], int] = {}
     for path in _reachable():
         _hold(path, found)
     cookies: set[int] = set()
-    visitor = threading.Thread(target=_visit, args=(found.values(), cookies))
+    visitor = Thread(target=_visit, args=(found.values(), cookies))
     visitor.start()
     visitor.join()
     return cookies

@@ -39,7 +39,7 @@ class Reply(Enum):
     REFUSED = "refuses the connection (RST)"
     SILENT = "gives no reply"
     PROHIBITED = "a firewall says that it is prohibited (ICMP)"
-    UNREACHABLE = "is said to be unreachable (ICMP)"
+    UNREACHABLE = "is unreachable (ICMP)"
     UNKNOWN_TUNNEL = "does not know the tunnel (ICMP)"
     TOO_BIG = "is behind a smaller MTU (ICMP)"
     NO_ROUTE = "no route"
@@ -100,7 +100,7 @@ class PacketSocket:
         self._own = neighbours.mac_of(route.interface)
 
     def send(self, packet: bytes) -> bool:
-        """Whether it left: a drop on the way out, as by a firewall at the interface's egress, is ENOBUFS here."""
+        """Send, and return whether it left: a drop by a firewall at the interface's egress is ENOBUFS here."""
         try:
             self._raw.send(packets.frame(self._own, self.mac, packet))
         except OSError as error:

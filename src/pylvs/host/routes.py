@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""By which interface, next hop and source address the calling thread's network namespace reaches an address."""
+"""The route to an address from the calling thread's network namespace: interface, next hop and source address."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Units of systemd, by which a machine comes back after a reboot as what it was made."""
+"""Units of systemd: written, started at boot, and removed again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WANTS = "multi-user.target.wants"
 
 
 def program(name: str = "pylvs") -> str:
-    """One of our programs as a unit or a script calls it: by its full path."""
+    """The command of one of our programs, `pylvs` or `pylvsadm`, by its full path, as a unit or a script needs it."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found:
@@ -27,7 +27,7 @@ def program(name: str = "pylvs") -> str:
 
 
 def write(name: str, text: str) -> Path:
-    """Write the unit and have it started at boot."""
+    """Write the unit and enable it, so that it starts at boot; PylvsError without systemd."""
     if not UNITS.is_dir():
         raise PylvsError(f"this machine has no systemd ({UNITS} is not there); put the command into its own start-up")
     path = UNITS / name
@@ -41,7 +41,7 @@ def write(name: str, text: str) -> Path:
 
 
 def remove(name: str) -> Path | None:
-    """Take the unit away; None if there was none."""
+    """Disable and remove the unit; return its path, None if there was none."""
     path = UNITS / name
     there = path.exists()
     (UNITS / WANTS / name).unlink(missing_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Builds the lab step by step, and takes it away by what it finds, whatever was going on before."""
+"""Builds the lab step by step, and removes what it finds of one, whatever happened before."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Watcher = Callable[[Done], None]
 
 
 def words(options: Options) -> dict[str, object]:
-    """The options as JSON has them."""
+    """The options as a JSON-serialisable dict."""
     method = next(word for word, value in METHODS.items() if value is options.method)
     return {
         "name": options.name,
@@ -58,11 +58,11 @@ def words(options: Options) -> dict[str, object]:
 def built(name: str) -> Topology | None:
     """The lab of this name if it was built to the end."""
     try:
-        said = json.loads((STATE / name / "lab.json").read_text())
+        options = json.loads((STATE / name / "lab.json").read_text())
     except (OSError, ValueError):
         return None
-    method, tunnel = METHODS[said["method"]], TunnelType(said["tunnel"])
-    return topology(Options(said["name"], method, said["mode"], tunnel, said["ipv6"]))
+    method, tunnel = METHODS[options["method"]], TunnelType(options["tunnel"])
+    return topology(Options(options["name"], method, options["mode"], tunnel, options["ipv6"]))
 
 
 def require(name: str) -> Topology:
@@ -83,7 +83,7 @@ def alive(lab: Topology) -> bool:
 
 
 def up(options: Options, watch: Watcher) -> tuple[Topology, bool]:
-    """Build the lab, unless it is up already as asked for; say which."""
+    """Build the lab, unless it is up with these options; return it, and whether it was built."""
     with lock(options.name) as descriptor:
         lab = built(options.name)
         if lab and lab.options == options and alive(lab):
@@ -158,7 +158,7 @@ def run(lab: Topology, machine: str, argv: list[str]) -> str:
         return command.run([where, *argv[1:]])
 
 
-def await_servers(lab: Topology, patience: float = 10.0) -> None:
+def await_servers(lab: Topology, patience: float = 30.0) -> None:
     """Wait until every httpd listens."""
     deadline = time.monotonic() + patience
     for machine in lab.servers:
@@ -176,7 +176,7 @@ def down(name: str) -> int:
 
 
 def remove(name: str) -> int:
-    """End the lab's processes, then its namespaces, then its files: each is found by what comes after it."""
+    """End the lab's processes, then remove its namespaces, then its files: each is found by what goes after it."""
     namespaces = testbed.listing(prefix(name))
     ended = testbed.end(namespaces, f"{STATE / name}/")
     for namespace in namespaces:
@@ -187,7 +187,7 @@ def remove(name: str) -> int:
 
 
 def _unload(namespace: str) -> None:
-    """Take pins and journals away with their namespace; what cannot go now, the next command finds."""
+    """Remove pins and journals with their namespace; what cannot be removed now, the next command finds."""
     from pylvs.dataplane.instance import Instance
     from pylvs.realserver import decapsulator, journal
 
@@ -204,7 +204,7 @@ def _unload(namespace: str) -> None:
 @contextmanager
 def lock(name: str) -> Iterator[int]:
     """One builder at a time; its children inherit the lock, so that it lasts until they end too."""
-    prefix(name)  # refuses a name that is none
+    prefix(name)  # refuses a name that cannot be a lab's
     _need_root()
     STATE.mkdir(exist_ok=True)
     path = STATE / f"{name}.lock"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the client does: HTTP requests, connections held open, and traffic that goes on while things change.
+"""What the client does: HTTP requests, connections held open, and traffic that goes on during changes.
 
 All of it happens in the thread's namespace; callers enter the client's with `netns.inside`.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pylvs.host import netns, testbed
 from pylvs.model import Address
 
-TIMEOUT = 3.0  # seconds for one request: far more than it takes here, so that a late answer is a failed one
+TIMEOUT = 10.0  # seconds for one request: far more than it takes, so that a late reply is a failed one
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Exchange:
         self._http = http.client.HTTPConnection(str(address), port, timeout=TIMEOUT)
 
     def get(self, path: str = "/") -> Answer:
-        """Fetch a page; OSError or HTTPException says why not."""
+        """Fetch a page; OSError or HTTPException where that fails."""
         self._http.request("GET", path)
         cport = int(self._http.sock.getsockname()[1])
         response = self._http.getresponse()

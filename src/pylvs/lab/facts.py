@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from pylvs.errors import PylvsError
 from pylvs.host import testbed
-from pylvs.lab import build, table
+from pylvs.lab import build, listing
 from pylvs.lab.steps import SWITCH
 from pylvs.lab.topology import Machine, Topology
 from pylvs.model import Endpoint
@@ -21,7 +21,7 @@ class Facts:
     processes: int
     sent: int
     received: int
-    destination: table.DestinationRow | None = None
+    destination: listing.DestinationRow | None = None
 
 
 def observe(lab: Topology) -> dict[str, Facts]:
@@ -35,10 +35,10 @@ def _links(lab: Topology) -> str:
     return build.run(lab, SWITCH, ["ip", "-j", "-s", "link", "show"])
 
 
-def _destinations(lab: Topology) -> list[table.DestinationRow]:
+def _destinations(lab: Topology) -> list[listing.DestinationRow]:
     """None at all where the director's table cannot be read: the picture then shows nobody in service."""
     try:
-        return table.destinations(lab)
+        return listing.destinations(lab)
     except PylvsError:
         return []
 
@@ -46,7 +46,7 @@ def _destinations(lab: Topology) -> list[table.DestinationRow]:
 Stats = dict[str, dict[str, dict[str, int]]]
 
 
-def _facts(lab: Topology, machine: Machine, links: Stats, rows: dict[str, table.DestinationRow]) -> Facts:
+def _facts(lab: Topology, machine: Machine, links: Stats, rows: dict[str, listing.DestinationRow]) -> Facts:
     stats = [links[build.switch_port(machine.name, port)] for port in machine.ports]
     return Facts(
         len(testbed.processes([lab.namespace(machine.name)])),

@@ -29,7 +29,7 @@ def check() -> None:
 
 
 def _check_bpf() -> None:
-    """Make the smallest map there is: the kernel then says itself whether it has BPF, and for us."""
+    """Make the smallest map there is: whether that works shows whether this kernel has BPF, and lets us use it."""
     libc = ctypes.CDLL(None, use_errno=True)
     attributes = (ctypes.c_uint32 * 32)(BPF_MAP_TYPE_ARRAY, 4, 4, 1)
     number = SYS_BPF.get(platform.machine())

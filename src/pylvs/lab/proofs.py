@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The experiment: each proof looks at the running lab and says what it saw."""
+"""The experiment: each proof looks at the running lab and reports what it saw."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from pylvs.errors import PylvsError
 from pylvs.host import neighbours, netns, packets
 from pylvs.host.capture import Capture
-from pylvs.lab import build, client, table
+from pylvs.lab import build, client, listing
 from pylvs.lab.build import Done, Watcher
 from pylvs.lab.httpd import MEGABYTE
 from pylvs.lab.steps import SWITCH, Step, add_destination, command, delete_destination, quiesce_destination
@@ -117,21 +117,26 @@ def bars(lab: Topology, counts: Counter[str]) -> tuple[str, ...]:
 
 
 def vip_owner(lab: Topology) -> Seen:
-    """Only the director says that the VIP is his, asked on the client's segment."""
-    card, director = lab.client.ports[0], lab.director.ports[0]
+    """Only the director answers for the VIP, asked on the client's segment."""
+    port, director = lab.client.ports[0], lab.director.ports[0]
     with netns.inside(at_client(lab)):
-        macs = neighbours.ask(card.interface, lab.vip, card.address.ip, ALL_ANSWERS)
-        macs = macs or neighbours.ask(card.interface, lab.vip, card.address.ip, FIRST_ANSWER, enough=1)
-    cards = {port.mac: machine.name for machine in lab.machines for port in machine.ports}
-    rows = tuple(f"{lab.vip} is at {mac} ({cards.get(mac, 'nobody of the lab')})" for mac in macs)
+        macs = neighbours.ask(port.interface, lab.vip, port.address.ip, ALL_ANSWERS)
+        macs = macs or neighbours.ask(port.interface, lab.vip, port.address.ip, FIRST_ANSWER, enough=1)
+    names = _names_by_mac(lab)
+    rows = tuple(f"{lab.vip} is at {mac} ({names.get(mac, 'nobody of the lab')})" for mac in macs)
     if not macs:
         why = "nobody answered"
     elif set(macs) != {director.mac}:
-        others = sorted({cards.get(mac, mac) for mac in macs} - {lab.director.name})
+        others = sorted({names.get(mac, mac) for mac in macs} - {lab.director.name})
         why = f"{', '.join(others)} answered too; is the VIP hidden there (arp_ignore=1)?"
     else:
         why = ""
-    return Seen(f"{len(macs)} answer, from {', '.join(cards.get(mac, mac) for mac in macs) or 'nobody'}", rows, why)
+    return Seen(f"{len(macs)} answer, from {', '.join(names.get(mac, mac) for mac in macs) or 'nobody'}", rows, why)
+
+
+def _names_by_mac(lab: Topology) -> dict[str, str]:
+    """The machine of each MAC address of the lab."""
+    return {port.mac: machine.name for machine in lab.machines for port in machine.ports}
 
 
 def sockets(lab: Topology) -> Seen:
@@ -159,7 +164,7 @@ def _tcp_sockets(lab: Topology, machine: Machine) -> list[str]:
 def listed_connections(lab: Topology) -> Seen:
     """`pylvsadm -lnc` has each open connection, with the real server that answered it."""
     with netns.inside(at_client(lab)), client.held(lab.vip, lab.port, HELD) as answers:
-        rows = {row.client: row for row in table.connections(lab)}
+        rows = {row.client: row for row in listing.connections(lab)}
     wrong, shown = [], []
     for answer in answers:
         key = str(Endpoint(lab.client.address, answer.cport))
@@ -173,7 +178,7 @@ def listed_connections(lab: Topology) -> Seen:
     return Seen(saw, tuple(shown), "; ".join(wrong[:2]))
 
 
-def _differences(lab: Topology, row: table.ConnectionRow, server: str) -> list[str]:
+def _differences(lab: Topology, row: listing.ConnectionRow, server: str) -> list[str]:
     should = {
         "protocol": (row.protocol, "TCP"),
         "state": (row.state, "ESTABLISHED"),
@@ -189,7 +194,7 @@ def _differences(lab: Topology, row: table.ConnectionRow, server: str) -> list[s
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a transfer cost the director: bytes in and out of its cards, and who delivered the replies."""
+    """What a transfer cost the director: bytes in and out of its interfaces, and who delivered the replies."""
 
     served: int
     into: int
@@ -203,14 +208,14 @@ class Share:
 
 
 def measure(lab: Topology) -> Share:
-    """Fetch some megabytes through the VIP and look at the director's cards and at the client's."""
-    cards = {port.mac: machine.name for machine in lab.machines for port in machine.ports}
+    """Fetch some megabytes through the VIP, and look at the interfaces of director and client."""
+    names = _names_by_mac(lab)
     before = _switch_bytes(lab)
-    card = lab.client.ports[0].interface
-    with Capture(at_client(lab), card) as capture, netns.inside(at_client(lab)):
+    interface = lab.client.ports[0].interface
+    with Capture(at_client(lab), interface) as capture, netns.inside(at_client(lab)):
         served = sum(len(client.get(lab.vip, lab.port, "/megabyte").body) for _ in range(MEGABYTES))
         carriers = Counter(
-            cards.get(frame.source, frame.source)
+            names.get(frame.source, frame.source)
             for frame in capture.frames()
             if not frame.sent and frame.packet.source == lab.vip and frame.packet.ports[0] == lab.port
         )
@@ -226,7 +231,7 @@ def _switch_bytes(lab: Topology) -> tuple[int, int]:
     return sum(s["tx"]["bytes"] for s in stats), sum(s["rx"]["bytes"] for s in stats)
 
 
-def way_back(lab: Topology) -> Seen:
+def return_path(lab: Topology) -> Seen:
     """Replies bypass the director (DR, TUN), or all pass it (NAT, FULLNAT)."""
     share = measure(lab)
     rows = tuple(f"{count:>6} reply frames reached the client from {name}" for name, count in share.carriers.items())
@@ -252,7 +257,7 @@ def way_back(lab: Topology) -> Seen:
 
 
 def outer_header(lab: Topology) -> Seen:
-    """TUN: between director and router the client's packets travel inside another packet."""
+    """TUN: between director and router the client's packets are inside another packet."""
     with Capture(lab.namespace("router"), "eth0") as capture, netns.inside(at_client(lab)):
         for _ in lab.real_servers:
             client.get(lab.vip, lab.port)
@@ -305,12 +310,12 @@ def _await(traffic: client.Traffic, server: str, when: str) -> str:
     return "" if traffic.await_answers(server, 40) else f"{server} did not answer 40 requests {when}"
 
 
-def _drained(lab: Topology, machine: Machine, patience: float = 10.0) -> str:
+def _drained(lab: Topology, machine: Machine, patience: float = 30.0) -> str:
     """Wait until a quiesced destination has no active connection; say so if that does not come."""
     real = str(Endpoint(machine.address, lab.port))
     deadline = time.monotonic() + patience
     while True:
-        active = [row.active for row in table.destinations(lab) if row.real == real]
+        active = [row.active for row in listing.destinations(lab) if row.real == real]
         if active == [0]:
             return ""
         if time.monotonic() > deadline:
@@ -333,12 +338,12 @@ def proofs(lab: Topology) -> Sequence[Proof]:
         Proof("the director alone answers for the VIP", asks, vip_owner),
         Proof("no socket on the director", "ss -natp  # netstat -natp", sockets),
         Proof("the director lists every connection", "pylvsadm -lnc", listed_connections),
-        Proof(_way_back_claim(lab), "tcpdump -e -i eth0 src port 80  # on the client", way_back),
+        Proof(_return_path_claim(lab), "tcpdump -e -i eth0 src port 80  # on the client", return_path),
     ]
     if lab.options.method is ForwardingMethod.TUN:
-        found.append(Proof("an outer header on the way there", "tcpdump -i eth0 -v  # on the router", outer_header))
+        found.append(Proof("an outer header on requests", "tcpdump -i eth0 -v  # on the router", outer_header))
     return found
 
 
-def _way_back_claim(lab: Topology) -> str:
+def _return_path_claim(lab: Topology) -> str:
     return "replies pass the director" if lab.replies_pass_director else "replies bypass the director"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The experiment from beginning to end, told as it goes."""
+"""The experiment from beginning to end, reported as it goes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pylvs.lab.topology import Options, Topology
 
 def play(lab: Topology, telling: Show) -> list[str]:
     """Carry out every proof; return the claims that failed."""
-    telling.heading("The experiment: each proof looks, and says what it saw")
+    telling.heading("The experiment: each proof looks, and reports what it saw")
     failed = []
     for proof in proofs(lab):
         seen = carry_out(proof, lab)

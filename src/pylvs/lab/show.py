@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How the lab tells what it does: to a person as it happens, or as one JSON document at the end."""
+"""How the lab reports what it does: to a person as it happens, or as one JSON document at the end."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Data:
 
     def step(self, done: Done) -> None:
         step = done.step
-        said = {"machine": step.machine, "reason": step.reason, "command": step.typed}
-        self.document["steps"].append({**said, "seconds": round(done.seconds, 4)})
+        row = {"machine": step.machine, "reason": step.reason, "command": step.typed}
+        self.document["steps"].append({**row, "seconds": round(done.seconds, 4)})
 
     def proof(self, claim: str, typed: str, seen: Seen) -> None:
-        said = {"claim": claim, "command": typed, "ok": seen.ok, "saw": seen.saw, "rows": seen.rows}
-        self.document["proofs"].append({**said, "why": seen.why, "facts": seen.facts})
+        row = {"claim": claim, "command": typed, "ok": seen.ok, "saw": seen.saw, "rows": seen.rows}
+        self.document["proofs"].append({**row, "why": seen.why, "facts": seen.facts})
 
     def picture(self, lab: Topology) -> None:
         self.document["lab"] = facts.as_json(lab)
@@ -121,5 +121,5 @@ class Person:
 
 
 def show(as_json: bool) -> Show:
-    """The way of telling that was asked for."""
+    """JSON at the end, or lines as it happens."""
     return Data() if as_json else Person()

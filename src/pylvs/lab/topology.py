@@ -43,7 +43,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A network card, the segment it is plugged into, and its address there."""
+    """A network interface, the segment it is plugged into, and its address there."""
 
     interface: str
     segment: str
@@ -69,7 +69,7 @@ class Machine:
 
     @property
     def address(self) -> Address:
-        """The address it is known by: that of its first card."""
+        """The address it is known by: that of its first interface."""
         return self.ports[0].address.ip
 
     @property
@@ -174,7 +174,7 @@ def _one_segment(ipv6: bool) -> tuple[tuple[str, ...], tuple[Machine, ...]]:
 
 
 def _behind_director(ipv6: bool) -> tuple[tuple[str, ...], tuple[Machine, ...]]:
-    """NAT: the real servers' only way out is the director, so that it sees every reply."""
+    """NAT: the director is the real servers' only gateway, so that it sees every reply."""
     inner = Port("eth1", "back", machine_address(248, 134, ipv6))
     outer = Port("eth0", "front", machine_address(247, 134, ipv6))
     client = Machine(
@@ -191,8 +191,10 @@ def _behind_router(ipv6: bool) -> tuple[tuple[str, ...], tuple[Machine, ...]]:
     """TUN and FULLNAT: the real servers are somewhere else, behind a router that knows nothing of LVS."""
     near = Port("eth0", "front", machine_address(247, 254, ipv6))
     far = Port("eth1", "far", machine_address(248, 254, ipv6))
-    way = ((str(far.address.network), near.address.ip),)
-    client = Machine("client", Role.CLIENT, (Port("eth0", "front", machine_address(247, 1, ipv6)),), routes=way)
-    director = Machine("node01", Role.DIRECTOR, (Port("eth0", "front", machine_address(247, 134, ipv6)),), routes=way)
+    routes = ((str(far.address.network), near.address.ip),)
+    client = Machine("client", Role.CLIENT, (Port("eth0", "front", machine_address(247, 1, ipv6)),), routes=routes)
+    director = Machine(
+        "node01", Role.DIRECTOR, (Port("eth0", "front", machine_address(247, 134, ipv6)),), routes=routes
+    )
     router = Machine("router", Role.ROUTER, (near, far))
     return ("front", "far"), (client, director, router, *_servers(248, "far", ipv6, far.address.ip))

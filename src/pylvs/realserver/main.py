@@ -43,8 +43,12 @@ def _join_options(join: argparse.ArgumentParser) -> None:
     join.add_argument("--director", type=ip_address, help="the director's address: nobody else may answer for the VIP")
     join.add_argument("--tun-type", choices=("ipip", "gue", "gre"), default="", help="with tun (default: all three)")
     join.add_argument("--tun-port", type=_port, default=6080, help="with tun: UDP port of GUE (default 6080)")
-    join.add_argument("--decapsulator", choices=("auto", "bpf", "kernel"), default="auto",
-                      help="with tun: auto takes the kernel's device where it has one for the --tun-type")  # fmt: skip
+    join.add_argument(
+        "--decapsulator",
+        choices=("auto", "bpf", "kernel"),
+        default="auto",
+        help="with tun: auto takes the kernel's device where it has one for the --tun-type",
+    )
     join.add_argument("--dry-run", action="store_true", help="show the commands, change nothing")
     join.add_argument("--persist", action="store_true", help="also join at boot, by a systemd unit")
     join.add_argument("--force", action="store_true", help="join although others answer, or the default route changes")

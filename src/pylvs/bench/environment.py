@@ -11,7 +11,7 @@ from pathlib import Path
 from pylvs.host import command
 
 
-def machine() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """CPU, memory, kernel, compiler and commit, as far as they can be found out."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `pylvsadm` on the director says, read as a person reads it."""
+"""What `pylvsadm` lists on the director, parsed as a person reads it."""
 
 from __future__ import annotations
 
