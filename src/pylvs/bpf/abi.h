@@ -181,7 +181,7 @@ struct settings {
 	__u32 drop_countdown; /* packets until the next that drop_packet drops */
 	__u32 amemthresh;     /* this and the next are for `pylvs get`: the table never runs out of memory */
 	__u32 drop_entry;
-	__u32 spare;
+	__u32 generation;          /* of the whole table: for Python, which increments it with every change */
 	__u32 tcp_timeout[STATES]; /* by tcp_state */
 	__u32 udp_timeout[STATES];
 	__u32 sctp_timeout[STATES];

@@ -258,7 +258,7 @@ static int is_listed(struct connection *entry)
 
 	if (entry->tag < TAG_FIRST)
 		return 0;
-	return (ticks && ticks < 1U << 31) || (entry->flags & CONN_TEMPLATE && entry->control);
+	return (ticks && ticks < 1U << 31) || ((entry->flags & CONN_TEMPLATE) && entry->control);
 }
 
 /* Prints the live entries of a bucket. Each is copied, and the loop unrolled: of an iterator's value only constant
