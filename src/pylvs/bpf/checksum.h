@@ -15,7 +15,7 @@ static __always_inline __u16 checksum_fold(__u64 sum)
 	return sum;
 }
 
-/* Whether the packet has a checksum of TCP or UDP, over this packet alone. */
+/* Whether the packet has a checksum of TCP or UDP; a fragment's is over all fragments, and does not count. */
 static __always_inline int has_checksum(const struct flow *flow)
 {
 	return flow->fragment == FRAGMENT_NONE && (flow->protocol == PROTO_TCP || flow->protocol == PROTO_UDP);

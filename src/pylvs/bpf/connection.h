@@ -117,7 +117,7 @@ static __always_inline struct destination *server_of(const struct connection *co
 	if (connection->client.low != flow->daddr.low || connection->cport != flow->dport ||
 	    connection->rport != flow->sport || connection->client.high != flow->daddr.high ||
 	    connection->protocol != flow->protocol || connection->method != METHOD_NAT ||
-	    connection->flags & CONN_TEMPLATE)
+	    (connection->flags & CONN_TEMPLATE))
 		return 0;
 	destination = destination_get(connection->destination);
 	return destination && addr_equal(&destination->address, &flow->saddr) ? destination : 0;
@@ -201,7 +201,7 @@ static __always_inline int may_evict(const struct connection *connection, __u32 
 	if (connection->flags & CONN_TEMPLATE)
 		return 0;
 	if (connection->protocol == PROTO_TCP && connection->state == TCP_SYN_RECV)
-		return connection->flags & CONN_HASHED ||
+		return (connection->flags & CONN_HASHED) ||
 		       tick_before(connection->expires, now + (SYN_RECV_SECONDS - HANDSHAKE_SECONDS) * second);
 	return 0;
 }
@@ -223,7 +223,7 @@ __noinline __u32 connection_claim(__u32 bucket_number, __u32 tag, __u32 now, int
 				return bucket_number * WAYS + way + 1;
 			continue;
 		}
-		if (connection_expired(connection, now) ? !(connection->flags & CONN_TEMPLATE && connection->control)
+		if (connection_expired(connection, now) ? !((connection->flags & CONN_TEMPLATE) && connection->control)
 							: evict && may_evict(connection, now, settings.second))
 			victim = way;
 	}

@@ -228,8 +228,8 @@ static __always_inline int is_reused(struct connection *connection, struct flow 
 	if (connection->protocol == PROTO_SCTP)
 		return connection->state == SCTP_CLOSED;
 	return connection->state == TCP_TIME_WAIT || connection->state == TCP_CLOSE ||
-	       (settings.conn_reuse_mode & REUSE_FIN_WAIT && connection->state == TCP_FIN_WAIT &&
-		connection->flags & CONN_NO_OUTPUT);
+	       ((settings.conn_reuse_mode & REUSE_FIN_WAIT) && connection->state == TCP_FIN_WAIT &&
+		(connection->flags & CONN_NO_OUTPUT));
 }
 
 /* Whether the connection's destination was deleted, and such connections are to end at once (expire_nodest_conn). */
@@ -429,8 +429,8 @@ static __always_inline void dsr_clamp_mss(struct packet *packet, struct connecti
 {
 	struct destination *destination = destination_get(connection->destination);
 
-	if (connection->method == METHOD_TUN && packet->flow->protocol == PROTO_TCP && packet->flow->flags & FLOW_SYN &&
-	    destination && destination->mtu)
+	if (connection->method == METHOD_TUN && packet->flow->protocol == PROTO_TCP &&
+	    (packet->flow->flags & FLOW_SYN) && destination && destination->mtu)
 		clamp_mss(packet, tunnel_mss(packet->flow, destination));
 }
 
@@ -497,7 +497,7 @@ static __always_inline int is_icmp(__u8 protocol)
 
 static __always_inline int may_be_reply(const struct flow *flow)
 {
-	return flow->flags & FLOW_ICMP_ERROR || filter_has(&flow->saddr, FILTER_RIP);
+	return (flow->flags & FLOW_ICMP_ERROR) || filter_has(&flow->saddr, FILTER_RIP);
 }
 
 static __always_inline int may_be_dsr(const struct packet *packet)

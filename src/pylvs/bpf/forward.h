@@ -26,7 +26,7 @@ struct route {
 	__u8 own[6];
 	__u32 sequence; /* odd while it is written */
 	__u32 mtu;      /* of the path, 0: not known */
-	__u32 spare[4];
+	__u32 spare[5];
 };
 
 /* Next hops towards clients: a direct-mapped cache by address, one cache line each. */
@@ -125,8 +125,8 @@ static __always_inline void tunnel_route(struct packet *packet, struct destinati
  * so many. */
 enum { RESOLVE_SECONDS = 3, FORGET_SECONDS = 10 };
 
-/* What becomes of packets while the neighbour does not reply to ARP: the kernel goes on asking, and after three
- * seconds one packet is refused; then the asking starts anew. */
+/* How packets leave while the neighbour does not reply to ARP: by the kernel's neighbour table, which goes on asking.
+ * After three seconds one packet is refused; then the asking starts anew. */
 static __always_inline enum hop destination_resolve(struct destination *destination, __u32 now)
 {
 	__u32 since = is_zero_mac(destination->neighbour) ? destination->unresolved.since : 0, waiting = now - since;
@@ -147,7 +147,7 @@ static __always_inline int is_route(long result)
 	return result == BPF_FIB_LKUP_RET_SUCCESS || result == BPF_FIB_LKUP_RET_NO_NEIGH;
 }
 
-/* What it means that there is no route to a destination. */
+/* Where a packet goes when there is no route to its destination. */
 static __always_inline enum hop hop_without_route(const struct destination *destination)
 {
 	return destination->local ? HOP_LOCAL : HOP_NO_ROUTE;

@@ -79,7 +79,7 @@ static __always_inline int fragment_ports(struct flow *flow)
 		return -1;
 	key = fragment_key_of(flow, flow->id, scratch);
 	seen = bpf_map_lookup_elem(&fragments, key);
-	if (flow->fragment == FRAGMENT_FIRST && !(seen && flow->flags & FLOW_COUNTED)) {
+	if (flow->fragment == FRAGMENT_FIRST && !(seen && (flow->flags & FLOW_COUNTED))) {
 		__builtin_memset(&scratch->first, 0, sizeof(scratch->first));
 		scratch->first.sport = flow->sport;
 		scratch->first.dport = flow->dport;
@@ -234,7 +234,7 @@ static __always_inline int may_fragment(struct packet *packet, const struct choi
 {
 	struct flow *flow = packet->flow;
 
-	if (flow->family != 4 || flow->flags & (FLOW_DF | FLOW_ICMP_ERROR) || flow->mtu < MTU_MIN)
+	if (flow->family != 4 || (flow->flags & (FLOW_DF | FLOW_ICMP_ERROR)) || flow->mtu < MTU_MIN)
 		return 0;
 	if (skb_is_gso(packet))
 		return flow->protocol == PROTO_TCP;

@@ -229,7 +229,7 @@ static __always_inline enum outcome refuse(struct packet *packet, enum outcome o
 	else if (outcome == REFUSE_TOO_BIG)
 		refusal = (struct refusal){ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, ICMPV6_PKT_TOOBIG, 0, flow->mtu, {}};
 	refusal.from = flow->daddr;
-	if (flow->flags & FLOW_UNREACHABLE && flow->family == 4)
+	if ((flow->flags & FLOW_UNREACHABLE) && flow->family == 4)
 		host_address(packet, &refusal.from);
 	return send_refusal(packet, &refusal, outcome);
 }
@@ -249,7 +249,7 @@ static __always_inline int quoted_network(struct packet *packet, __u32 l3, __u8 
 	if (family == 4) {
 		struct iphdr *ip = packet_at(packet, l3, sizeof(*ip));
 
-		if (!ip || ip->version != 4 || ip->ihl < 5 || ip->frag_off & bpf_htons(IP_OFFSET))
+		if (!ip || ip->version != 4 || ip->ihl < 5 || (ip->frag_off & bpf_htons(IP_OFFSET)))
 			return -1;
 		quoted->protocol = ip->protocol;
 		quoted->tos = ip->tos;
@@ -429,7 +429,7 @@ static __always_inline int parse_tunnel_quote(struct packet *packet, struct flow
 	} else if (protocol == PROTO_GRE) {
 		struct gre_header *gre = packet_at(packet, outer->l4, sizeof(*gre));
 
-		if (!gre || gre->flags & ~bpf_htons(GRE_CSUM))
+		if (!gre || (gre->flags & ~bpf_htons(GRE_CSUM)))
 			return -1;
 		tunnelled->tunnel = TUNNEL_GRE;
 		tunnelled->inside += sizeof(*gre) + (gre->flags ? sizeof(struct gre_checksum) : 0);

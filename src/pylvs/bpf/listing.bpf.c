@@ -272,7 +272,7 @@ static int is_listed(void)
 
 	if (entry.tag < TAG_FIRST)
 		return 0;
-	return (ticks && ticks < 1U << 31) || (entry.flags & CONN_TEMPLATE && entry.control);
+	return (ticks && ticks < 1U << 31) || ((entry.flags & CONN_TEMPLATE) && entry.control);
 }
 
 static __always_inline void list_set(struct connection_bucket *set)

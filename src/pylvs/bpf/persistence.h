@@ -82,7 +82,7 @@ __noinline __u32 template_in_bucket(struct connection *like, __u32 bucket_number
 		__u32 way = (tag + i) % WAYS;
 		struct connection *entry = &bucket->way[way];
 
-		if (entry->tag != tag || !(entry->flags & CONN_TEMPLATE) || entry->flags & CONN_INVALID)
+		if (entry->tag != tag || !(entry->flags & CONN_TEMPLATE) || (entry->flags & CONN_INVALID))
 			continue;
 		if (!addr_equal(&entry->client, &like->client) || !addr_equal(&entry->virtual, &like->virtual) ||
 		    entry->vport != like->vport || entry->protocol != like->protocol)

@@ -117,7 +117,7 @@ static __always_inline void choice_by_connection(struct choice *choice, const st
 static __always_inline void choice_by_destination(struct choice *choice, struct destination *destination,
 						  struct service *service, struct flow *flow)
 {
-	int keep_port = service->flags & SERVICE_PERSISTENT && flow->dport != service->port;
+	int keep_port = (service->flags & SERVICE_PERSISTENT) && flow->dport != service->port;
 
 	choice->method = destination->method;
 	choice->rport = destination->port && !keep_port ? destination->port : flow->dport;
@@ -141,7 +141,7 @@ static __always_inline __u32 pick(struct service *service, __u32 slot, struct fl
 /* Chooses a destination and enters the connection. 0, or the outcome if that cannot be. */
 static __always_inline __u32 connect_to(struct flow *flow, __u32 slot, struct service *service, struct choice *choice)
 {
-	int one_packet = service->flags & SERVICE_ONE_PACKET && flow->protocol == PROTO_UDP;
+	int one_packet = (service->flags & SERVICE_ONE_PACKET) && flow->protocol == PROTO_UDP;
 	__u32 template = 0, outcome = REFUSE_NO_DESTINATION;
 	struct destination *destination;
 	struct claim claim = {};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
 /* Which virtual service a packet is for.
  *
- * 1. filter_has() tells most packets that are not ours by their addresses, without a lookup.
+ * 1. filter_has() recognises most packets that are not ours by their addresses, without a lookup.
  * 2. mark_of() finds the packet's firewall mark: netfilter's, or by the rules of `pylvs mark`.
  * 3. service_find() looks for a service by mark, then by address and port, then by address and port 0. */
 #ifndef PYLVS_SERVICE_H

@@ -82,7 +82,7 @@ static __always_inline struct connection *trace_connection(struct flow *flow, st
 	struct found found = {};
 	__u32 number;
 
-	if (flow->flags & FLOW_ICMP_ERROR && error)
+	if ((flow->flags & FLOW_ICMP_ERROR) && error)
 		flow = &error->quoted;
 	number = connection_lookup(flow, 0);
 	if (!number) {

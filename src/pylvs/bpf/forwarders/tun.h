@@ -22,7 +22,7 @@ static __always_inline int wants_checksum(const struct destination *destination)
 {
 	if (destination->tunnel == TUNNEL_GUE)
 		return destination->tunnel_flags & (TUNNEL_CSUM | TUNNEL_REMCSUM);
-	return destination->tunnel == TUNNEL_GRE && destination->tunnel_flags & TUNNEL_CSUM;
+	return destination->tunnel == TUNNEL_GRE && (destination->tunnel_flags & TUNNEL_CSUM);
 }
 
 static __always_inline __u32 tunnel_header(const struct destination *destination, int checksummed)
@@ -48,7 +48,7 @@ static __always_inline __u32 tunnel_mtu(const struct destination *destination)
 
 static __always_inline int wants_clamp(const struct flow *flow, const struct destination *destination)
 {
-	return flow->protocol == PROTO_TCP && flow->flags & FLOW_SYN && flow->fragment == FRAGMENT_NONE &&
+	return flow->protocol == PROTO_TCP && (flow->flags & FLOW_SYN) && flow->fragment == FRAGMENT_NONE &&
 	       destination->mtu;
 }
 
@@ -60,8 +60,8 @@ static __always_inline __u32 tunnel_mss(const struct flow *flow, const struct de
 }
 
 /* Makes room in front of the packet; at XDP for the Ethernet header too, all of which is written later. A GSO packet
- * keeps its segment size, by which segments fit. `fragmented`: the packet will be, so the kernel is not told that it
- * is tunnelled: it would not change its length (bpf_skb_change_tail()) then. */
+ * keeps its segment size, by which segments fit. `fragmented`: the packet will be, which the kernel's helpers refuse
+ * for one that they know to be tunnelled; so they are not told. */
 static __always_inline long make_room(struct packet *packet, struct destination *destination, __u32 room,
 				      int fragmented)
 {

@@ -29,7 +29,7 @@ static long members_visit(__u32 index, void *context)
 
 	if (!slot || !destination || !is_still_there(destination, members->service))
 		return 0;
-	if (!members->most && destination->flags & DEST_OVERLOAD)
+	if (!members->most && (destination->flags & DEST_OVERLOAD))
 		return 0;
 	load = connection_overhead(destination);
 	weight = destination->weight;

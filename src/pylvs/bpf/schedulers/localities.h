@@ -63,7 +63,7 @@ static __always_inline __u32 locality_new(struct locality_scratch *scratch, stru
 /* Whether a destination may serve an address that it has served before. */
 static __always_inline int is_still_there(const struct destination *destination, __u32 slot_of_service)
 {
-	return destination->service == slot_of_service && destination->flags & DEST_AVAILABLE &&
+	return destination->service == slot_of_service && (destination->flags & DEST_AVAILABLE) &&
 	       destination->weight > 0;
 }
 
