@@ -37,7 +37,7 @@ def data_plane(able: None) -> None:
     import pylvs
 
     if not (Path(pylvs.__file__).parent / "bpf/director.bpf.o").exists():
-        pytest.skip("no director.bpf.o; type: make bpf")
+        pytest.skip("no director.bpf.o; run: make bpf")
 
 
 def labs(*made: Options) -> pytest.MarkDecorator:

@@ -148,7 +148,7 @@ def test_without_a_lab_each_command_says_what_to_type(name: str) -> None:
     for command, *more in commands:
         done = lab(command, name, *more)
         assert done.returncode == 1
-        assert done.stderr == "pylvs: the lab is not up; type: pylvs lab up\n"
+        assert done.stderr == "pylvs: the lab is not up; run: pylvs lab up\n"
 
 
 @pytest.mark.parametrize("command", ["up", "status", "down"])
@@ -160,7 +160,7 @@ def test_without_root_each_command_says_so(
     assert main(["lab", command, "--name", name]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "needs root; type: sudo pylvs lab" in said
+    assert "needs root; run: sudo pylvs lab" in said
 
 
 def test_a_terminal_without_our_letters_shows_the_lab(name: str, data_plane: None) -> None:

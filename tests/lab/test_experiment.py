@@ -96,7 +96,7 @@ def test_after_the_experiment_nothing_is_left(name: str, data_plane: None) -> No
     left = []
     for machine, find in (("node01", Instance.here), ("node02", decapsulator.instance)):
         with netns.inside(f"pylvs-{name}-{machine}"):
-            left += [Path(find().folder), journal.where()]
+            left += [Path(find().directory), journal.where()]
     assert [path.exists() for path in left] == [True, False, True, True]
     assert lab("down", name).returncode == 0
     assert leftovers(name) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pylvs.host import command, iproute, netns
 from pylvs.lab.httpd import MEGABYTE
-from pylvs.lab.steps import folder
+from pylvs.lab.steps import directory
 from pylvs.lab.topology import Topology
 from pylvs.model import ForwardingMethod
 
@@ -52,8 +52,8 @@ def test_a_client_on_the_director(shared_lab: Topology) -> None:
     lab = shared_lab
     large = bytes(range(256)) * (5 * MEGABYTE // 256)
     for machine in lab.servers:
-        (folder(lab, machine.name) / "htdocs/large").unlink(missing_ok=True)
-        (folder(lab, machine.name) / "htdocs/large").write_bytes(large)
+        (directory(lab, machine.name) / "htdocs/large").unlink(missing_ok=True)
+        (directory(lab, machine.name) / "htdocs/large").write_bytes(large)
     with netns.inside(lab.namespace(lab.director.name)):
         iproute.batch("neigh flush all")
         before, earlier = retransmitted(), outcomes()

@@ -25,7 +25,7 @@ def network() -> Iterator[Network]:
     if os.geteuid() != 0:
         pytest.skip("BPF and network namespaces need root")
     if not OBJECT.exists():
-        pytest.skip("no director.bpf.o; type: make bpf")
+        pytest.skip("no director.bpf.o; run: make bpf")
     made = Network()
     yield made
     made.close()

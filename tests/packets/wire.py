@@ -32,7 +32,7 @@ PLAIN, OWED = Offload(), Offload(owed=True)
 
 
 class Wire:
-    """The far ends of the director's wires."""
+    """The decapsulators of the director's wires."""
 
     def __init__(self) -> None:
         self.ends = {name: self._end(f"p{number}") for number, name in enumerate(cast.DIRECTOR)}

@@ -24,7 +24,7 @@ def able() -> None:
     if os.geteuid() != 0:
         pytest.skip("BPF and network namespaces need root")
     if not OBJECT.exists():
-        pytest.skip("no realserver.bpf.o; type: make bpf")
+        pytest.skip("no realserver.bpf.o; run: make bpf")
 
 
 @contextmanager

@@ -83,9 +83,9 @@ def test_a_director_that_is_not_there(neighbour: int) -> None:
 def test_exit_status(neighbour: int, capsys: pytest.CaptureFixture[str]) -> None:
     """0 right, 1 wrong, and 1 with one line when nothing is joined."""
     assert main(["realserver", "check"]) == 1
-    assert capsys.readouterr().err == "pylvs: nothing is joined here; type: pylvs realserver join VIP\n"
+    assert capsys.readouterr().err == "pylvs: nothing is joined here; run: pylvs realserver join VIP\n"
     assert main(["realserver", "join", VIP, "--director", DIP]) == 0
     assert main(["realserver", "check"]) == 0
     ip(f"addr del {VIP}/32 dev lo")
     assert main(["realserver", "check", VIP]) == 1
-    assert f"type: ip addr add {VIP}/32 dev lo" in capsys.readouterr().out
+    assert f"run: ip addr add {VIP}/32 dev lo" in capsys.readouterr().out

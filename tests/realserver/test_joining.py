@@ -248,7 +248,7 @@ def test_refuses_what_would_do_harm(odd: int, wanted: Request, why: str, monkeyp
 def test_refuses_a_vip_on_lo_with_its_network(neighbour: int) -> None:
     """A VIP with a network mask on lo, made by somebody else before."""
     ip("addr add 192.168.249.100/24 dev lo")
-    with pytest.raises(PylvsError, match=r"type: ip addr del 192.168.249.100/24 dev lo"):
+    with pytest.raises(PylvsError, match=r"run: ip addr del 192.168.249.100/24 dev lo"):
         joining.join(request("192.168.249.100"), quiet)
 
 
@@ -273,7 +273,7 @@ def test_refuses_a_vip_that_is_in_use(neighbour: int, patient: None) -> None:
 def test_refuses_another_method_for_the_same_vip(neighbour: int) -> None:
     """Leave comes first."""
     joining.join(request(), quiet)
-    with pytest.raises(PylvsError, match=f"first type: pylvs realserver leave {VIP}"):
+    with pytest.raises(PylvsError, match=f"first run: pylvs realserver leave {VIP}"):
         joining.join(request(method="tun"), quiet)
 
 

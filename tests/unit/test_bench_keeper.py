@@ -17,7 +17,7 @@ import pytest
 from pylvs.bench.keeper import PREFIX
 from pylvs.host import testbed
 
-# A bench in small: a stage, a named namespace with a program in it, a folder.
+# A bench in small: a stage, a named namespace with a program in it, a directory.
 BENCH = """
 import subprocess, tempfile
 from pylvs.bench.keeper import keeping, mine, take_away
@@ -33,7 +33,7 @@ with _ending(), keeping():
             tempfile.mkdtemp(prefix=mine())
             with netns.inside(mine() + "x"):
                 program = subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True)
-            print(stage.instance.folder, program.pid, flush=True)
+            print(stage.instance.directory, program.pid, flush=True)
             input()
     finally:
         take_away(mine())
@@ -53,10 +53,10 @@ def bench() -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def left(pid: int, folder: str, program: int) -> list[str]:
+def left(pid: int, directory: str, program: int) -> list[str]:
     """What there still is of a bench: names, pins, a program."""
     prefix = f"{PREFIX}{pid}-"
-    paths = [*Path(tempfile.gettempdir()).glob(f"{prefix}*"), Path(folder) / "live", Path(f"/proc/{program}")]
+    paths = [*Path(tempfile.gettempdir()).glob(f"{prefix}*"), Path(directory) / "live", Path(f"/proc/{program}")]
     return testbed.listing(prefix) + [str(path) for path in paths if path.exists()]
 
 
@@ -64,11 +64,11 @@ def left(pid: int, folder: str, program: int) -> list[str]:
 def test_nothing_stays_of_a_bench_that_was_ended(how: signal.Signals) -> None:
     with bench() as process:
         assert process.stdout
-        folder, program = process.stdout.readline().split()
-        assert len(left(process.pid, folder, int(program))) == 4
+        directory, program = process.stdout.readline().split()
+        assert len(left(process.pid, directory, int(program))) == 4
         process.send_signal(how)
         process.wait(PATIENCE)
         deadline = time.monotonic() + PATIENCE
-        while (there := left(process.pid, folder, int(program))) and time.monotonic() < deadline:
+        while (there := left(process.pid, directory, int(program))) and time.monotonic() < deadline:
             time.sleep(testbed.POLL)
         assert there == []

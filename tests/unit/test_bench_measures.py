@@ -64,8 +64,8 @@ def test_rules_are_so_many_services_of_ten_destinations() -> None:
 
 def test_every_file_of_the_director_is_in_a_part() -> None:
     """Every part names files that are there, and a file that is unknown is an error."""
-    folder = Path(__file__).parents[2] / "src" / "pylvs" / "bpf"
-    files = [path for path in folder.rglob("*.[ch]") if path.name not in ("realserver.bpf.c", "listing.bpf.c")]
+    directory = Path(__file__).parents[2] / "src" / "pylvs" / "bpf"
+    files = [path for path in directory.rglob("*.[ch]") if path.name not in ("realserver.bpf.c", "listing.bpf.c")]
     assert all(part_of(str(path)) for path in files)
     assert PART_OF.keys() <= {name for path in files for name in (path.name, path.parent.name)}
     with pytest.raises(PylvsError, match=r"moved\.h is in no part"):

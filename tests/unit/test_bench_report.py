@@ -253,14 +253,14 @@ def test_only_the_numbers_of_the_readme_change() -> None:
 
 def test_the_report_is_made_of_the_data_beside_it(tmp_path: Path) -> None:
     """Plots of an older run go, the notes stay; the same data give the same files."""
-    folder = tmp_path / "docs" / "benchmarks"
-    folder.mkdir(parents=True)
-    save(folder / "data.json", whole())
-    (folder / "old.svg").write_text("old")
-    (folder / "notes.md").write_text("What remains.\n")
+    directory = tmp_path / "docs" / "benchmarks"
+    directory.mkdir(parents=True)
+    save(directory / "data.json", whole())
+    (directory / "old.svg").write_text("old")
+    (directory / "notes.md").write_text("What remains.\n")
     write(tmp_path / "docs")
     first = {path: path.read_text() for path in (tmp_path / "docs").rglob("*.*")}
-    assert folder / "old.svg" not in first
+    assert directory / "old.svg" not in first
     assert {path.name for path in first if path.suffix == ".svg"} == set().union(*pictures(whole()).values())
     for name in re.findall(r"\]\((benchmarks/[^)]*)\)", first[tmp_path / "docs" / "benchmarks.md"]):
         assert (tmp_path / "docs" / name).exists()
@@ -315,7 +315,7 @@ def test_numbers_are_short(value: float, shown: str) -> None:
 
 
 def test_an_unknown_suite_and_a_missing_result_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(PylvsError, match=r"no benchmark 'pakcet'; type one of: packet, parts, wire, table, control"):
+    with pytest.raises(PylvsError, match=r"no benchmark 'pakcet'; accepted: packet, parts, wire, table, control"):
         command.run(["pakcet"])
     with pytest.raises(PylvsError, match="give a file written by"):
         command.run(["control", "--compare", str(tmp_path / "none.json")])

@@ -46,10 +46,10 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="BPF and network names
 
 @pytest.fixture(scope="module")
 def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("objects")
+    directory = tmp_path_factory.mktemp("objects")
     for name in ("tiny", "refused"):
-        subprocess.run([*CLANG, str(HERE / f"{name}.bpf.c"), "-o", str(folder / f"{name}.bpf.o")], check=True)
-    return folder
+        subprocess.run([*CLANG, str(HERE / f"{name}.bpf.c"), "-o", str(directory / f"{name}.bpf.o")], check=True)
+    return directory
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_what_was_made_is_found_by_the_next_command(instance: Instance) -> None:
 def test_a_namespace_without_a_data_plane_says_so(network: int) -> None:
     with pytest.raises(NotThere, match="no data plane is loaded"):
         Instance.open()
-    assert not os.path.exists(Instance.here().folder)
+    assert not os.path.exists(Instance.here().directory)
 
 
 def test_a_second_data_plane_is_refused(instance: Instance, objects: Path) -> None:
@@ -105,9 +105,9 @@ def test_a_failure_while_making_leaves_nothing(network: int, objects: Path) -> N
     made = Instance.here()
     creating = made.creating(objects / "tiny.bpf.o")
     creating.__enter__()
-    assert os.path.isdir(f"{made.folder}/half/maps")
+    assert os.path.isdir(f"{made.directory}/half/maps")
     assert creating.__exit__(KeyError, KeyError(), None) is False
-    assert not os.path.exists(made.folder)
+    assert not os.path.exists(made.directory)
 
 
 def test_a_kill_while_making_leaves_nothing_that_the_next_command_does_not_clear(network: int, objects: Path) -> None:
@@ -118,11 +118,11 @@ def test_a_kill_while_making_leaves_nothing_that_the_next_command_does_not_clear
         with made.creating(objects / "tiny.bpf.o"):
             os.kill(os.getpid(), signal.SIGKILL)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert os.path.isdir(f"{made.folder}/half/maps")
+    assert os.path.isdir(f"{made.directory}/half/maps")
     assert not made.loaded
     with made.creating(objects / "tiny.bpf.o"):
         pass
-    assert sorted(os.listdir(made.folder)) == ["live"]
+    assert sorted(os.listdir(made.directory)) == ["live"]
     made.remove()
 
 
@@ -136,12 +136,12 @@ def test_a_kill_while_removing_leaves_nothing_that_the_next_command_does_not_cle
         instance.remove()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert os.listdir(instance.folder) == ["half"]
+    assert os.listdir(instance.directory) == ["half"]
     again = Instance.here()
     assert not again.loaded
     with again.creating(objects / "tiny.bpf.o"):
         pass
-    assert os.listdir(instance.folder) == ["live"]
+    assert os.listdir(instance.directory) == ["live"]
 
 
 def test_the_lock_is_kept_until_it_is_given_back(network: int) -> None:
@@ -155,7 +155,7 @@ def test_the_lock_is_kept_until_it_is_given_back(network: int) -> None:
         ours.remember("mode", "xdp")
         assert theirs.notes() == {"mode": "xdp"}
         ours.remove()
-    assert not os.path.exists(ours.folder)
+    assert not os.path.exists(ours.directory)
     with theirs.locked():
         assert theirs.notes() == {}
 
@@ -206,36 +206,36 @@ def test_the_instance_of_a_namespace_that_is_gone_is_swept(objects: Path) -> Non
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as child:
         assert child.stdout is not None
         cookie = int(child.stdout.readline())
-        folder = f"{bpffs.root()}/pylvs/{cookie}"
-        assert cookie not in sweep(os.path.dirname(folder), 0)
-        assert os.path.isdir(f"{folder}/live/maps")
+        directory = f"{bpffs.root()}/pylvs/{cookie}"
+        assert cookie not in sweep(os.path.dirname(directory), 0)
+        assert os.path.isdir(f"{directory}/live/maps")
         child.communicate("")
-    sweep(os.path.dirname(folder), 0)
-    assert not os.path.exists(folder)
+    sweep(os.path.dirname(directory), 0)
+    assert not os.path.exists(directory)
 
 
 def test_what_another_removes_meanwhile_is_just_gone(network: int) -> None:
     """Sweeping, and asking for notes and for the lock, while another makes and removes an instance."""
-    folder = f"{bpffs.root()}/pylvs-test-{os.getpid()}"
-    os.mkdir(folder, 0o700)
-    theirs, ours = (Instance(network, f"{folder}/{network}") for _ in range(2))
+    directory = f"{bpffs.root()}/pylvs-test-{os.getpid()}"
+    os.mkdir(directory, 0o700)
+    theirs, ours = (Instance(network, f"{directory}/{network}") for _ in range(2))
     child = os.fork()
     if child == 0:
         try:
             for _ in range(2000):
                 with theirs.locked():
-                    os.makedirs(f"{theirs.folder}/live/links")
+                    os.makedirs(f"{theirs.directory}/live/links")
                     theirs.remove()
             os._exit(0)
         finally:
             os._exit(1)
     while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
-        assert sweep(folder, 0) == []
+        assert sweep(directory, 0) == []
         assert ours.notes() == ours.links() == {}
         with ours.locked():
             assert not ours.loaded
     assert ended[1] == 0
-    os.rmdir(folder)
+    os.rmdir(directory)
 
 
 def test_the_lock_is_waited_for(instance: Instance) -> None:

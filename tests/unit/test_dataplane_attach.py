@@ -213,7 +213,7 @@ def test_an_interface_that_refuses_xdp_is_named(instance: Instance) -> None:
     ip("link set client0 mtu 9000")
     instance.remember("mode", "xdp")
     attacher = Attacher(instance)
-    with pytest.raises(DataPlaneError, match=r"eth0 \(veth\) .*; type: pylvs attach --mode tc eth0"):
+    with pytest.raises(DataPlaneError, match=r"eth0 \(veth\) .*; run: pylvs attach --mode tc eth0"):
         attacher.attach([named("eth0")])
     assert attacher.hooks() == {named("eth0").index: ("tc",)}
 

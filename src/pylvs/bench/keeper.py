@@ -22,7 +22,7 @@ PATIENCE = 10.0  # seconds until a process that was killed has left its namespac
 
 
 def mine() -> str:
-    """What all names begin with that this process gives: namespaces, folders, holders of namespaces without a name."""
+    """The prefix of all names that this process gives: of namespaces, directories and holders of unnamed namespaces."""
     return f"{PREFIX}{os.getpid()}-"
 
 
@@ -46,8 +46,8 @@ def take_away(prefix: str, mark: str = "") -> None:
     testbed.end(namespaces, mark)
     for name in namespaces:
         testbed.delete(name)
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for directory in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def take_away_dead() -> None:
@@ -72,7 +72,7 @@ def main() -> None:
         time.sleep(testbed.POLL)
     take_away(prefix, prefix)
     own = Instance.here()
-    sweep(os.path.dirname(own.folder), own.cookie)
+    sweep(os.path.dirname(own.directory), own.cookie)
 
 
 if __name__ == "__main__":

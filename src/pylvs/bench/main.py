@@ -57,7 +57,7 @@ def run(argv: Sequence[str]) -> int:
     wanted = arguments.suites or list(BUDGETS)
     for name in wanted:
         if name not in BUDGETS:
-            raise PylvsError(f"no benchmark '{name}'; type one of: {', '.join(BUDGETS)}")
+            raise PylvsError(f"no benchmark '{name}'; accepted: {', '.join(BUDGETS)}")
     if arguments.rounds < 1:
         raise PylvsError(f"--rounds {arguments.rounds}: give at least 1")
     old = load(arguments.compare) if arguments.compare else None
@@ -115,19 +115,19 @@ def _ending() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _keep(folder: Path, result: Result) -> None:
+def _keep(directory: Path, result: Result) -> None:
     """Put the new suites beside those that are there, and write the report."""
-    data = folder / "benchmarks" / "data.json"
+    data = directory / "benchmarks" / "data.json"
     data.parent.mkdir(parents=True, exist_ok=True)
     save(data, merged(load(data) if data.exists() else None, result, list(BUDGETS)))
-    _report(folder)
+    _report(directory)
 
 
-def _report(folder: Path) -> int:
+def _report(directory: Path) -> int:
     from pylvs.bench.report import write
 
-    write(folder)
-    print(f"wrote {folder}/benchmarks.md and its plots", file=sys.stderr)
+    write(directory)
+    print(f"wrote {directory}/benchmarks.md and its plots", file=sys.stderr)
     return 0
 
 

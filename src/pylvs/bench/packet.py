@@ -125,7 +125,7 @@ class Bench:
         for attempt in range(TRIES):
             if (sample := self._run(row, round * TRIES + attempt, row.parts if round else 1)) is not None:
                 return sample
-        raise Wrong(f"bench: {row.key}: the packets went other cases: {row.shares}; type: pylvs bench packet")
+        raise Wrong(f"bench: {row.key}: the packets went other cases: {row.shares}; run: pylvs bench packet")
 
     def _run(self, row: Row, seed: int, parts: int) -> float | None:
         """One sample; None if the packets took another path, as when a next hop grew old meanwhile.

@@ -40,7 +40,7 @@ ENOUGH = 2_000  # samples a round
 REPEAT = 100_000  # packets a run
 
 OTHERS = "all else"
-# The parts in the order in which a packet meets them, by the files and folders of C that they are in.
+# The parts in the order in which a packet meets them, by the files and directories of C that they are in.
 PARTS = {
     "parsing": ("packet.h", "hooks.h", "addr.h", "protocols.h"),
     "is it for us": ("service.h",),
@@ -122,10 +122,10 @@ def part_of(file: str) -> str:
 
     PylvsError for a file of ours that has no part: what moves must not become "all else" without a word.
     """
-    _, folder, name = f"//{file}".rsplit("/", 2)
+    _, directory, name = f"//{file}".rsplit("/", 2)
     if "/include/" in file:  # of libbpf and the kernel
         return OTHERS
-    part = PART_OF.get(name) or PART_OF.get(folder)
+    part = PART_OF.get(name) or PART_OF.get(directory)
     if part is None:
         raise PylvsError(f"bench: {name} is in no part of a packet's path; add it to PARTS in {__name__}")
     return part

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The programs beside which the director is measured: never installed, only run, from a folder or from the system."""
+"""The programs beside which the director is measured: run from a directory or from the system, never installed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ REAL_SERVER = """\
 daemon off;
 worker_processes 1;
 user www-data;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
     sendfile on;
     tcp_nopush on;
     keepalive_requests 100000000;
-    client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;
-    uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
+    client_body_temp_path {directory}/1; proxy_temp_path {directory}/2; fastcgi_temp_path {directory}/3;
+    uwsgi_temp_path {directory}/4; scgi_temp_path {directory}/5;
     server {{
         listen 80 backlog=4096;
-        root {folder};
+        root {directory};
         location / {{ return 200 "{name}\\n"; }}
         location /large {{ }}
     }}
@@ -41,8 +41,8 @@ load_module {module};
 daemon off;
 worker_processes auto;
 user www-data;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log;
 events {{ worker_connections 4096; }}
 stream {{
     upstream reals {{ {servers} }}
@@ -79,10 +79,10 @@ table ip bench {{
 
 def find(program: str) -> str:
     """The path of a program; Unsupported if it is in neither place."""
-    folders = [f"{FOLDER}/{place}" for place in PLACES] if FOLDER else []
-    if found := shutil.which(program, path=os.pathsep.join([*folders, os.environ.get("PATH", ""), "/usr/sbin"])):
+    directories = [f"{FOLDER}/{place}" for place in PLACES] if FOLDER else []
+    if found := shutil.which(program, path=os.pathsep.join([*directories, os.environ.get("PATH", ""), "/usr/sbin"])):
         return found
-    raise Unsupported(f"no {program} on this machine; type: make bench")
+    raise Unsupported(f"no {program} on this machine; run: make bench")
 
 
 def environment() -> dict[str, str]:
@@ -97,16 +97,16 @@ def stream_module() -> Path:
     for root in ([Path(FOLDER)] if FOLDER else []) + [Path("/")]:
         if (root / name).exists():
             return root / name
-    raise Unsupported("no stream module of nginx on this machine; type: make bench")
+    raise Unsupported("no stream module of nginx on this machine; run: make bench")
 
 
-def real_server(folder: Path, name: str) -> str:
-    return REAL_SERVER.format(folder=folder, name=name)
+def real_server(directory: Path, name: str) -> str:
+    return REAL_SERVER.format(directory=directory, name=name)
 
 
-def nginx(folder: Path, vip: str, rips: list[str]) -> str:
+def nginx(directory: Path, vip: str, rips: list[str]) -> str:
     servers = " ".join(f"server {rip}:80;" for rip in rips)
-    return NGINX.format(folder=folder, vip=vip, servers=servers, module=stream_module())
+    return NGINX.format(directory=directory, vip=vip, servers=servers, module=stream_module())
 
 
 def haproxy(vip: str, rips: list[str]) -> str:

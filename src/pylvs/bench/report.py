@@ -51,9 +51,9 @@ The command from its start to its end, as a shell sees it, each virtual service 
 }
 
 
-def write(folder: Path) -> None:
+def write(directory: Path) -> None:
     """Everything that is made of FOLDER/benchmarks/data.json and FOLDER/benchmarks/notes.md, and README's numbers."""
-    place = folder / "benchmarks"
+    place = directory / "benchmarks"
     result, notes = load(place / "data.json"), place / "notes.md"
     drawn = pictures(result)
     for old in place.glob("*.svg"):
@@ -62,8 +62,8 @@ def write(folder: Path) -> None:
         for name, svg in plots.items():
             (place / name).write_text(svg)
     text = markdown(result, {suite: list(plots) for suite, plots in drawn.items()}, _read(notes))
-    (folder / "benchmarks.md").write_text(text)
-    readme = folder.parent / "README.md"
+    (directory / "benchmarks.md").write_text(text)
+    readme = directory.parent / "README.md"
     if BEGIN in (before := _read(readme)) and END in before:
         readme.write_text(numbers(before, result))
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause
-/* The decapsulator: the far end of a tunnel, on a real server whose kernel has no tunnel device.
+/* The decapsulator: it ends tunnels on a real server whose kernel has no tunnel device.
  *
  * 1. outer() reads the outer IP header, carried() what is behind it: IPIP, GUE or GRE. What is no tunnel passes
  *    unchanged, and so does one to another host (goes_on()).

@@ -148,7 +148,7 @@ class Attacher:
         }.get(error.errno, os.strerror(error.errno))
         if mode is Mode.XDP:
             what = f"{interface.name} ({driver_name or 'no driver'}) {reason}"
-            raise DataPlaneError(f"{what}; type: pylvs attach --mode tc {interface.name}")
+            raise DataPlaneError(f"{what}; run: pylvs attach --mode tc {interface.name}")
         return f"{driver_name} {reason}"
 
     def _attach_tc(self, interface: Interface) -> None:
@@ -238,7 +238,7 @@ class Attacher:
             if xdp and "xdp" not in hooks:
                 why = "native XDP was refused"
         else:
-            why = refusal(interface) or ("detached by command" if off else "came up later; type: pylvs attach")
+            why = refusal(interface) or ("detached by command" if off else "came up later; run: pylvs attach")
         return Attachment(interface.name, hooks, name, why)
 
     def remove(self) -> None:

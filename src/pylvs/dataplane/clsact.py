@@ -26,7 +26,7 @@ def attach(program: Program, ifindex: int) -> None:
             where = {"parent": INGRESS, "prio": PRIORITY, "handle": HANDLE, "protocol": 3}  # ETH_P_ALL
             route.tc("replace-filter", "bpf", ifindex, fd=program.fd, name=NAME, direct_action=True, **where)
         except NetlinkError as error:
-            why = "no cls_bpf; type: modprobe cls_bpf" if error.code == errno.ENOENT else os.strerror(error.code)
+            why = "no cls_bpf; run: modprobe cls_bpf" if error.code == errno.ENOENT else os.strerror(error.code)
             raise DataPlaneError(f"cannot set a filter on interface {ifindex}: {why}") from None
 
 

@@ -32,9 +32,9 @@ class Instance:
     holds the lock nobody else can, so that one look, when the lock is taken, is enough.
     """
 
-    def __init__(self, cookie: int, folder: str) -> None:
+    def __init__(self, cookie: int, directory: str) -> None:
         self.cookie = cookie
-        self.folder = folder
+        self.directory = directory
         self._lock: int | None = None
         self._plane: DataPlane | None = None
 
@@ -58,7 +58,7 @@ class Instance:
         """Whether a data plane is loaded now."""
         if self._lock is not None and self._plane is not None:
             return True
-        return os.path.isdir(f"{self.folder}/live")
+        return os.path.isdir(f"{self.directory}/live")
 
     @property
     def current(self) -> DataPlane:
@@ -67,7 +67,7 @@ class Instance:
             return self._plane
         self._forget()
         try:
-            self._plane = DataPlane(f"{self.folder}/live")
+            self._plane = DataPlane(f"{self.directory}/live")
         except FileNotFoundError:
             raise NotThere(
                 "no data plane is loaded in this network namespace; the first `pylvsadm -A` loads it"
@@ -75,7 +75,7 @@ class Instance:
         return self._plane
 
     def _is_current(self, plane: DataPlane) -> bool:
-        return plane.inode == inode_of(f"{self.folder}/live")
+        return plane.inode == inode_of(f"{self.directory}/live")
 
     @property
     def is_locked(self) -> bool:
@@ -97,17 +97,17 @@ class Instance:
             self._give_back()
 
     def _take(self, wait: bool = True) -> int:
-        """Lock the folder; again if it was removed while we waited."""
+        """Lock the directory; again if it was removed while we waited."""
         while True:
-            _make_folder(os.path.dirname(self.folder))
-            _make_folder(self.folder)
+            _make_directory(os.path.dirname(self.directory))
+            _make_directory(self.directory)
             try:
-                fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             except FileNotFoundError:  # another let go of it, empty, since the line before
                 continue
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                if os.fstat(fd).st_ino == inode_of(self.folder):
+                if os.fstat(fd).st_ino == inode_of(self.directory):
                     return fd
             except BaseException:
                 os.close(fd)
@@ -117,7 +117,7 @@ class Instance:
     def _give_back(self) -> None:
         fd, self._lock = self._lock, None
         try:
-            os.rmdir(self.folder)  # only if empty
+            os.rmdir(self.directory)  # only if empty
         except OSError:
             pass
         if fd is not None:
@@ -138,15 +138,15 @@ class Instance:
         with self.locked():
             if self.loaded:
                 raise DataPlaneError("a data plane is loaded in this network namespace already")
-            sweep(os.path.dirname(self.folder), self.cookie)
-            _remove(f"{self.folder}/half")
+            sweep(os.path.dirname(self.directory), self.cookie)
+            _remove(f"{self.directory}/half")
             try:
                 self._load(Path(object_path), sizes or {}, constants or {}, inner_sizes or {})
                 yield self
-                os.rename(f"{self.folder}/half", f"{self.folder}/live")
+                os.rename(f"{self.directory}/half", f"{self.directory}/live")
             except BaseException:
                 self._forget()
-                _remove(f"{self.folder}/half")
+                _remove(f"{self.directory}/half")
                 raise
 
     def _load(
@@ -165,9 +165,9 @@ class Instance:
             self._pin(file.maps(), file.programs())
 
     def _pin(self, maps: Mapping[str, Map], programs: Mapping[str, Program]) -> None:
-        for folder in ("", *KINDS):
-            _make_folder(f"{self.folder}/half/{folder}")
-        self._plane = DataPlane(f"{self.folder}/half")
+        for directory in ("", *KINDS):
+            _make_directory(f"{self.directory}/half/{directory}")
+        self._plane = DataPlane(f"{self.directory}/half")
         for name, map in maps.items():
             map.pin(self._plane.pin_path("maps", name))
         for name, program in programs.items():
@@ -204,17 +204,17 @@ class Instance:
     def note(self, name: str) -> str | None:
         """A small fact remembered by `remember`, or None."""
         try:
-            return os.readlink(f"{self.folder}/{name}")
+            return os.readlink(f"{self.directory}/{name}")
         except OSError:
             return None
 
     def notes(self) -> dict[str, str]:
         """Every small fact."""
-        return {name: value for name in names_in(self.folder) if (value := self.note(name)) is not None}
+        return {name: value for name in names_in(self.directory) if (value := self.note(name)) is not None}
 
     def remember(self, name: str, value: str | None) -> None:
         """Keep a small fact with the instance, loaded or not; None forgets it. `name` has no dot in it."""
-        path = f"{self.folder}/{name}"
+        path = f"{self.directory}/{name}"
         with self.locked():
             if value is None:
                 _unlink(path)
@@ -228,32 +228,32 @@ class Instance:
         moment, and what a kill leaves of it the next command clears away."""
         with self.locked():
             self._forget()
-            _remove(f"{self.folder}/half")
+            _remove(f"{self.directory}/half")
             with suppress(FileNotFoundError):
-                os.rename(f"{self.folder}/live", f"{self.folder}/half")
-            _empty(self.folder)  # the folder itself is the lock: it goes when we let go of it
+                os.rename(f"{self.directory}/live", f"{self.directory}/half")
+            _empty(self.directory)  # the directory itself is the lock: it goes when we let go of it
 
     def _forget(self) -> None:
         """Let go of the data plane that was current; whoever reads from it still may."""
         self._plane = None
 
 
-def sweep(folder: str, own: int) -> list[int]:
-    """Remove the instances in `folder` whose namespaces are gone, but for `own`; answer their cookies."""
-    doubtful = [int(name) for name in names_in(folder) if name.isdigit() and int(name) != own]
-    doubtful = [cookie for cookie in doubtful if not _has_live_link(f"{folder}/{cookie}/live/links")]
+def sweep(directory: str, own: int) -> list[int]:
+    """Remove the instances in `directory` whose namespaces are gone, but for `own`; answer their cookies."""
+    doubtful = [int(name) for name in names_in(directory) if name.isdigit() and int(name) != own]
+    doubtful = [cookie for cookie in doubtful if not _has_live_link(f"{directory}/{cookie}/live/links")]
     if not doubtful:
         return []
     alive = netns.live_cookies()
     gone = [cookie for cookie in doubtful if alive is not None and cookie not in alive]
-    return [cookie for cookie in gone if _remove_unlocked(Instance(cookie, f"{folder}/{cookie}"))]
+    return [cookie for cookie in gone if _remove_unlocked(Instance(cookie, f"{directory}/{cookie}"))]
 
 
-def _has_live_link(folder: str) -> bool:
-    """Whether a link in `folder` still has its interface, so that its network namespace lives."""
-    for name in names_in(folder):
+def _has_live_link(directory: str) -> bool:
+    """Whether a link in `directory` still has its interface, so that its network namespace lives."""
+    for name in names_in(directory):
         try:
-            with Link.pinned(f"{folder}/{name}") as link:
+            with Link.pinned(f"{directory}/{name}") as link:
                 if link.info.ifindex:
                     return True
         except (OSError, DataPlaneError):
@@ -274,17 +274,17 @@ def _remove_unlocked(instance: Instance) -> bool:
     return True
 
 
-def _remove(folder: str) -> None:
-    """Remove a folder of pins, if it is there."""
-    if os.path.isdir(folder):
-        _empty(folder)
-        os.rmdir(folder)
+def _remove(directory: str) -> None:
+    """Remove a directory of pins, if it is there."""
+    if os.path.isdir(directory):
+        _empty(directory)
+        os.rmdir(directory)
 
 
-def _empty(folder: str) -> None:
-    """Remove what is in a folder of pins: links first, then programs, then maps, then what else there is."""
-    for name in sorted(names_in(folder), key=lambda name: KINDS.index(name) if name in KINDS else -1):
-        path = f"{folder}/{name}"
+def _empty(directory: str) -> None:
+    """Remove what is in a directory of pins: links first, then programs, then maps, then what else there is."""
+    for name in sorted(names_in(directory), key=lambda name: KINDS.index(name) if name in KINDS else -1):
+        path = f"{directory}/{name}"
         if os.path.isdir(path) and not os.path.islink(path):
             _remove(path)
         else:
@@ -298,7 +298,7 @@ def _unlink(path: str) -> None:
         pass
 
 
-def _make_folder(path: str) -> None:
+def _make_directory(path: str) -> None:
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:

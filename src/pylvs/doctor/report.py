@@ -90,8 +90,8 @@ def _roles(evidence: DirectorEvidence, state: RealServerState) -> Iterator[str]:
 
 def modules(package: str) -> list[Any]:
     """The diagnoses of a package, the likeliest first."""
-    folder = importlib.import_module(package)
-    names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
+    directory = importlib.import_module(package)
+    names = sorted(module.name for module in pkgutil.iter_modules(directory.__path__))
     diagnoses = [importlib.import_module(f"{package}.{name}") for name in names]
     return sorted(diagnoses, key=lambda diagnosis: -int(diagnosis.LIKELIHOOD))
 

@@ -67,4 +67,4 @@ def _failure(argv: Sequence[str], done: subprocess.CompletedProcess[str]) -> str
 
 def missing(name: str) -> CommandFailed:
     """The error for a command that this machine does not have, with the package that has it."""
-    return CommandFailed(f"no command '{name}' on this machine; type: apt-get install {PACKAGES.get(name, name)}")
+    return CommandFailed(f"no command '{name}' on this machine; run: apt-get install {PACKAGES.get(name, name)}")

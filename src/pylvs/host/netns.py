@@ -95,7 +95,7 @@ def _enter(namespace: str | int) -> None:
     try:
         there = os.open(NAMED / namespace, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise PylvsError(f"no network namespace '{namespace}'; to see those there are, type: ip netns") from None
+        raise PylvsError(f"no network namespace '{namespace}'; to see those there are, run: ip netns") from None
     try:
         _set(there)
     finally:

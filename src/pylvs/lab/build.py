@@ -17,7 +17,7 @@ from pathlib import Path
 from pylvs.errors import PylvsError
 from pylvs.host import command, iproute, netns, testbed
 from pylvs.lab import httpd
-from pylvs.lab.steps import STATE, SWITCH, Step, folder, steps
+from pylvs.lab.steps import STATE, SWITCH, Step, directory, steps
 from pylvs.lab.topology import METHODS, Options, Port, Topology, prefix, topology
 from pylvs.model import TunnelType
 
@@ -70,7 +70,7 @@ def require(name: str) -> Topology:
     _need_root()
     found = built(name)
     if not found or not alive(found):
-        raise PylvsError("the lab is not up; type: pylvs lab up")
+        raise PylvsError("the lab is not up; run: pylvs lab up")
     return found
 
 
@@ -93,7 +93,7 @@ def up(options: Options, watch: Watcher) -> tuple[Topology, bool]:
         for step in steps(lab):
             watch(carry_out(lab, step, descriptor))
         await_servers(lab)
-        (folder(lab) / "lab.json").write_text(json.dumps(words(options)))
+        (directory(lab) / "lab.json").write_text(json.dumps(words(options)))
         return lab, True
 
 
@@ -117,7 +117,7 @@ def _make(lab: Topology, machine: str, keep: Sequence[int]) -> None:
         testbed.create_switch(lab.namespace(SWITCH), lab.segments, keep)
         return
     testbed.create(lab.namespace(machine), keep)
-    home = folder(lab, machine)
+    home = directory(lab, machine)
     home.mkdir(parents=True, exist_ok=True)
     if lab[machine].serves:
         httpd.lay_out(home, str(lab[machine].address), lab.port, lab.options.ipv6)
@@ -164,7 +164,7 @@ def await_servers(lab: Topology, patience: float = 30.0) -> None:
     for machine in lab.servers:
         while f":{lab.port} " not in run(lab, machine.name, ["ss", "-Hltn"]):
             if time.monotonic() > deadline:
-                log = folder(lab, machine.name) / "error.log"
+                log = directory(lab, machine.name) / "error.log"
                 raise PylvsError(f"the httpd of {machine.name} does not listen; see {log}")
             time.sleep(testbed.POLL)
 
@@ -219,7 +219,7 @@ def lock(name: str) -> Iterator[int]:
 
 def _need_root() -> None:
     if os.geteuid():
-        raise PylvsError("the lab is made of network namespaces, so it needs root; type: sudo pylvs lab …")
+        raise PylvsError("the lab is made of network namespaces, so it needs root; run: sudo pylvs lab …")
 
 
 def _locked(path: Path) -> int:

@@ -16,7 +16,7 @@ from pylvs.errors import PylvsError
 from pylvs.host import testbed
 from pylvs.lab import build
 from pylvs.lab.httpd import binary
-from pylvs.lab.steps import SWITCH, add_destination, folder, service
+from pylvs.lab.steps import SWITCH, add_destination, directory, service
 from pylvs.lab.topology import METHODS, Port, Topology, machine_address
 from pylvs.model import ForwardingMethod
 
@@ -264,7 +264,7 @@ def words(lab: Topology) -> dict[str, str]:
         "delete_first": f"{delete} {first.address}",
         "delete_wrong": f"{delete} {wrong}",
         "switch_port": build.switch_port(DIRECTOR, lab.director.ports[0]),
-        "conf": str(folder(lab, VICTIM) / "httpd.conf"),
+        "conf": str(directory(lab, VICTIM) / "httpd.conf"),
         "httpd": binary(),
     }
 
@@ -278,35 +278,35 @@ def _second_nic(lab: Topology) -> Port:
 def find(lab: Topology, name: str) -> Fault:
     """The fault of this name; PylvsError if there is none, or this lab cannot have it."""
     if lab.options.ipv6:
-        raise PylvsError("the faults are those of an IPv4 lab; type: pylvs lab up")
+        raise PylvsError("the faults are those of an IPv4 lab; run: pylvs lab up")
     if name not in FAULTS:
-        raise PylvsError(f"unknown fault '{name}'; type one of: {', '.join(FAULTS)}")
+        raise PylvsError(f"unknown fault '{name}'; accepted: {', '.join(FAULTS)}")
     fault = FAULTS[name]
     if lab.options.method not in fault.methods:
         wanted = "|".join(word for word, method in METHODS.items() if method in fault.methods)
-        raise PylvsError(f"this lab's method cannot have the fault '{name}'; type: pylvs lab up --method {wanted}")
+        raise PylvsError(f"this lab's method cannot have the fault '{name}'; run: pylvs lab up --method {wanted}")
     if fault.mode and lab.options.mode != fault.mode:
-        raise PylvsError(f"the fault '{name}' is one of another hook; type: pylvs lab up --mode {fault.mode}")
+        raise PylvsError(f"the fault '{name}' is one of another hook; run: pylvs lab up --mode {fault.mode}")
     return fault
 
 
 def present(lab: Topology) -> list[str]:
     """The faults that were made and not undone."""
     try:
-        return (folder(lab) / "faults").read_text().split()
+        return (directory(lab) / "faults").read_text().split()
     except OSError:
         return []
 
 
 def _remember(lab: Topology, names: Sequence[str]) -> None:
-    (folder(lab) / "faults").write_text("\n".join(names))
+    (directory(lab) / "faults").write_text("\n".join(names))
 
 
 def break_(lab: Topology, name: str) -> Commands:
     """Make a fault; return the commands that were run."""
     fault = find(lab, name)
     if name in present(lab):
-        raise PylvsError(f"the lab has the fault '{name}' already; type: pylvs lab fix")
+        raise PylvsError(f"the lab has the fault '{name}' already; run: pylvs lab fix")
     _remember(lab, [*present(lab), name])
     if fault.second_nic:
         _plug(lab)

@@ -48,7 +48,7 @@ def binary() -> str:
     """Where the httpd is; Debian calls it apache2."""
     found = shutil.which("apache2", path="/usr/sbin:/usr/bin:/usr/local/sbin")
     if not found:
-        raise Unsupported("no Apache httpd on this machine; type: apt-get install apache2-bin")
+        raise Unsupported("no Apache httpd on this machine; run: apt-get install apache2-bin")
     return found
 
 
@@ -59,7 +59,7 @@ def configuration(run: Path, address: str, port: int, ipv6: bool) -> str:
 
 
 def lay_out(run: Path, address: str, port: int, ipv6: bool) -> None:
-    """Write the configuration, the page `from ADDRESS`, a megabyte to fetch, and a folder to upload into."""
+    """Write the configuration, the page `from ADDRESS`, a megabyte to fetch, and a directory to upload into."""
     upload = run / "htdocs/upload"
     upload.mkdir(parents=True, exist_ok=True)
     shutil.chown(upload, "www-data", "www-data")

@@ -135,7 +135,7 @@ def execute(name: str, machine: str, argv: Sequence[str]) -> int:
 
     lab = build.require(name)
     if not argv:
-        raise PylvsError(f"what is to run on {machine}? type: pylvs lab exec {machine} ip addr")
+        raise PylvsError(f"what is to run on {machine}? run: pylvs lab exec {machine} ip addr")
     namespace = lab.namespace("switch" if machine == "switch" else lab[machine].name)
     environment = {**os.environ, "PATH": build.path()}
     os.execvpe("ip", ["ip", "netns", "exec", namespace, *argv], environment)

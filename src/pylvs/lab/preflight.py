@@ -20,10 +20,10 @@ COMMANDS = ("ip", "ss", "sysctl", "ethtool")
 def check() -> None:
     """Raise the first thing that is missing, with what to do about it."""
     if os.geteuid():
-        raise NotPermitted("the lab makes network namespaces and loads BPF, so it needs root; type: sudo pylvs lab …")
+        raise NotPermitted("the lab makes network namespaces and loads BPF, so it needs root; run: sudo pylvs lab …")
     for name in COMMANDS:
         if not shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
-            raise Unsupported(f"no command '{name}' on this machine; type: make setup")
+            raise Unsupported(f"no command '{name}' on this machine; run: make setup")
     httpd.binary()
     _check_bpf()
 

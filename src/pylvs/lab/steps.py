@@ -33,7 +33,7 @@ def command(machine: str, reason: str, typed: str) -> Step:
     return Step(machine, reason, typed, tuple(shlex.split(typed)))
 
 
-def folder(topology: Topology, machine: str = "") -> Path:
+def directory(topology: Topology, machine: str = "") -> Path:
     """Where the lab keeps the files of a machine, or its own."""
     return STATE / topology.options.name / machine
 
@@ -125,7 +125,7 @@ def _tunnel_end(topology: Topology, machine: Machine) -> Iterator[Step]:
 
 
 def _httpd(topology: Topology, machine: Machine) -> Step:
-    configuration = folder(topology, machine.name) / "httpd.conf"
+    configuration = directory(topology, machine.name) / "httpd.conf"
     page = f"echo 'from {machine.address}' > /var/www/html/index.html"
     return Step(
         machine.name,

@@ -92,7 +92,7 @@ class Topology:
         for machine in self.machines:
             if machine.name == name:
                 return machine
-        raise PylvsError(f"no machine '{name}' in the lab; type one of: {', '.join(m.name for m in self.machines)}")
+        raise PylvsError(f"no machine '{name}' in the lab; accepted: {', '.join(m.name for m in self.machines)}")
 
     @property
     def client(self) -> Machine:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pylvs.host import netns
 from pylvs.lab.httpd import MEGABYTE
-from pylvs.lab.steps import folder
+from pylvs.lab.steps import directory
 from pylvs.lab.topology import Topology
 
 PATIENCE = 60.0  # seconds for one transfer
@@ -36,20 +36,20 @@ def transfer(lab: Topology, megabytes: int) -> Transfer:
     """Put one file onto every real server, fetch it through the VIP, and upload it through the VIP."""
     original = _original(lab, megabytes)
     for machine in lab.servers:
-        (folder(lab, machine.name) / "htdocs/large").unlink(missing_ok=True)
-        (folder(lab, machine.name) / "htdocs/large").hardlink_to(original)
-        (folder(lab, machine.name) / "htdocs/upload/large").unlink(missing_ok=True)
+        (directory(lab, machine.name) / "htdocs/large").unlink(missing_ok=True)
+        (directory(lab, machine.name) / "htdocs/large").hardlink_to(original)
+        (directory(lab, machine.name) / "htdocs/upload/large").unlink(missing_ok=True)
     with netns.inside(lab.namespace(lab.client.name)):
         downloaded = _download(lab)
         _upload(lab, original)
-    arrived = [folder(lab, machine.name) / "htdocs/upload/large" for machine in lab.servers]
+    arrived = [directory(lab, machine.name) / "htdocs/upload/large" for machine in lab.servers]
     uploaded = [_digest(path) for path in arrived if path.exists()]
     return Transfer(original.stat().st_size, _digest(original), downloaded, uploaded[0] if uploaded else "")
 
 
 def _original(lab: Topology, megabytes: int) -> Path:
     """A file in which no two blocks are alike, so that lost, doubled or swapped segments show."""
-    path = folder(lab) / "large"
+    path = directory(lab) / "large"
     source = random.Random(megabytes)
     with path.open("wb") as file:
         for _ in range(megabytes):

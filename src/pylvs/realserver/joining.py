@@ -89,9 +89,7 @@ def join(request: Request, tell: Tell) -> str:
 def _refuse_another_method(request: Request, book: Journal) -> None:
     before = book.joins.get(str(request.vip))
     if before and before["method"] != request.method:
-        raise Refused(
-            f"{request.vip} is joined by {before['method']}; first type: pylvs realserver leave {request.vip}"
-        )
+        raise Refused(f"{request.vip} is joined by {before['method']}; first run: pylvs realserver leave {request.vip}")
 
 
 def _carry_out(book: Journal, change: Change, vip: Address, tell: Tell) -> None:

@@ -100,7 +100,7 @@ def locked() -> Iterator[Journal]:
         lock = os.open(where().with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except PermissionError:
         raise NotPermitted(
-            "this changes addresses and sysctls, so it needs root; type: sudo pylvs realserver …"
+            "this changes addresses and sysctls, so it needs root; run: sudo pylvs realserver …"
         ) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

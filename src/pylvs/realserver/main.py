@@ -65,7 +65,7 @@ def request(arguments: argparse.Namespace) -> Request:
     text, slash, length = arguments.vip.partition("/")
     vip = address(text)
     if slash and not length.isdigit():
-        raise PylvsError(f"'{arguments.vip}' is not an address; type for example 192.168.247.100")
+        raise PylvsError(f"'{arguments.vip}' is not an address; give one like 192.168.247.100")
     for other in (arguments.gateway, arguments.director):
         if other and other.version != vip.version:
             raise PylvsError(f"{other} and {vip} are of two families")
@@ -88,7 +88,7 @@ def address(text: str) -> Address:
     try:
         return ip_address(text)
     except ValueError:
-        raise PylvsError(f"'{text}' is not an address; type for example 192.168.247.100") from None
+        raise PylvsError(f"'{text}' is not an address; give one like 192.168.247.100") from None
 
 
 def run(argv: Sequence[str]) -> int:
@@ -160,7 +160,7 @@ def _show_status(book: Journal, outcomes: dict[str, int]) -> None:
     from pylvs.realserver.decapsulator import MEANINGS
 
     if not book.joins:
-        print("nothing is joined here; type: pylvs realserver join VIP")
+        print("nothing is joined here; run: pylvs realserver join VIP")
     for vip, options in book.joins.items():
         print(f"{vip}  method {options['method']}  interface {options['interface']}")
         for entry in book.entries:
@@ -192,9 +192,9 @@ def _chosen(vip: str | None) -> list[Subject]:
 
     joins = plan.joined()
     if vip and address(vip) not in joins:
-        raise PylvsError(f"{vip} is not joined here; type: pylvs realserver join {vip}")
+        raise PylvsError(f"{vip} is not joined here; run: pylvs realserver join {vip}")
     if not joins:
-        raise PylvsError("nothing is joined here; type: pylvs realserver join VIP")
+        raise PylvsError("nothing is joined here; run: pylvs realserver join VIP")
     return [plan.subject(one, options) for one, options in joins.items() if not vip or one == address(vip)]
 
 
@@ -204,4 +204,4 @@ def _show_findings(subject: Subject, found: list[Finding]) -> None:
         mark = {True: "ok   ", False: "WRONG", None: "?    "}[finding.ok]
         print(f"  {mark}  {finding.what}: {finding.saw}")
         if finding.mend:
-            print(f"         type: {finding.mend}")
+            print(f"         run: {finding.mend}")

@@ -62,7 +62,7 @@ def choose_interface(request: Request, machine: Machine) -> str:
             return str(found)
     if len(there) == 1:
         return there[0]
-    raise Refused(f"which interface do requests come in by? type one: --interface {'|'.join(there) or 'IF'}")
+    raise Refused(f"which interface do requests come in by? give one: --interface {'|'.join(there) or 'IF'}")
 
 
 def refusal(request: Request, machine: Machine) -> str:
@@ -82,9 +82,7 @@ def refusal(request: Request, machine: Machine) -> str:
                 f"there first (ip addr del {held.address} dev {held.interface}), or choose another VIP"
             )
         if held.address.network.prefixlen != whole:
-            return (
-                f"lo has {held.address}, which makes its whole network local; type: ip addr del {held.address} dev lo"
-            )
+            return f"lo has {held.address}, which makes its whole network local; run: ip addr del {held.address} dev lo"
     return (
         _refused_as_broadcast(vip, machine) or _refused_as_needed(request, machine) or _refused_route(request, machine)
     )

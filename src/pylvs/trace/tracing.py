@@ -64,14 +64,14 @@ class Tracing:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """A lock on the directory of the data plane's maps, which the kernel takes back from a process that dies."""
-        folder = os.open(os.path.dirname(self.instance.pin_path("maps", "trace")), os.O_RDONLY | os.O_DIRECTORY)
+        directory = os.open(os.path.dirname(self.instance.pin_path("maps", "trace")), os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         except BlockingIOError:
             raise Busy("another pylvs trace runs in this network namespace; end it first") from None
         finally:
-            os.close(folder)
+            os.close(directory)
 
     def _start(self) -> None:
         """Put the filter in place and switch tracing on; what an earlier tracer left is forgotten."""
