@@ -67,7 +67,7 @@ static long link_visit(__u32 index, void *context)
 		return 1;
 	linking->slot = destination->next;
 	link_destination(service, destination, slot);
-	scheduler_changed(linking->service, 0);
+	scheduler_changed(service, linking->service);
 	return !linking->slot;
 }
 
@@ -146,13 +146,13 @@ static __always_inline __u32 end_connections(__u32 destination, __u32 now)
 	return ending.ended;
 }
 
-/* The service has another scheduler, or the same one from the beginning. */
+/* The service has this scheduler from now on, from its beginning. What it looks destinations up in is filled first and
+ * put in its place by one store, as packets go on being scheduled. What the old one kept stays until the service goes: a
+ * packet on another CPU may be about to look into it. */
 static __always_inline void reschedule(struct service *service, __u32 slot, __u32 scheduler)
 {
-	if (service->scheduler != scheduler)
-		scheduler_ended(service, slot);
-	service->scheduler = scheduler;
-	scheduler_changed(slot, 1);
+	scheduler_prepare(slot, scheduler, 1);
+	*(volatile __u32 *)&service->scheduler = scheduler;
 }
 
 static __always_inline void link_chain(__u32 service, __u32 first)
@@ -177,15 +177,15 @@ int control(struct control_args *args)
 	case CONTROL_UNLINK:
 		if (destination)
 			unlink_destination(service, destination, args->destination);
-		scheduler_changed(args->service, 0);
+		scheduler_changed(service, args->service);
 		break;
-	case CONTROL_CHANGED: scheduler_changed(args->service, 0); break;
+	case CONTROL_CHANGED: scheduler_changed(service, args->service); break;
 	case CONTROL_RESCHEDULE: reschedule(service, args->service, args->scheduler); break;
 	case CONTROL_SETTING:
 		if (scheduler_outdated(service, args->service))
-			scheduler_changed(args->service, 0);
+			scheduler_changed(service, args->service);
 		break;
-	case CONTROL_UNSCHEDULE: scheduler_ended(service, args->service); break;
+	case CONTROL_UNSCHEDULE: schedulers_free(args->service); break;
 	case CONTROL_END: args->result = end_connections(args->destination, args->now); break;
 	case CONTROL_FOLD: fold_counters(service, args->service); break;
 	case CONTROL_SWEEP: sweep_buckets(0, table_buckets, args->now); break;

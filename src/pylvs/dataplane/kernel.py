@@ -468,17 +468,25 @@ class _BatchBuffers:
     """Buffers and cursor of one walk over a map by BPF_MAP_LOOKUP_BATCH."""
 
     def __init__(self, map: Map, chunk: int) -> None:
-        self.map, self.chunk = map, chunk
+        self.map = map
         self.key_size, self.value_size = map.info.key_size, map.value_bytes
+        self.cursor = ctypes.create_string_buffer(max(8, self.key_size))
+        self.attr = _Batch(0, _address(self.cursor), 0, 0, 0, map.fd)
+        self._make_room(chunk)
+
+    def _make_room(self, chunk: int) -> None:
+        self.chunk = chunk
         self.keys = ctypes.create_string_buffer(self.key_size * chunk)
         self.values = ctypes.create_string_buffer(self.value_size * chunk)
-        self.cursor = ctypes.create_string_buffer(max(8, self.key_size))
-        self.attr = _Batch(0, _address(self.cursor), _address(self.keys), _address(self.values), 0, map.fd)
+        self.attr.keys, self.attr.values = _address(self.keys), _address(self.values)
 
     def read(self) -> tuple[int, bool]:
-        """Read the next elements; answer how many, and whether there are more."""
+        """Read the next elements; answer how many, and whether there are more. A hash map gives whole buckets, and says
+        ENOSPC where there is no room for one."""
         self.attr.count = self.chunk
-        result = _call(Command.MAP_LOOKUP_BATCH, self.attr)
+        while (result := _call(Command.MAP_LOOKUP_BATCH, self.attr)) == -errno.ENOSPC:
+            self._make_room(2 * self.chunk)
+            self.attr.count = self.chunk
         if result < 0 and result != -errno.ENOENT:
             raise failure(f"cannot walk the map {self.map.info.name}", -result)
         self.attr.in_batch = self.attr.out_batch

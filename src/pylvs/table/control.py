@@ -52,7 +52,7 @@ class Control:
         self._run("RESCHEDULE", service, scheduler)
 
     def unschedule(self, service: int) -> None:
-        """Free what the service's scheduler keeps for it: the service goes."""
+        """Free what schedulers keep for the service: it goes."""
         self._run("UNSCHEDULE", service)
 
     def setting_changed(self, service: int) -> None:

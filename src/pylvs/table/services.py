@@ -61,10 +61,12 @@ def change(edit: Edit, service: VirtualService) -> None:
     buffer, base = memory.records.at(slot)
     old = memory.number(slot, record, "scheduler")
     new = memory.codes.schedulers.number(service.scheduler)
+    if not service.flags & ServiceFlag.PERSISTENT:  # first, so that no packet goes by the mask and timeout below
+        memory.set_number(slot, record, "flags", int(service.flags | ServiceFlag.HASHED))
     record.store(buffer, base, "netmask", _netmask(service))
-    memory.set_number(slot, record, "flags", int(service.flags | ServiceFlag.HASHED))
     memory.set_number(slot, record, "timeout", service.timeout * memory.settings["second"])
     memory.set_number(slot, record, "timeout_seconds", service.timeout)
+    memory.set_number(slot, record, "flags", int(service.flags | ServiceFlag.HASHED))
     memory.set_number(slot, record, "pe", memory.codes.engines.number(service.persistence_engine))
     if new != old:
         memory.control.reschedule(slot, new)

@@ -7,13 +7,14 @@
  *		the slot of the destination for a new flow of the service in `slot`, 0 if there is none
  * and, if it needs them, hooks that run in the program `control`, while packets go on being scheduled:
  *	void NAME_changed(struct service *service, __u32 slot, int fresh)
- *		destinations were added, removed or changed; `fresh`: the service has this scheduler from now on
+ *		destinations were added, removed or changed; `fresh`: the service is about to have this scheduler, and still
+ *		has another one, by which packets go meanwhile
  *	void NAME_removed(struct service *service, __u32 removed, __u32 before)
  *		a destination has just left the list, where it followed the one in `before` (0: it was the first)
  *	int NAME_outdated(__u32 slot)
  *		whether NAME_changed must run because a setting was changed
  *	void NAME_ended(__u32 slot)
- *		the service has another scheduler, or is deleted
+ *		the service is deleted, and has had this scheduler or not
  * and in the program `explain`:
  *	__u32 NAME_preview(struct service *service, __u32 slot, struct flow *flow, struct explain_args *args)
  *		what NAME_schedule would choose, if asking that would change more than service->cursor

@@ -54,8 +54,8 @@ static __always_inline int scheduler_is_consistent(struct service *service, __u3
 	return 0;
 }
 
-/* Lets the scheduler see its destinations anew; `fresh`: the service has this scheduler from now on. */
-__noinline int scheduler_changed(__u32 slot, int fresh)
+/* Lets a scheduler see the service's destinations anew; `fresh`: the service is about to have this scheduler. */
+__noinline int scheduler_prepare(__u32 slot, __u32 scheduler, int fresh)
 {
 	struct service *service = service_get(slot);
 
@@ -63,7 +63,7 @@ __noinline int scheduler_changed(__u32 slot, int fresh)
 		return -1;
 	if (fresh)
 		service->cursor = 0;
-	switch (service->scheduler) {
+	switch (scheduler) {
 	case SCHED_WRR: wrr_changed(service, slot, fresh); break;
 	case SCHED_LBLC: lblc_changed(service, slot, fresh); break;
 	case SCHED_LBLCR: lblcr_changed(service, slot, fresh); break;
@@ -72,6 +72,12 @@ __noinline int scheduler_changed(__u32 slot, int fresh)
 	case SCHED_MH: mh_changed(service, slot, fresh); break;
 	}
 	return 0;
+}
+
+/* Lets the service's own scheduler see its destinations anew. */
+static __always_inline void scheduler_changed(struct service *service, __u32 slot)
+{
+	scheduler_prepare(slot, service->scheduler, 0);
 }
 
 static __always_inline void scheduler_removed(struct service *service, __u32 removed, __u32 before)
@@ -90,14 +96,12 @@ static __always_inline int scheduler_outdated(struct service *service, __u32 slo
 	return 0;
 }
 
-/* Frees what the scheduler keeps for a service that it schedules no more. */
-static __always_inline void scheduler_ended(struct service *service, __u32 slot)
+/* Frees what the schedulers that a service has had keep for it: the service goes. */
+static __always_inline void schedulers_free(__u32 slot)
 {
-	switch (service->scheduler) {
-	case SCHED_DH: dh_ended(slot); break;
-	case SCHED_SH: sh_ended(slot); break;
-	case SCHED_MH: mh_ended(slot); break;
-	}
+	dh_ended(slot);
+	sh_ended(slot);
+	mh_ended(slot);
 }
 
 /* What the scheduler would choose; the cursor is put back. */
