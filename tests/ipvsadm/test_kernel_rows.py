@@ -58,9 +58,10 @@ def cases() -> Iterator[Case]:
 
 
 def chunk_of(layouts: Layouts) -> Map:
-    """Records as the director makes them."""
+    """Records as the director makes them, with the counters of one CPU behind each."""
     sizes = layouts.enum("record_size")
-    return Map.create(MapType.ARRAY, 4, sizes["RECORD_SIZE"] + sizes["CPU_LINE"], sizes["CHUNK"], F_MMAPABLE, "records")
+    value_bytes = sizes["RECORD_SIZE"] + sizes["CPU_LINE"]
+    return Map.create(MapType.ARRAY, 4, value_bytes, sizes["CHUNK"], F_MMAPABLE, "records")
 
 
 def array_of(chunk: Map) -> Map:

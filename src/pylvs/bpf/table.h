@@ -142,10 +142,12 @@ static __always_inline void connection_publish(struct connection *connection, __
 	due_by(number / WAYS, connection->expires);
 }
 
+enum { PRESSED_SECONDS = 60 };
+
 /* Whether a new flow has found no room in the last minute (docs/decisions/0003). */
 static __always_inline int table_is_pressed(__u32 now)
 {
-	return settings.table_pressed && tick_before(now, settings.table_pressed + 60 * settings.second);
+	return settings.table_pressed && tick_before(now, settings.table_pressed + PRESSED_SECONDS * settings.second);
 }
 
 #endif
