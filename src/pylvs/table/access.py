@@ -7,18 +7,21 @@ is compared each time; under the lock nobody else can, and it is compared when t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import Self, TypeVar
 
 from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.instance import Instance
-from pylvs.errors import DataPlaneError, NoSuchService
+from pylvs.errors import DataPlaneError, NoSuchService, PylvsError
 from pylvs.host import netns
 from pylvs.model import ServiceKey
 from pylvs.table.edit import Edit
 from pylvs.table.memory import Memory
 from pylvs.table.settings import Settings
+
+T = TypeVar("T")
+TRIES = 3  # of a read beside other commands, before it waits for the lock
 
 
 class Access:
@@ -83,8 +86,13 @@ class Access:
             self._is_editor = True
             try:
                 yield
-            finally:
+            except PylvsError:
                 self._end()
+                raise
+            except BaseException:  # a change may have been cut off in its middle: the next editor looks
+                self._is_editor, self._edit = False, None
+                raise
+            self._end()
 
     @contextmanager
     def changing(self) -> Iterator[Edit]:
@@ -113,6 +121,41 @@ class Access:
     def _begin(self) -> Edit:
         memory = self.memory
         if self._edit is None or self._edit.memory is not memory:
+            cut_off = bool(self.settings["generation"] & 1)  # by whoever held the lock before
             self._edit = Edit(memory, self.instance)
+            self._edit.begin()
+            if cut_off:
+                self._repair(self._edit)
         self._edit.begin()
         return self._edit
+
+    def _repair(self, edit: Edit) -> None:
+        from pylvs.dataplane.attach import Attacher
+        from pylvs.table.repair import repair
+
+        repair(edit)
+        attacher = Attacher(self.instance)
+        if self.settings["services"] and not attacher.hooks():
+            attacher.attach_all()
+
+    def _consistent(self, read: Callable[[Memory], T]) -> T:
+        """What `read` sees of a table that is not changed meanwhile.
+
+        The generation is the same and even before and after; else a change is under way, and the lock is waited for. If
+        it is odd then too, an editor was killed, and the table is repaired first.
+        """
+        memory = self.memory
+        if self._is_editor:
+            return read(memory)
+        for _ in range(TRIES):
+            before = memory.settings["generation"]
+            if before & 1:
+                break
+            result = read(memory)
+            if memory.settings["generation"] == before:
+                return result
+        with self.locked():
+            memory = self.memory
+            if memory.settings["generation"] & 1:
+                self._begin()
+            return read(memory)

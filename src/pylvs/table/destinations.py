@@ -15,8 +15,8 @@ from pylvs import rules
 from pylvs.addresses import pack
 from pylvs.dataplane.instance import Instance
 from pylvs.errors import DestinationExists, NoSuchDestination, PylvsError, TableFull
-from pylvs.model import AddressType, AddressTypes, Destination, ForwardingMethod, ServiceKey
-from pylvs.table import daemons
+from pylvs.model import AddressType, AddressTypes, Destination, ForwardingMethod, ServiceKey, VirtualService
+from pylvs.table import daemons, journal
 from pylvs.table.edit import Edit
 from pylvs.table.memory import Memory, Name
 from pylvs.table.records import Record, swap16
@@ -192,8 +192,15 @@ def _write(edit: Edit, slot: int, destination: Destination, fields: dict[str, An
 
 def change(edit: Edit, key: ServiceKey, destination: Destination) -> None:
     """Change a destination; NoSuchService, NoSuchDestination, OutOfRange, Invalid."""
-    service = edit.slot_of(key)
     destination = _checked(edit, key, destination, new=False)
+    find(edit.memory, edit.slot_of(key), destination)
+    with journal.written(edit.memory.plane, journal.DESTINATION, [(VirtualService(key), [destination])]):
+        write(edit, key, destination)
+
+
+def write(edit: Edit, key: ServiceKey, destination: Destination) -> None:
+    """Make a destination be this one, which has been checked; NoSuchService, NoSuchDestination."""
+    service = edit.slot_of(key)
     slot = find(edit.memory, service, destination)
     fields = _configured(edit, service, destination)
     if not destination.weight:

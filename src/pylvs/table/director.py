@@ -32,7 +32,7 @@ from pylvs.model import (
     Timeouts,
     VirtualService,
 )
-from pylvs.table import counters, daemons, destinations, services, states
+from pylvs.table import counters, daemons, destinations, journal, services, states
 from pylvs.table import replace as whole
 from pylvs.table.access import Access
 from pylvs.table.connections import Connections
@@ -81,7 +81,8 @@ class Director(Access):
         with self._changing(service.key) as edit:
             edit.slot_of(service.key)
             rules.check_service(service)
-            services.change(edit, service)
+            with journal.written(edit.memory.plane, journal.SERVICE, [(service, ())]):
+                services.change(edit, service)
 
     def delete_service(self, key: ServiceKey) -> None:
         """Delete a service with its destinations; their connections stay, as IPVS has it. NoSuchService."""
@@ -133,7 +134,8 @@ class Director(Access):
             with self.changing() as edit:
                 before = self.settings["services"]
                 whole.check(edit, wanted)
-                whole.replace(edit, wanted)
+                with journal.written(edit.memory.plane, journal.TABLE, list(wanted.values())):
+                    whole.replace(edit, wanted)
                 self._attach_with_first(before)
 
     # --- what is observed
@@ -142,23 +144,14 @@ class Director(Access):
         """One service; NoSuchService."""
         if not self.loaded:
             raise NoSuchService(f"no such service: {key}")
-        memory = self.memory
-        slot = memory.slot_of(key)
-        memory.control.sweep()
-        memory.control.fold(slot)
-        return states.service_state(memory, slot)
+        return self._consistent(lambda memory: states.one(memory, key))
 
     def services(self, counted: bool = True) -> Iterable[ServiceState]:
-        """Every service, in no order; destinations newest first, as in IPVS. Not `counted`: counters and rates stay
-        zero, which is faster."""
+        """Every service, in no order; destinations newest first, as in IPVS. All are of one moment: no change of the
+        table is seen half made. Not `counted`: counters and rates stay zero, which is faster."""
         if not self.loaded:
-            return
-        memory = self.memory
-        memory.control.sweep()
-        if counted:
-            memory.control.fold()
-        for _, slot in memory.service_slots():
-            yield states.service_state(memory, slot, counted)
+            return []
+        return self._consistent(lambda memory: states.all_of(memory, counted))
 
     def service_at(self, slot: int) -> VirtualService:
         """The service of a slot, as a trace has it; nonsense if it was deleted meanwhile."""

@@ -183,6 +183,16 @@ class Records:
         self._clear_estimate(slot)
         self.retire(slot, tick, was_service=True)
 
+    def forget_retired(self) -> None:
+        """No record is retired: `retire_found` says which are."""
+        self.settings["first_retired"] = 0
+
+    def retire_found(self, slot: int, tick: int, busy: bool) -> None:
+        """Retire a record of which nobody knows what it was. `busy`: a destination that still has connections."""
+        if not any(self._cpu_lines(slot)):  # it may have been a service, whose estimate begins at zero
+            self._clear_estimate(slot)
+        self.retire(slot, tick, was_service=not busy)
+
     def oldest(self, before: int) -> tuple[int, bool]:
         """The slot that was retired first, if that was before this tick, else 0; and whether it was a service."""
         slot: int = self.settings["first_retired"]

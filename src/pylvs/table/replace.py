@@ -87,7 +87,7 @@ def _replace_service(
         gone = []
     _add(edit, service.key, new)
     for member in changed:
-        destinations.change(edit, service.key, member)
+        destinations.write(edit, service.key, member)
     destinations.delete(edit, service.key, gone, available=True)
 
 

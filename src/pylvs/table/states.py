@@ -46,6 +46,22 @@ def counted(memory: Memory, slot: int) -> tuple[Counters, Counters]:
     return Counters(*memory.records.counted(slot)), Counters(*memory.records.rates(slot))
 
 
+def one(memory: Memory, key: ServiceKey) -> ServiceState:
+    """One service as it is now; NoSuchService."""
+    slot = memory.slot_of(key)
+    memory.control.sweep()
+    memory.control.fold(slot)
+    return service_state(memory, slot)
+
+
+def all_of(memory: Memory, with_counters: bool = True) -> list[ServiceState]:
+    """Every service as it is now."""
+    memory.control.sweep()
+    if with_counters:
+        memory.control.fold()
+    return [service_state(memory, slot, with_counters) for _, slot in memory.service_slots()]
+
+
 def service_state(memory: Memory, slot: int, with_counters: bool = True) -> ServiceState:
     """The service in a slot, with its destinations, newest first."""
     service = service_at(memory, slot)

@@ -58,6 +58,22 @@ class Trash:
             if words[base + self._word["service"]] in services:
                 words[base + self._word["service"]] = self._deleted
 
+    def recount(self, linked: set[int], services: set[int]) -> set[int]:
+        """After a kill: those that are in a list again are in the trash no more; those of deleted services have none.
+        The slots that stay."""
+        kept = set()
+        for key, value in list(self._map.items()):
+            slot = self._slot(value)
+            if slot in linked:
+                self._map.delete(key)
+                continue
+            kept.add(slot)
+            words, base = self._records.words_at(slot)
+            if words[base + self._word["service"]] not in services:
+                words[base + self._word["service"]] = self._deleted
+        self._settings["trashed"] = len(kept)
+        return kept
+
     def take_back(self, key: bytes, address: bytes, port: int, service: int) -> int:
         """Slot of the deleted destination of this name, 0 if there is none. What it counted stays its own if its
         service is still the one in the slot `service`."""
