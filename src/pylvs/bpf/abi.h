@@ -11,7 +11,7 @@
 #include "hooks.h"
 
 /* Incremented with every change below: a command of another version must not write into a loaded data plane. */
-enum abi_version { ABI_VERSION = 7 };
+enum abi_version { ABI_VERSION = 8 };
 
 enum protocol {
 	PROTO_NONE = 0,
@@ -354,7 +354,7 @@ struct control_args {
 	__u32 now;    /* out: tick */
 };
 
-/* Deleted destinations by name, and since when: added again, they take their connections over. Python's alone. */
+/* Deleted destinations by name: added again, they take their connections over. Python's alone. */
 struct trash_key {
 	struct service_key service;
 	struct addr address;
@@ -363,7 +363,7 @@ struct trash_key {
 };
 struct trashed {
 	__u32 slot;
-	__u32 tick; /* when it was deleted */
+	__u32 available; /* its connections go on */
 };
 
 /* `pylvs mark`: packets like this have this firewall mark. The most specific rules come first. There are twice as many

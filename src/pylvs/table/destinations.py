@@ -192,8 +192,9 @@ def _write(edit: Edit, slot: int, destination: Destination, fields: dict[str, An
 
 def change(edit: Edit, key: ServiceKey, destination: Destination) -> None:
     """Change a destination; NoSuchService, NoSuchDestination, OutOfRange, Invalid."""
+    service = edit.slot_of(key)
     destination = _checked(edit, key, destination, new=False)
-    find(edit.memory, edit.slot_of(key), destination)
+    find(edit.memory, service, destination)
     with journal.written(edit.memory.plane, journal.DESTINATION, [(VirtualService(key), [destination])]):
         write(edit, key, destination)
 
@@ -224,9 +225,10 @@ def delete(edit: Edit, key: ServiceKey, destinations: Sequence[Destination], ava
     if not slots:
         return
     now = memory.control.fold(service)  # what they counted is their service's, also when they are gone
+    kept = edit.trash.keep(edit.packed(key), slots, available=available, all_of_them=not available)
     for slot in slots:
         memory.control.unlink(service, slot)
-    edit.trash.throw(edit.packed(key), slots, now, available=available, orphaned=False)
+    edit.trash.throw(slots, kept, now, available=available, orphaned=False)
     members = memory.members(service)
     for destination in destinations:
         del members[name_of(destination)]

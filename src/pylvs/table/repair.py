@@ -62,6 +62,7 @@ def _free_the_rest(edit: Edit, used: set[int]) -> None:
     for slot in sorted(rest):
         if slot in busy:
             memory.set_number(slot, memory.destination, "service", slots["SLOT_DELETED"])
+        memory.control.unschedule(slot)
         memory.records.retire_found(slot, edit.tick, busy=slot in busy)
 
 

@@ -93,12 +93,15 @@ def delete_slots(edit: Edit, slots: Mapping[bytes, int], available: bool = False
         return
     memory = edit.memory
     edit.forget()
+    now = memory.control.fold(next(iter(slots.values())) if len(slots) == 1 else 0)
+    kept = set()
+    for key, slot in slots.items():
+        kept |= edit.trash.keep(key, memory.chain(slot), available=available, all_of_them=False)
     for key in slots:
         memory.services.delete(key)
-    now = memory.control.fold(next(iter(slots.values())) if len(slots) == 1 else 0)
     edit.trash.orphan(set(slots.values()))
-    for key, slot in slots.items():
-        edit.trash.throw(key, list(memory.chain(slot)), now, available=available, orphaned=True)
+    for slot in slots.values():
+        edit.trash.throw(list(memory.chain(slot)), kept, now, available=available, orphaned=True)
         memory.control.unschedule(slot)
         memory.forget_members(slot)
         memory.records.retire_service(slot, now)

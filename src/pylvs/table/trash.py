@@ -31,24 +31,37 @@ class Trash:
         self._word = self._record.word
         self._looked_through: int | None = None  # the tick when that was
 
-    def throw(self, key: bytes, slots: Iterable[int], now: int, *, available: bool, orphaned: bool) -> None:
-        """Destinations that are in no list any more, of the service with this key (`struct service_key`), at the tick
-        `now`. `available`: their connections go on, which is no deletion as IPVS knows it; `orphaned`: the service is
-        deleted too."""
-        place, word = self._place, self._word
-        flags, address, port = (place[name] for name in ("flags", "address", "port"))
+    def keep(self, key: bytes, slots: Iterable[int], *, available: bool, all_of_them: bool) -> set[int]:
+        """Enter destinations by name that are about to leave their list, before they do: those with connections, or
+        `all_of_them`. `key` is their service's (`struct service_key`); `available`: their connections go on. The slots
+        that were entered.
+
+        A kill between this and the leaving leaves an entry too many, which the repair takes out; the other order would
+        leave connections whose destination nobody knows.
+        """
+        place = self._place
+        kept = set()
         for slot in slots:
             record = self._get(slot)
+            if all_of_them or self._has_connections(record):
+                name = self._key.pack(service=key, address=record[place["address"]], port=record[place["port"]])
+                self._map.update(name, self._value.pack(slot=slot, available=available))
+                self._settings["trashed"] += 1
+                kept.add(slot)
+        return kept
+
+    def throw(self, slots: Iterable[int], kept: set[int], now: int, *, available: bool, orphaned: bool) -> None:
+        """Destinations have left their list at the tick `now`; `kept` are in the trash by name, the others are used
+        again. `available`: their connections go on, which is no deletion as IPVS knows it; `orphaned`: the service is
+        deleted too."""
+        word = self._word
+        for slot in slots:
             words, base = self._records.words_at(slot)
             if not available:
-                words[base + word["flags"]] = record[flags] & ~self._available
+                words[base + word["flags"]] &= ~self._available & 0xFFFFFFFF
             if orphaned:
                 words[base + word["service"]] = self._deleted
-            if self._has_connections(record) or not (available or orphaned):
-                name = self._key.pack(service=key, address=record[address], port=record[port])
-                self._map.update(name, self._value.pack(slot=slot, tick=now))
-                self._settings["trashed"] += 1
-            else:
+            if slot not in kept:
                 self._records.retire(slot, now)
 
     def orphan(self, services: set[int]) -> None:
@@ -69,6 +82,8 @@ class Trash:
                 continue
             kept.add(slot)
             words, base = self._records.words_at(slot)
+            if not self._value.unpack_from(value, 0)[self._value.place["available"]]:
+                words[base + self._word["flags"]] &= ~self._available & 0xFFFFFFFF
             if words[base + self._word["service"]] not in services:
                 words[base + self._word["service"]] = self._deleted
         self._settings["trashed"] = len(kept)
