@@ -71,12 +71,13 @@ class Attack:
 
 
 def lines(attack: Attack, run: Run) -> Iterator[str]:
-    """What an attack finds, as lines that say how to see it again. The same text is not said twice."""
+    """What an attack finds, as lines that say how to see it again. What differs only in its example, which is in brackets at
+    the end, is said once."""
     seen: set[str] = set()
     for number, text in attack.run(run):
-        if text in seen:
+        if (what := text.partition(" (e.g. ")[0]) in seen:
             continue
-        seen.add(text)
+        seen.add(what)
         yield f"{attack.name}: {text} · {run.replay(number)}"
         if len(seen) >= MOST:
             return

@@ -8,6 +8,7 @@ passed on is unchanged, and what leaves has no wrong checksum or length that was
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from tests.attack import build, tables
@@ -16,12 +17,13 @@ from tests.attack.attack import Attack, Found, Run
 from tests.attack.build import ACK, FIN, PSH, RST, SYN, URG, raw
 from tests.attack.check import check_table
 from tests.attack.native import HOOKS, NOTHING, REFUSED, SEVERAL, Done, Frame
-from tests.attack.sums import ETHERNET, FRAGMENT, ICMP, ICMPV6, SCTP, TCP, UDP, checksum, new_faults
+from tests.attack.sums import ETHERNET, FRAGMENT, SCTP, TCP, UDP, Ip, checksum, new_faults
 from tests.attack.watch import Guard
-from tests.packets.cast import BACK, BACK_1, BACK_2, BACK_3, CLIENT, FRONT, MTU, REAL_1, SECOND, VIP, VIP6, Host
+from tests.packets.cast import CLIENT, FRONT, NEIGHBOURS, SECOND, VIP, VIP6, Host
 from tests.packets.plane import VERDICTS
 
 PACKETS = 3000  # of one round at each hook
+OPENING = 400  # first packets, of which connections come
 FLOOD = 12_000  # packets that fill the table of 4,096
 ROUND_KINDS = ("empty", "full")
 INTERESTING = (0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 32, 44, 58, 60, 63, 64, 69, 70, 79, 96, 127, 128, 132, 254, 255)
@@ -29,26 +31,80 @@ LEAST_AT_TC = {b"\x08\x00": ETHERNET + 20, b"\x86\xdd": ETHERNET + 40}
 LONGEST = 1900
 SHOWN = 120  # bytes of a frame in a finding
 VERDICT_OF = {"PASS": "PASS", "DROP": "DROP", "FORWARD": "SENT", "REFUSE": "SENT"}
-SERVERS = (BACK_1, BACK_2, BACK_3)
 CLIENTS = (CLIENT, CLIENT, CLIENT, SECOND)
 SPORTS = range(20000, 20024)
 FLAGS = (SYN, SYN, SYN, ACK, ACK, ACK | PSH, FIN | ACK, RST, RST | ACK, SYN | ACK, SYN | FIN, SYN | RST, 0, 255, URG | ACK)
 TCP_OPTIONS = (b"", b"", b"\x02\x04\x05\xb4", b"\x01\x01\x08\x0a" + bytes(8), b"\x02\x04\xff", b"\x02\x00", b"\x01" * 40)
 IP_OPTIONS = (b"\x01" * 4, b"\x83\x07\x04\x0a\x00\x00\x15", b"\x44\x28\x05\x00" + bytes(36), b"\x07\x00", b"\x94\x04\x00\x00")
 TAGS = (b"\x81\x00\x00\x05", b"\x88\xa8\x00\x05\x81\x00\x00\x06", b"\x81\x00\x0f\xff")
+ERRORS = {
+    True: ((3, 3), (3, 1), (3, 4), (3, 4), (11, 0), (4, 0), (12, 0), (5, 1)),
+    False: ((1, 4), (2, 0), (2, 0), (3, 0), (4, 1), (137, 0)),
+}
+BY_MAC = {host.mac: host for hosts in NEIGHBOURS.values() for host in hosts}
 FROM = (b"\x7f\x00\x00\x01", b"\x00\x00\x00\x00", b"\xe0\x00\x00\x01", b"\xff\xff\xff\xff", raw(VIP), raw(FRONT.ip))
 FROM6 = (bytes(16), bytes(15) + b"\x01", b"\xff\x02" + bytes(14), raw(VIP6), bytes(10) + b"\xff\xff\x0a\x00\x00\x0a")
 
 Sent = tuple[Host, bytes]  # who sends which frame
+Flow = tuple[bytes, bytes, int, int]  # from, to, and the ports
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A connection that was opened: who its client is, and its flow on both sides of the director."""
+
+    client: Host
+    server: Host
+    protocol: int
+    near: Flow  # from the client to the service
+    far: Flow  # from the director to the real server; the same by DR and TUN
+
+    def request(self, flags: int, data: bytes = b"") -> bytes:
+        """Another packet of the client's."""
+        return build.packet(self.protocol, *self.near, flags, data)
+
+    def reply(self, flags: int, data: bytes = b"") -> bytes:
+        """A packet of the real server's."""
+        return build.packet(self.protocol, *turned(self.far), flags, data)
+
+    def answer(self, flags: int, data: bytes = b"") -> bytes:
+        """The same as the client sees it."""
+        return build.packet(self.protocol, *turned(self.near), flags, data)
+
+    def forwarded(self, flags: int, data: bytes = b"") -> bytes:
+        """A request as the real server sees it."""
+        return build.packet(self.protocol, *self.far, flags, data)
+
+
+def turned(flow: Flow) -> Flow:
+    """The flow in the other direction."""
+    src, dst, sport, dport = flow
+    return dst, src, dport, sport
+
+
+def talk_of(client: Host, data: bytes, left: bytes) -> Talk | None:
+    """What became of a client's first packet: `left` is the frame that went to a real server."""
+    before, after = Ip(data), Ip(left[ETHERNET:])
+    server = BY_MAC.get(left[:6].hex(":"))
+    if server is None or before.protocol not in (TCP, UDP, SCTP):
+        return None
+    near = _flow_of(before)
+    return Talk(client, server, before.protocol, near, _flow_of(after) if after.protocol == before.protocol else near)
+
+
+def _flow_of(ip: Ip) -> Flow:
+    src, dst = (ip.data[12:16], ip.data[16:20]) if ip.version == 4 else (ip.data[8:24], ip.data[24:40])
+    return src, dst, int.from_bytes(ip.body[:2], "big"), int.from_bytes(ip.body[2:4], "big")
 
 
 class Author:
-    """Makes good packets of every kind there is, at random."""
+    """Makes good packets of every kind there is, at random: many of connections that there are."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
+        self.talks: list[Talk] = []
         self.kinds: Sequence[tuple[Callable[[], Sent], int]] = (
-            (self.request, 10), (self.reply, 4), (self.error, 5), (self.fragment, 4), (self.extended, 3),
+            (self.request, 10), (self.known, 10), (self.reply, 10), (self.error, 8), (self.fragment, 4), (self.extended, 3),
             (self.optioned, 2), (self.tagged, 1), (self.stranger, 2), (self.large, 1), (self.noise, 1),
         )  # fmt: skip
 
@@ -81,32 +137,40 @@ class Author:
         ttl = self.random.choice((64, 64, 64, 2, 1, 0))
         return client, build.ether(client, build.ip(src, dst, protocol, body, ttl))
 
+    def known(self) -> Sent:
+        """Of a client, in a connection that there is."""
+        talk = self.random.choice(self.talks)
+        return talk.client, build.ether(talk.client, talk.request(self.random.choice(FLAGS), bytes(self.random.choice((0, 9)))))
+
     def reply(self) -> Sent:
-        """Of a real server: to a client, or to the director's own address."""
-        server, six = self.random.choice(SERVERS), self.random.random() < 0.4
-        to = self.random.choice((*CLIENTS, BACK))
-        src, dst = (raw(host.ip6 if six else host.ip) for host in (server, to))
-        sport, dport = self.random.choice(tables.REMOTE), self.random.choice((*SPORTS, *range(1024, 1040)))
-        protocol, flags = self.random.choice((TCP, TCP, UDP)), self.random.choice((SYN | ACK, ACK, FIN | ACK, RST))
-        return server, build.ether(server, build.packet(protocol, src, dst, sport, dport, flags))
+        """Of a real server."""
+        talk = self.random.choice(self.talks)
+        return talk.server, build.ether(talk.server, talk.reply(self.random.choice(FLAGS), bytes(self.random.choice((0, 9)))))
 
     def error(self) -> Sent:
-        """An ICMP error that quotes a packet, to any byte of it."""
-        client, src, dst = self._ends()
-        protocol, body = self._body(src, dst, bytes(40))
-        sender, near, far = client, src, dst
-        if self.random.random() < 0.5:  # about what was sent to a real server
-            sender = self.random.choice(SERVERS)
-            far = raw(sender.ip if len(src) == 4 else sender.ip6)
-            quoted = build.packet(TCP, src, far, self.random.choice(SPORTS), 8080)
-        else:  # about what was sent to the client: its ends are the other way
-            sport, dport = body[:2], body[2:4]
-            quoted = build.ip(dst, src, protocol, dport + sport + body[4:])
+        """An ICMP error that quotes a packet, to any byte of it: of a client, of a real server, or of a router on the way."""
+        talk, data = self.random.choice(self.talks), bytes(self.random.choice((0, 8, 40)))
+        if self.random.random() < 0.5:  # to the real server, which hears that its reply did not arrive
+            sender, to, quoted = talk.client, talk.near[1], talk.answer(ACK, data)
+        else:  # to the client, about its request
+            sender, to, quoted = talk.server, talk.far[0], talk.forwarded(ACK, data)
+        four = len(to) == 4
+        if self.random.random() < 0.3:
+            quoted = self._longer(quoted)
+        near = raw(sender.ip if four else sender.ip6) if self.random.random() < 0.7 else raw("10.9.9.9" if four else "fd09::9")
         size = self.random.choice((len(quoted), len(quoted), 28, 48, self.random.randrange(len(quoted) + 1)))
-        types = ((3, 3), (3, 4), (11, 0), (4, 0), (12, 0), (5, 1)) if len(src) == 4 else ((1, 4), (2, 0), (3, 0), (4, 1), (137, 0))
-        type, code = self.random.choice(types)
-        near, far = (far, near) if sender in SERVERS else (near, far)
-        return sender, build.ether(sender, build.error(near, far, type, code, 1400, quoted[:size]))
+        type, code = self.random.choice(ERRORS[four])
+        return sender, build.ether(sender, build.error(near, to, type, code, 1400, quoted[:size]))
+
+    def _longer(self, packet: bytes) -> bytes:
+        """The same packet with options, or extension headers, in front of what it carries."""
+        src, dst = (packet[12:16], packet[16:20]) if packet[0] >> 4 == 4 else (packet[8:24], packet[24:40])
+        if len(src) == 4:
+            return build.ipv4(src, dst, packet[9], packet[20:], options=self.random.choice(IP_OPTIONS))
+        kind = self.random.choice((0, 43, 60, FRAGMENT))
+        if kind == FRAGMENT:
+            return build.ipv6(src, dst, kind, build.fragment_header(packet[6], 9, 0, True) + packet[40:])
+        return build.ipv6(src, dst, kind, build.extension(packet[6], self.random.choice((0, 1))) + packet[40:])
 
     def fragment(self) -> Sent:
         """One fragment of a datagram, of which others may come later or have come before."""
@@ -272,8 +336,21 @@ class Round:
         self.arena.plane.wipe()
         tables.everything(self.arena.plane)
         self.arena.plane.settings["icmp_rate"] = 0
+        self._open()
         if self.full:
             self.arena.run([self._flooding() for _ in range(FLOOD)])
+
+    def _open(self) -> None:
+        """Connections of every kind, with whom the author goes on."""
+        opening = []
+        while len(opening) < OPENING:
+            client, src, dst = self.author._ends()
+            protocol, port = self.random.choice((TCP, TCP, UDP, UDP, SCTP)), self.random.choice((*tables.PORTS, 80, 100))
+            opening.append((client, build.packet(protocol, src, dst, self.random.choice(SPORTS), port)))
+        frames = [self.arena.frame("tc", build.ether(client, data)) for client, data in opening]
+        for (client, data), done in zip(opening, self.arena.run(frames), strict=True):
+            talk = talk_of(client, data, done.data) if self.arena.outcome(done).startswith("FORWARD") else None
+            self.author.talks += [talk] if talk else []
 
     def _flooding(self) -> Frame:
         src = b"\x0b" + self.random.randbytes(3)
@@ -307,7 +384,7 @@ class Round:
         guard = Guard(self.arena.memory)
         for frame, done in zip(frames, self.arena.run(frames, guard), strict=True):
             for text in wrong(self.arena, frame, done, guard):
-                yield f"{text} ({describe(frame)})"
+                yield f"{text} (e.g. {describe(frame)})"
 
 
 def mutate(run: Run) -> Found:
@@ -317,11 +394,7 @@ def mutate(run: Run) -> Found:
         for number, random in run.rounds():
             round = Round(arena, number, random)
             round.prepare()
-            said: set[str] = set()
-            for text in round.play(PACKETS):
-                if (what := text.partition(" (tc,")[0].partition(" (xdp,")[0]) not in said:
-                    said.add(what)
-                    yield number, text
+            yield from ((number, text) for text in round.play(PACKETS))
             packets += PACKETS * len(HOOKS)
     run.say(f"{packets} packets")
 
@@ -353,4 +426,3 @@ ATTACKS = (
     Attack("mutation", "mutated packets at both hooks, table empty and full", 120, mutate),
     Attack("truncation", "packets cut after every byte", 30, truncate),
 )
-__all__ = ["ICMP", "ICMPV6", "MTU", "REAL_1"]

@@ -139,8 +139,8 @@ def _quoted(body: bytes) -> set[str]:
 def _udp(ip: Ip) -> set[str]:
     if int.from_bytes(ip.body[4:6], "big") != len(ip.body):
         return {"UDP length"}
-    if not any(ip.body[6:8]):
-        return set() if ip.version == 4 else {"UDP checksum"}
+    if not any(ip.body[6:8]):  # none, as tunnels may have it over IPv6 too (RFC 6935)
+        return set() if ip.version == 4 or _tunnelled(ip.body) else {"UDP checksum"}
     return {"UDP checksum"} if ip.sum_of_body() else set()
 
 
