@@ -24,6 +24,7 @@ DESTINATIONS_MAX = 1024
 AVAILABLE, TEMPLATE, INACTIVE, INVALID, AWAY = 1, 1, 2, 8, 32
 HASHED = 2  # of a service's flags: ServiceFlag.HASHED
 WAYS = 8
+FEW = 64  # lookup tables that are read at a time
 ADDRESS = 16
 
 Lines = Iterator[str]
@@ -206,7 +207,7 @@ class _Table:
         schedulers = self.layouts.enum("scheduler")
         for name, owners in (("buckets", ("SCHED_SH", "SCHED_DH")), ("maglevs", ("SCHED_MH",))):
             numbers = {schedulers[owner] for owner in owners}
-            found = {SLOT.unpack(key)[0]: value for key, value in self.memory.plane.map(name).items()}
+            found = {SLOT.unpack(key)[0]: value for key, value in self.memory.plane.map(name).items(FEW)}
             for slot, value in found.items():
                 if slot not in self.by_slot:
                     yield f"{name} has a table of slot {slot}, which is no service"
