@@ -23,6 +23,7 @@ class Run:
     seconds: float
     only: int | None = None
     short: bool = False
+    most: int = MOST
     say: Callable[[str], None] = lambda _: None
     rounds_done: int = 0
     begin: float = field(default_factory=time.monotonic)
@@ -68,6 +69,7 @@ class Attack:
     about: str
     seconds: float
     run: Callable[[Run], Found]
+    cpus: int = 1  # that it uses at once
 
 
 def lines(attack: Attack, run: Run) -> Iterator[str]:
@@ -79,7 +81,7 @@ def lines(attack: Attack, run: Run) -> Iterator[str]:
             continue
         seen.add(what)
         yield f"{attack.name}: {text} · {run.replay(number)}"
-        if len(seen) >= MOST:
+        if len(seen) >= run.most:
             return
 
 

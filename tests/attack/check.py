@@ -264,15 +264,15 @@ class _Table:
         busy = [number for number, entry in self.all_entries.items() if entry.tag == BUSY]
         if busy:
             yield f"{len(busy)} entries are claimed and nobody fills them: {busy[:5]}"
-        flows = Counter(
-            (e.client, e.cport, e.virtual, e.vport, e.protocol) for e in self.entries.values() if not e.flags & TEMPLATE
-        )
+        now = self.memory.control.now()
+        live = [entry for entry in self.entries.values() if _signed(entry.expires - now) > 0]
+        flows = Counter((e.client, e.cport, e.virtual, e.vport, e.protocol) for e in live if not e.flags & TEMPLATE)
         several = [(flow, number) for flow, number in flows.items() if number > 1]
         if several:
             yield f"{len(several)} flows have several entries, up to {max(number for _, number in several)}"
         templates = Counter(
             (e.client, e.virtual, e.vport, e.protocol)
-            for e in self.entries.values()
+            for e in live
             if e.flags & TEMPLATE and not e.flags & INVALID
         )
         if any(number > 1 for number in templates.values()):

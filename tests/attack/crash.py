@@ -35,6 +35,7 @@ BEFORE = (
 )  # fmt: skip
 GOING = ("-d -t VIP:80 -r REAL_3:80", "-D -t VIP:90")
 FLOWS = ((TCP, "VIP", 80), (TCP, "VIP", 81), (UDP, "VIP", 82), (TCP, "VIP_6", 83), (TCP, "VIP", 84), (TCP, "VIP", 90))
+TABLE_BITS = 8  # a small table is soon looked through
 TOUCH = ("-A -t 10.0.0.99:99 -s rr", "-D -t 10.0.0.99:99")  # two commands that take the lock
 OTHER_TABLE = """-A -t VIP:80 -s wlc
 -a -t VIP:80 -r REAL_2:80 -g -w 1
@@ -175,19 +176,22 @@ class Trial:
         self.after = stage.listing()
         self.wanted = stage.served()
 
-    def kill(self, step: int) -> Iterator[str]:
-        """What is wrong after a kill there."""
+    def kill(self, step: int) -> str:
+        """What is wrong after a kill there, in one line; nothing if all is well."""
         stage, case = self.stage, self.case
         stage.begin()
-        if not stepping.run(action(case), stage.memory, step).killed:
-            return  # it has fewer steps this time
-        where = f"{case} killed after step {step} of {self.steps}"
-        left = stage.listing()
+        ended = stepping.run(action(case), stage.memory, step)
+        if not ended.killed:
+            return ""  # it has fewer steps this time
+        left, found = stage.listing(), []
         if not self._is_allowed(left):
-            yield f"{where}: the listing is neither that before nor that after: {self._difference(left)}"
-        yield from (f"{where}: {text}" for text in self._touch())
-        yield from (f"{where}, then a next command: {fault}" for fault in check_table(stage.arena.memory))
-        yield from (f"{where}, then again: {text}" for text in self._again())
+            found.append(f"the listing is neither that before nor that after: {self._difference(left)}")
+        found += self._touch()
+        found += check_table(stage.arena.memory)
+        again = [text for text in self._again() if text not in found]
+        if again:
+            found.append(f"and after it ran again: {'; '.join(again)}")
+        return f"{case} killed after step {step} of {self.steps} ({ended.text}): {'; '.join(found)}" if found else ""
 
     def _touch(self) -> Iterator[str]:
         for words in TOUCH:
@@ -221,7 +225,7 @@ class Trial:
 
 def kill(run: Run) -> Found:
     """Each command, killed after each of its steps; in the short form after a few."""
-    with Arena() as arena:
+    with Arena(TABLE_BITS) as arena:
         stage, points = Stage(arena), 0
         for number, case, random in run.cases(CASES):
             trial = Trial(stage, case)
@@ -230,7 +234,8 @@ def kill(run: Run) -> Found:
             yield from ((number, f"{case}, not killed: {fault}") for fault in trial.faults)
             for step in _steps(run, trial.steps, random):
                 points += 1
-                yield from ((number, text) for text in trial.kill(step))
+                if text := trial.kill(step):
+                    yield number, text
                 if run.left <= 0 and run.only is None:
                     break
         run.say(f"{points} kills")

@@ -33,7 +33,8 @@ Memory = Sequence[memoryview]
 
 
 class Ended(NamedTuple):
-    """How the command ended: killed, or by itself after so many steps, with `status` (-1: an exception, in `text`)."""
+    """How the command ended: killed, in `text` before which line, or by itself after so many steps, with `status` (-1: an
+    exception, in `text`)."""
 
     killed: bool
     steps: int
@@ -44,8 +45,8 @@ class Ended(NamedTuple):
 class Stepper:
     """Counts steps, and dies after the k-th."""
 
-    def __init__(self, memory: Memory, kill_at: int) -> None:
-        self.memory, self.kill_at = memory, kill_at
+    def __init__(self, memory: Memory, kill_at: int, pipe: int) -> None:
+        self.memory, self.kill_at, self._pipe = memory, kill_at, pipe
         self.steps = self.files = 0
         self._seen = self._look()
 
@@ -72,6 +73,7 @@ class Stepper:
     def _step(self) -> None:
         self.steps += 1
         if self.steps == self.kill_at:
+            os.write(self._pipe, f"@{_place(sys._getframe())}".encode())
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _bpf(self, *args: Any, call: Callable[..., int] = kernel._syscall) -> int:
@@ -93,18 +95,25 @@ class Stepper:
         return self._line
 
 
+def _place(frame: FrameType | None) -> str:
+    """File and line of the command's code that is at work."""
+    while frame and not any(room in frame.f_code.co_filename for room in ROOMS[:1] + ROOMS[2:]):
+        frame = frame.f_back
+    return f"{'/'.join(frame.f_code.co_filename.split('/')[-2:])}:{frame.f_lineno}" if frame else "?"
+
+
 def run(command: Callable[[], int], memory: Memory, kill_at: int = NEVER) -> Ended:
     """Run the command in a child, killed after the step `kill_at`."""
     read, write = os.pipe()
     pid = os.fork()
     if not pid:
-        _child(command, Stepper(memory, kill_at), write)
+        _child(command, Stepper(memory, kill_at, write), write)
     os.close(write)
     with os.fdopen(read) as pipe:
         said = pipe.read()
     _, status = os.waitpid(pid, 0)
-    if not said:
-        return Ended(os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, kill_at, -1, "it was killed")
+    if os.WIFSIGNALED(status):
+        return Ended(os.WTERMSIG(status) == signal.SIGKILL, kill_at, -1, said.removeprefix("@") or "it was killed")
     steps, result, text = said.split(" ", 2)
     return Ended(False, int(steps), int(result), text)
 
