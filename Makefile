@@ -23,12 +23,13 @@ BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-param
 WORKERS := 3
 LAB :=
 BENCH :=
+ATTACK :=
 
 say = printf '\033[1m==>\033[0m %s\n'
 fail = f() { printf 'make: %s\n' "$$*" >&2; exit 1; }; f
 is_root = [ "$$(id -u)" = 0 ]
 
-.PHONY: help setup bpf lab test kernel root check lint bench wheel clean
+.PHONY: help setup bpf lab test attack kernel root check lint bench wheel clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
@@ -42,6 +43,9 @@ lab: check  ## build the DR test build and run its experiment (LAB="--mode xdp" 
 test: check lint  ## everything: lint, then all tests
 	@$(say) "tests"
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
+
+attack: check  ## mutated packets, floods, kill -9, two CPUs at once: ten minutes (ATTACK="--seed 1 --only crash" hands options on)
+	@$(BIN)/python -m tests.attack $(ATTACK)
 
 kernel: check build/kernel/ready  ## the lab, by each method, on Debian 12's own kernel in a virtual machine
 	@$(say) "each method over each hook on Linux 6.1, emulated: this takes some minutes"

@@ -10,6 +10,7 @@ from random import Random
 from typing import TypeVar
 
 MOST = 20  # findings of one attack: more of them say no more
+SEED = 1  # of the short forms, which are the same each time
 
 Case = TypeVar("Case")
 

@@ -105,7 +105,9 @@ def error(src: bytes, dst: bytes, type: int, code: int, rest: int, quoted: bytes
     return ipv6(src, dst, ICMPV6, icmpv6(src, dst, type, code, rest, quoted))
 
 
-def transport(protocol: int, src: bytes, dst: bytes, sport: int, dport: int, flags: int = SYN, data: bytes = b"") -> bytes:
+def transport(
+    protocol: int, src: bytes, dst: bytes, sport: int, dport: int, flags: int = SYN, data: bytes = b""
+) -> bytes:
     """What opens a flow: a segment with these flags, a datagram, or an SCTP INIT."""
     if protocol == TCP:
         return tcp(src, dst, sport, dport, flags, data)

@@ -271,9 +271,7 @@ class _Table:
         if several:
             yield f"{len(several)} flows have several entries, up to {max(number for _, number in several)}"
         templates = Counter(
-            (e.client, e.virtual, e.vport, e.protocol)
-            for e in live
-            if e.flags & TEMPLATE and not e.flags & INVALID
+            (e.client, e.virtual, e.vport, e.protocol) for e in live if e.flags & TEMPLATE and not e.flags & INVALID
         )
         if any(number > 1 for number in templates.values()):
             yield f"{sum(number > 1 for number in templates.values())} clients have several templates"
@@ -329,7 +327,9 @@ class _Table:
         wrong = 0
         for key, value in self.memory.plane.map("replies").items():
             entry = self.entries.get(SLOT.unpack(value)[0] - 1)
-            sport = record.unpack_from(key, 0)[record.place["sport"]] if record else int.from_bytes(key[32:34], "little")
+            sport = (
+                record.unpack_from(key, 0)[record.place["sport"]] if record else int.from_bytes(key[32:34], "little")
+            )
             wrong += entry is None or entry.rport != sport
         if wrong:
             yield f"{wrong} replies lead to an entry that is not theirs"
@@ -342,5 +342,3 @@ class _Table:
 
 def _signed(number: int) -> int:
     return (number & 0xFFFFFFFF ^ 0x80000000) - 0x80000000
-
-

@@ -25,7 +25,19 @@ MEMBERS = (
     "REAL_1:{port} -g", "REAL_2:{port} -g", "REAL_3:{port} -g", "BACK_1:8080 -m", "BACK_2:8080 -m", "BACK_3:{port} -i",
     "BACK_1:{port} --fullnat --local-address BACK", "BACK_2:{port} -i --tun-type gue --tun-port 6080",
 )  # fmt: skip
-KINDS = {"-A": 5, "-a": 12, "-e": 3, "-E": 3, "-d": 5, "-D": 3, "-Z": 1, "--set": 1, "-C": 0.3, "--atomic": 1, "-R": 0.5}
+KINDS = {
+    "-A": 5,
+    "-a": 12,
+    "-e": 3,
+    "-E": 3,
+    "-d": 5,
+    "-D": 3,
+    "-Z": 1,
+    "--set": 1,
+    "-C": 0.3,
+    "--atomic": 1,
+    "-R": 0.5,
+}
 
 
 class Commander:
@@ -113,7 +125,9 @@ class Commander:
         """A whole small table."""
         for key in {self.key() for _ in range(self.random.randint(0, 5))}:
             yield f"-A {key} {self.options(key)}"
-            for server, how in {m.split(" ", 1)[0]: m.split(" ", 1)[1] for m in (self.member(key) for _ in "abc")}.items():
+            for server, how in {
+                m.split(" ", 1)[0]: m.split(" ", 1)[1] for m in (self.member(key) for _ in "abc")
+            }.items():
                 yield f"-a {key} -r {server} {how}"
 
 
@@ -209,7 +223,9 @@ def _packets(arena: Arena, random: Random) -> None:
     frames = []
     for _ in range(50):
         src = b"\x0b\x00\x00" + bytes((random.randrange(256),))
-        data = build.packet(random.choice((6, 17, 132)), src, raw(VIP), random.randrange(2000, 2020), random.choice(PORTS))
+        data = build.packet(
+            random.choice((6, 17, 132)), src, raw(VIP), random.randrange(2000, 2020), random.choice(PORTS)
+        )
         frames.append(arena.frame("tc", build.ether(CLIENT, data)))
     arena.runner.run(frames)
     time.sleep(0.001)

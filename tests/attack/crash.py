@@ -216,11 +216,16 @@ class Trial:
     def _is_allowed(self, listing: str) -> bool:
         if listing in (self.before, self.after):
             return True
-        return not self.case.whole and set(listing.splitlines()) <= {*self.before.splitlines(), *self.after.splitlines()}
+        return not self.case.whole and set(listing.splitlines()) <= {
+            *self.before.splitlines(),
+            *self.after.splitlines(),
+        }
 
     def _difference(self, listing: str) -> str:
         lines, nearest = set(listing.splitlines()), set(self.after.splitlines())
-        return " | ".join([*(f"+{line}" for line in sorted(lines - nearest)), *(f"-{line}" for line in sorted(nearest - lines))])
+        return " | ".join(
+            [*(f"+{line}" for line in sorted(lines - nearest)), *(f"-{line}" for line in sorted(nearest - lines))]
+        )
 
 
 def kill(run: Run) -> Found:

@@ -8,6 +8,7 @@ established one is broken.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import threading
 import time
@@ -28,9 +29,14 @@ BITS = 16  # 65,536 entries
 RATE = 120_000  # packets a second; at least 100,000 are to be reached
 LEAST_RATE = 100_000
 FILL = 150_000  # packets of the flood before anything is measured
-SECONDS = 5.0  # in which clients come
+SECONDS = 5.0  # of the flood, at least
 COMING = 2.0  # seconds in which new clients begin
-REPEATS = (0.0, 1.0, 3.0)  # when a client sends its first packet again, seconds after its first
+REPEATS = (
+    0.0,
+    1.0,
+    3.0,
+)  # when a client sends its first packet, and when it does so again, seconds after its beginning
+PATIENCE = 60.0  # seconds until the last client has sent all that, on a machine that is busy
 AGAIN = 1.0  # seconds between two packets of an established connection
 CLIENTS, ESTABLISHED = 40, 25  # of each service
 SUCCEED = 0.99
@@ -41,7 +47,11 @@ KINDS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     80: ("DR", "-s rr", ("REAL_1{}:80 -g", "REAL_2{}:80 -g")),
     81: ("NAT", "-s wlc", ("BACK_1{}:8080 -m", "BACK_2{}:8080 -m")),
     82: ("TUN", "-s rr", ("BACK_1{}:82 -i", "BACK_2{}:82 -i")),
-    83: ("FULLNAT", "-s rr", ("BACK_1{}:8080 --fullnat --local-address LOCAL", "BACK_2{}:8080 --fullnat --local-address LOCAL")),
+    83: (
+        "FULLNAT",
+        "-s rr",
+        ("BACK_1{}:8080 --fullnat --local-address LOCAL", "BACK_2{}:8080 --fullnat --local-address LOCAL"),
+    ),
     84: ("persistent DR", "-s rr -p 300", ("REAL_1{}:84 -g", "REAL_2{}:84 -g")),
     85: ("persistent NAT", "-s rr -p 300", ("BACK_1{}:8080 -m", "BACK_2{}:8080 -m")),
     86: ("one-packet DR", "-s rr -o", ("REAL_1{}:86 -g", "REAL_2{}:86 -g")),
@@ -70,6 +80,7 @@ FLOODS = [
     for protocol in (TCP, UDP, SCTP)
     if port != ONE_PACKET or protocol == UDP
 ]
+SHORTER = 0.4  # times everything, in the short form
 SHORT = (Flood(81, UDP, 4), Flood(84, TCP, 4))
 
 
@@ -94,6 +105,7 @@ class Client:
     near: Flow
     port: int
     begin: float
+    repeats: Sequence[float] = REPEATS
     tries: int = 0
     server: Host | None = None
     far: Flow | None = None
@@ -101,6 +113,11 @@ class Client:
     due: float = 0.0
     exchanged: int = 0
     seen: set[str] = field(default_factory=set)
+
+    @property
+    def ended(self) -> bool:
+        """It has its connection, or has given up."""
+        return self.step != "opening" or self.tries >= len(self.repeats)
 
     @property
     def answers(self) -> bool:
@@ -129,8 +146,9 @@ class Client:
 class Crowd:
     """Legal clients, and what becomes of their packets."""
 
-    def __init__(self, arena: Arena, family: int, random: Random) -> None:
-        self.arena, self.family, self.random = arena, family, random
+    def __init__(self, arena: Arena, family: int, scale: float) -> None:
+        self.arena, self.family = arena, family
+        self.repeats = [scale * after for after in REPEATS]
         self.vip = raw(VIP if family == 4 else VIP6)
         self.number = 0
 
@@ -139,13 +157,17 @@ class Crowd:
         self.number += 1
         host = 128 + self.number % 100
         address = raw(f"10.0.0.{host}" if self.family == 4 else f"fd00::c:{host:x}")
-        return Client(protocol, (address, self.vip, 10000 + self.number // 100, port), port, begin, due=begin)
+        return Client(
+            protocol, (address, self.vip, 10000 + self.number // 100, port), port, begin, self.repeats, due=begin
+        )
 
     def crowd(self, count: int, begin: float, spread: float) -> list[Client]:
         """So many of each kind of service, for TCP and UDP, who begin within `spread` seconds."""
         kinds = [(protocol, port) for protocol in (TCP, UDP) for port in KINDS if port != ONE_PACKET or protocol == UDP]
         return [
-            self.client(protocol, port, begin + spread * each / count) for protocol, port in kinds for each in range(count)
+            self.client(protocol, port, begin + spread * each / count)
+            for protocol, port in kinds
+            for each in range(count)
         ]
 
     def step(self, clients: Sequence[Client], now: float) -> None:
@@ -169,7 +191,7 @@ class Crowd:
         client.tries += 1
         outcome = self.arena.outcome(done)
         client.seen.add(outcome)
-        client.due = client.begin + REPEATS[min(client.tries, len(REPEATS) - 1)] if client.tries < len(REPEATS) else 1e18
+        client.due = client.begin + client.repeats[client.tries] if client.tries < len(client.repeats) else math.inf
         server = BY_MAC.get(done.data[:6].hex(":"))
         if not outcome.startswith("FORWARD") or server is None:
             return
@@ -209,11 +231,12 @@ def _flow_of(ip: Ip) -> Flow:
 class Attackers:
     """A thread of its own, on a CPU of its own, that floods; use it as a context."""
 
-    def __init__(self, arena: Arena, flood: Flood, random: Random) -> None:
+    def __init__(self, arena: Arena, flood: Flood, random: Random, cpu: int) -> None:
         src, dst = raw(CLIENT.ip if flood.family == 4 else CLIENT.ip6), raw(VIP if flood.family == 4 else VIP6)
         data = build.packet(flood.protocol, src, dst, 1024, flood.port)
         self._held = Frames([arena.frame("tc", build.ether(CLIENT, data))])
         self._program = arena.runner.batch.program[HOOKS.index("tc")]
+        self._cpu = cpu
         self._seed = random.randrange(1, 1 << 40)
         self._stop, self._sent = ctypes.c_uint32(0), ctypes.c_uint64(0)
         self.rate = 0.0
@@ -221,11 +244,12 @@ class Attackers:
 
     def _run(self) -> None:
         stop, sent = ctypes.addressof(self._stop), ctypes.addressof(self._sent)
-        cpu = max(os.sched_getaffinity(0))
-        library().flood(self._program, self._held.array, 1, FILL, 0.0, cpu, self._seed, stop, sent)
+        library().flood(self._program, self._held.array, 1, FILL, 0.0, self._cpu, self._seed, stop, sent)
         self._sent.value = 0
         self.filled = True
-        self.rate = library().flood(self._program, self._held.array, 1, 1 << 62, RATE, cpu, self._seed + 1, stop, sent)
+        self.rate = library().flood(
+            self._program, self._held.array, 1, 1 << 62, RATE, self._cpu, self._seed + 1, stop, sent
+        )
 
     def __enter__(self) -> Attackers:
         self.filled = False
@@ -244,18 +268,22 @@ def play(arena: Arena, flood: Flood, random: Random, run: Run) -> Iterator[str]:
     arena.plane.wipe()
     arena.commands([*table(flood.family)])
     arena.plane.know_hops()
-    crowd = Crowd(arena, flood.family, random)
+    scale = SHORTER if run.short else 1.0
+    crowd = Crowd(arena, flood.family, scale)
     old = crowd.crowd(ESTABLISHED, 0.0, 0.0)
     crowd.step(old, 0.0)
     bad = [client.kind for client in old if client.step != "established"]
     if bad:
         yield f"{flood}: before it, {len(bad)} of {len(old)} connections cannot be made: {sorted(set(bad))}"
-    with Attackers(arena, flood, random) as attackers:
+    cpus = sorted(os.sched_getaffinity(0))
+    with arena.runner.alone_on(cpus[0]), Attackers(arena, flood, random, cpus[-1]) as attackers:
         begin = time.monotonic()
-        new = crowd.crowd(CLIENTS, 0.0, COMING)
+        new = crowd.crowd(CLIENTS, 0.0, COMING * scale)
         for client in old:
             client.due = 0.0
-        while (now := time.monotonic() - begin) < SECONDS:
+        while (now := time.monotonic() - begin) < SECONDS * scale or not all(client.ended for client in new):
+            if now > PATIENCE:
+                break
             crowd.step(new, now)
             crowd.step(old, now)
             time.sleep(0.02)

@@ -147,7 +147,11 @@ class Trial:
         if self.words.startswith("pylvs "):
             completed(self.words)
         found = self._next()
-        wrong = [f"{what} is {found[what]!r}, not {self.wanted[what]!r}" for what in found if found[what] != self.wanted[what]]
+        wrong = [
+            f"{what} is {found[what]!r}, not {self.wanted[what]!r}"
+            for what in found
+            if found[what] != self.wanted[what]
+        ]
         if Instance.here().loaded:
             wrong += check_table(Director().memory)
         where = f"{self.loading.case} killed after step {step} of {self.steps} ({ended.text})"

@@ -33,9 +33,39 @@ SHOWN = 120  # bytes of a frame in a finding
 VERDICT_OF = {"PASS": "PASS", "DROP": "DROP", "FORWARD": "SENT", "REFUSE": "SENT"}
 CLIENTS = (CLIENT, CLIENT, CLIENT, SECOND)
 SPORTS = range(20000, 20024)
-FLAGS = (SYN, SYN, SYN, ACK, ACK, ACK | PSH, FIN | ACK, RST, RST | ACK, SYN | ACK, SYN | FIN, SYN | RST, 0, 255, URG | ACK)
-TCP_OPTIONS = (b"", b"", b"\x02\x04\x05\xb4", b"\x01\x01\x08\x0a" + bytes(8), b"\x02\x04\xff", b"\x02\x00", b"\x01" * 40)
-IP_OPTIONS = (b"\x01" * 4, b"\x83\x07\x04\x0a\x00\x00\x15", b"\x44\x28\x05\x00" + bytes(36), b"\x07\x00", b"\x94\x04\x00\x00")
+FLAGS = (
+    SYN,
+    SYN,
+    SYN,
+    ACK,
+    ACK,
+    ACK | PSH,
+    FIN | ACK,
+    RST,
+    RST | ACK,
+    SYN | ACK,
+    SYN | FIN,
+    SYN | RST,
+    0,
+    255,
+    URG | ACK,
+)
+TCP_OPTIONS = (
+    b"",
+    b"",
+    b"\x02\x04\x05\xb4",
+    b"\x01\x01\x08\x0a" + bytes(8),
+    b"\x02\x04\xff",
+    b"\x02\x00",
+    b"\x01" * 40,
+)
+IP_OPTIONS = (
+    b"\x01" * 4,
+    b"\x83\x07\x04\x0a\x00\x00\x15",
+    b"\x44\x28\x05\x00" + bytes(36),
+    b"\x07\x00",
+    b"\x94\x04\x00\x00",
+)
 TAGS = (b"\x81\x00\x00\x05", b"\x88\xa8\x00\x05\x81\x00\x00\x06", b"\x81\x00\x0f\xff")
 ERRORS = {
     True: ((3, 3), (3, 1), (3, 4), (3, 4), (11, 0), (4, 0), (12, 0), (5, 1)),
@@ -140,12 +170,16 @@ class Author:
     def known(self) -> Sent:
         """Of a client, in a connection that there is."""
         talk = self.random.choice(self.talks)
-        return talk.client, build.ether(talk.client, talk.request(self.random.choice(FLAGS), bytes(self.random.choice((0, 9)))))
+        return talk.client, build.ether(
+            talk.client, talk.request(self.random.choice(FLAGS), bytes(self.random.choice((0, 9))))
+        )
 
     def reply(self) -> Sent:
         """Of a real server."""
         talk = self.random.choice(self.talks)
-        return talk.server, build.ether(talk.server, talk.reply(self.random.choice(FLAGS), bytes(self.random.choice((0, 9)))))
+        return talk.server, build.ether(
+            talk.server, talk.reply(self.random.choice(FLAGS), bytes(self.random.choice((0, 9))))
+        )
 
     def error(self) -> Sent:
         """An ICMP error that quotes a packet, to any byte of it: of a client, of a real server, or of a router on the way."""
@@ -157,7 +191,11 @@ class Author:
         four = len(to) == 4
         if self.random.random() < 0.3:
             quoted = self._longer(quoted)
-        near = raw(sender.ip if four else sender.ip6) if self.random.random() < 0.7 else raw("10.9.9.9" if four else "fd09::9")
+        near = (
+            raw(sender.ip if four else sender.ip6)
+            if self.random.random() < 0.7
+            else raw("10.9.9.9" if four else "fd09::9")
+        )
         size = self.random.choice((len(quoted), len(quoted), 28, 48, self.random.randrange(len(quoted) + 1)))
         type, code = self.random.choice(ERRORS[four])
         return sender, build.ether(sender, build.error(near, to, type, code, 1400, quoted[:size]))
@@ -176,7 +214,9 @@ class Author:
         """One fragment of a datagram, of which others may come later or have come before."""
         client, src, dst = self._ends()
         protocol, body = self._body(src, dst, bytes(range(200)))
-        pieces = build.fragments(build.ip(src, dst, protocol, body), 8 * self.random.randint(1, 12), self.random.randrange(12))
+        pieces = build.fragments(
+            build.ip(src, dst, protocol, body), 8 * self.random.randint(1, 12), self.random.randrange(12)
+        )
         return client, build.ether(client, self.random.choice((pieces[0], self.random.choice(pieces))))
 
     def extended(self) -> Sent:
@@ -188,7 +228,10 @@ class Author:
         for _ in range(self.random.randint(1, 8)):
             kind = self.random.choice((0, 43, 60, 60, FRAGMENT, 51))
             if kind == FRAGMENT:
-                rest = build.fragment_header(following, self.random.randrange(8), self.random.choice((0, 0, 8)), True) + rest
+                rest = (
+                    build.fragment_header(following, self.random.randrange(8), self.random.choice((0, 0, 8)), True)
+                    + rest
+                )
             else:
                 rest = build.extension(following, self.random.choice((0, 0, 1, 3))) + rest
             following = kind
@@ -222,7 +265,11 @@ class Author:
         client, src, dst = self._ends()
         protocol, body = self._body(src, dst, bytes(self.random.choice((1400, 1440, 1460, 1472, 1800))))
         flags = self.random.choice((0, 0x4000))
-        whole = build.ipv4(src, dst, protocol, body, fragment=flags) if len(src) == 4 else build.ipv6(src, dst, protocol, body)
+        whole = (
+            build.ipv4(src, dst, protocol, body, fragment=flags)
+            if len(src) == 4
+            else build.ipv6(src, dst, protocol, body)
+        )
         return client, build.ether(client, whole)
 
     def noise(self) -> Sent:
@@ -345,7 +392,10 @@ class Round:
         opening = []
         while len(opening) < OPENING:
             client, src, dst = self.author._ends()
-            protocol, port = self.random.choice((TCP, TCP, UDP, UDP, SCTP)), self.random.choice((*tables.PORTS, 80, 100))
+            protocol, port = (
+                self.random.choice((TCP, TCP, UDP, UDP, SCTP)),
+                self.random.choice((*tables.PORTS, 80, 100)),
+            )
             opening.append((client, build.packet(protocol, src, dst, self.random.choice(SPORTS), port)))
         frames = [self.arena.frame("tc", build.ether(client, data)) for client, data in opening]
         for (client, data), done in zip(opening, self.arena.run(frames), strict=True):

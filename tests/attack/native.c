@@ -50,6 +50,7 @@ struct batch {
 	u32 cpus;
 	u32 watches;
 	struct watch *watch;
+	int cpu; /* whose outcomes count, while others are at work; -1: all */
 };
 
 static long bpf(int command, union bpf_attr *attr)
@@ -112,7 +113,8 @@ static int read_outcomes(const struct batch *batch, u64 *sums)
 	for (u32 i = 0; i < batch->outcomes_count; i++) {
 		sums[i] = 0;
 		for (u32 cpu = 0; cpu < batch->cpus; cpu++)
-			sums[i] += counted[i * batch->cpus + cpu];
+			if (batch->cpu < 0 || batch->cpu == (int)cpu)
+				sums[i] += counted[i * batch->cpus + cpu];
 	}
 	return 0;
 }

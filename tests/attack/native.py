@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -59,6 +61,7 @@ class Batch(ctypes.Structure):
         ("cpus", ctypes.c_uint32),
         ("watches", ctypes.c_uint32),
         ("watch", ctypes.POINTER(Watch)),
+        ("cpu", ctypes.c_int),
     ]
 
 
@@ -135,7 +138,9 @@ class Frames:
     def done(self) -> list[Done]:
         """What became of each."""
         return [
-            Done(each.verdict, each.outcome, ctypes.string_at(each.result, min(each.left, ROOM)), each.watch, each.offset)
+            Done(
+                each.verdict, each.outcome, ctypes.string_at(each.result, min(each.left, ROOM)), each.watch, each.offset
+            )
             for each in self.array[: self.count]
         ]
 
@@ -145,9 +150,21 @@ class Runner:
 
     def __init__(self, programs: dict[str, Program], outcomes: Map, outcome_names: Sequence[str]) -> None:
         self._keep = programs, outcomes
-        self.batch = Batch(outcomes=outcomes.fd, outcomes_count=len(outcome_names), cpus=possible_cpus())
+        self.batch = Batch(outcomes=outcomes.fd, outcomes_count=len(outcome_names), cpus=possible_cpus(), cpu=-1)
         for number, hook in enumerate(HOOKS):
             self.batch.program[number] = programs[hook].fd
+
+    @contextmanager
+    def alone_on(self, cpu: int) -> Iterator[None]:
+        """The calling thread stays on this CPU, and only what is counted there counts."""
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {cpu})
+        self.batch.cpu = cpu
+        try:
+            yield
+        finally:
+            self.batch.cpu = -1
+            os.sched_setaffinity(0, before)
 
     def run(self, frames: Sequence[Frame], watches: Sequence[Watch] = ()) -> list[Done]:
         """Run each frame once, in this order."""

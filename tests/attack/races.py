@@ -155,7 +155,11 @@ class Race:
             requests += [self._frame(client, data) for data in self._requests(client, 20000 + number // 2)]
             if talk and talk.near != talk.far:
                 replies += [self._frame(talk.server, data) for data in self._replies(talk)]
-        return [requests, replies or requests] if self.scenario.flows > FLOWS else [requests, (replies or requests) + requests[::3]]
+        return (
+            [requests, replies or requests]
+            if self.scenario.flows > FLOWS
+            else [requests, (replies or requests) + requests[::3]]
+        )
 
     def _ends(self, client: Host) -> tuple[bytes, bytes]:
         six = self.scenario.six

@@ -69,7 +69,11 @@ class Story:
         yield from check_table(self.arena.memory)
         after = self.listing()
         if before != after:
-            yield f"packets changed what is listed: {after}" if after.startswith("fails") else "packets changed what is listed"
+            yield (
+                f"packets changed what is listed: {after}"
+                if after.startswith("fails")
+                else "packets changed what is listed"
+            )
 
     def listing(self) -> str:
         """All that is configured."""

@@ -26,7 +26,16 @@ CHANGING = {
     Command.PROG_TEST_RUN, Command.LINK_CREATE, Command.LINK_UPDATE, Command.LINK_DETACH,
 }  # fmt: skip
 # Audit events (docs.python.org/3/library/audit_events.html) of what changes files and locks.
-FILES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "fcntl.flock", "subprocess.Popen", "os.truncate"}
+FILES = {
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "os.symlink",
+    "fcntl.flock",
+    "subprocess.Popen",
+    "os.truncate",
+}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 Memory = Sequence[memoryview]

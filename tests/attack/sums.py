@@ -92,7 +92,7 @@ def layers(packet: bytes) -> Iterator[Faults]:
     """The faults of the packet, and of each packet that is in it, the outermost first."""
     ip = Ip(packet)
     faults, inner = set(ip.faults), b""
-    if not faults and not ip.fragment:
+    if not faults - {"IP checksum"} and not ip.fragment:
         found, inner = _transport(ip)
         faults |= found
     yield frozenset(faults)

@@ -16,7 +16,10 @@ SERVED: dict[int, tuple[str, tuple[str, ...]]] = {
     83: ("-s rr", ("BACK_1:8080 --fullnat --local-address BACK",)),
     84: ("-s wrr", ("BACK_1:84 -i --tun-type gre --tun-csum", "BACK_2:84 -i --tun-type gre")),
     85: ("-s sh", ("BACK_1:85 -i", "BACK_2:85 -i")),
-    86: ("-s mh", ("BACK_1:86 -i --tun-type gue --tun-port 6080 --tun-csum", "BACK_3:86 -i --tun-type gue --tun-port 6080")),
+    86: (
+        "-s mh",
+        ("BACK_1:86 -i --tun-type gue --tun-port 6080 --tun-csum", "BACK_3:86 -i --tun-type gue --tun-port 6080"),
+    ),
     87: ("-s lc", ("BACK_1:8080 -m", "BACK_2:87 -m")),
     88: ("-s lblcr", ("BACK_1:8080 -m -x 3 -y 1", "BACK_2:8080 -m -x 2")),
     89: ("-s rr -p 60", ("BACK_1:8080 -m", "BACK_3:8080 -m")),

@@ -69,7 +69,9 @@ class Guard:
         part = self.parts[watch]
         if part.name == "records":
             slot, at = divmod(offset, self._memory.records.record_bytes)
-            kind = "service" if slot in self.services else "destination" if slot in self._destinations else "unused record"
+            kind = (
+                "service" if slot in self.services else "destination" if slot in self._destinations else "unused record"
+            )
             record = self._memory.service if kind == "service" else self._memory.destination
             return f"{kind} in slot {slot}: {_field(record.offset, at)}"
         if part.name == "settings":

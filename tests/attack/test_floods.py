@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The short form of the attack "floods"; the long one: make attack ATTACK="--only floods"."""
+
+from __future__ import annotations
+
+from tests.attack.floods import ATTACKS
+from tests.attack.attack import SEED, findings
+
+ATTACK = next(attack for attack in ATTACKS if attack.name == "floods")
+
+
+def test_nothing_is_found() -> None:
+    """Two floods, and legal clients at every service."""
+    assert findings(ATTACK, seed=SEED, seconds=12) == []

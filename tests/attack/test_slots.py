@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The short form of the attack "slots"; the long one: make attack ATTACK="--only slots"."""
+
+from __future__ import annotations
+
+from tests.attack.slots import ATTACKS
+from tests.attack.attack import SEED, findings
+
+ATTACK = next(attack for attack in ATTACKS if attack.name == "slots")
+
+
+def test_nothing_is_found() -> None:
+    """Records that are used again at once, and packets that come late."""
+    assert findings(ATTACK, seed=SEED, seconds=3) == []
