@@ -62,7 +62,7 @@ lint: $(VENV)/ready  ## ruff, mypy --strict, clang-format
 	@$(BIN)/ruff check -q src tests
 	@$(BIN)/ruff format -q --check src tests
 	@$(BIN)/mypy --no-error-summary
-	@find src/pylvs/bpf -name '*.[ch]' -print0 | xargs -0r clang-format --dry-run -Werror
+	@find src/pylvs/bpf tests/attack -name '*.[ch]' -print0 | xargs -0r clang-format --dry-run -Werror
 
 bench: check build/peers/ready  ## measure everything, write docs/benchmarks.md (BENCH="packet --compare OLD.json" hands options on)
 	@PYLVS_BENCH_PEERS=build/peers $(BIN)/python -m pylvs.bench --write docs $(BENCH)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`make attack`: every attack within ten minutes, a line for each thing that was found, exit status 1 if there is any."""
+"""`make attack`: every attack within ten minutes, a line for each thing that was found, exit status 1 if there is
+any."""
 
 from __future__ import annotations
 

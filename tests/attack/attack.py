@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +18,15 @@ Case = TypeVar("Case")
 
 @dataclass
 class Run:
-    """One run of one attack: `seconds` of time, or the one round `only`. `short`: as part of `make test`."""
+    """One run of one attack: `seconds` of time, or `limit` rounds, or the one round `only`. `short`: as part of `make
+    test`, where what is done must not depend on how fast the machine is."""
 
     name: str
     seed: int
     seconds: float
     only: int | None = None
     short: bool = False
+    limit: int = 1 << 30
     most: int = MOST
     say: Callable[[str], None] = lambda _: None
     rounds_done: int = 0
@@ -40,7 +43,7 @@ class Run:
 
     def rounds(self, most: int = 1 << 30) -> Iterator[tuple[int, Random]]:
         """Number and random numbers of each round."""
-        for number in range(most) if self.only is None else (self.only,):
+        for number in range(min(most, self.limit)) if self.only is None else (self.only,):
             if self.left <= 0 and self.only is None:
                 return
             yield number, self.random(number)
@@ -70,12 +73,12 @@ class Attack:
     about: str
     seconds: float
     run: Callable[[Run], Found]
-    cpus: int = 1  # that it uses at once
+    short: int = 1  # rounds in `make test`
 
 
 def lines(attack: Attack, run: Run) -> Iterator[str]:
-    """What an attack finds, as lines that say how to see it again. What differs only in its example, which is in brackets at
-    the end, is said once."""
+    """What an attack finds, as lines that say how to see it again. What differs only in its example, which is in
+    brackets at the end, is said once."""
     seen: set[str] = set()
     for number, text in attack.run(run):
         if (what := text.partition(" (e.g. ")[0]) in seen:
@@ -86,6 +89,6 @@ def lines(attack: Attack, run: Run) -> Iterator[str]:
             return
 
 
-def findings(attack: Attack, *, seed: int, seconds: float) -> list[str]:
+def findings(attack: Attack) -> list[str]:
     """The short form, for a test: it expects nothing."""
-    return list(lines(attack, Run(attack.name, seed, seconds, short=True)))
+    return list(lines(attack, Run(attack.name, SEED, math.inf, short=True, limit=attack.short)))

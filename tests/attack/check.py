@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Every invariant of a table's shared memory, looked at while no command is at work on it.
 
-`check_table` says a line for each that does not hold. Packets and the sweep may go on: what is wrong only while an entry
-changes is not wrong at the next look.
+`check_table` says a line for each that does not hold. Packets and the sweep may go on: what is wrong only while an
+entry changes is not wrong at the next look.
 """
 
 from __future__ import annotations
@@ -228,7 +228,8 @@ class _Table:
         for member in self._members_and_trash():
             record = self._destination(member)
             if record["local_first"] + record["locals"] > used:
-                yield f"destination in slot {member} uses local addresses up to {record['local_first']}+{record['locals']}"
+                end = record["local_first"] + record["locals"]
+                yield f"destination in slot {member} uses local addresses up to {end}, and there are {used}"
 
     def _members_and_trash(self) -> Iterator[int]:
         for chain in self.chains.values():
@@ -283,7 +284,8 @@ class _Table:
                 yield f"{controlled[number]} connections have the template {number}, which is none"
         for number, entry in self.entries.items():
             if entry.flags & TEMPLATE and entry.control != controlled[number]:
-                yield f"template {number} says that it has {_signed(entry.control)} connections, not {controlled[number]}"
+                has = _signed(entry.control)
+                yield f"template {number} says that it has {has} connections, not {controlled[number]}"
 
     def _counts(self) -> Lines:
         """Active, inactive and persistent connections of each destination, beside a recount of the table."""
@@ -303,8 +305,7 @@ class _Table:
 
     def _overflows(self) -> Lines:
         """How many entries had to go on from a set: the sum only, for the hash is the data plane's own."""
-        layout = self.layouts["set_summary"] if "set_summary" in self.layouts else None
-        at = layout.offset("overflow") if layout else 4
+        at = self.layouts["set_summary"].offset("overflow") if "set_summary" in self.layouts else 4
         due = MappedArray(self.memory.plane.map("due"), writable=False)
         found = sum(_signed(SLOT.unpack_from(due.memory, number * due.stride + at)[0]) for number in range(len(due)))
         wanted = sum(entry.flags // AWAY for entry in self.entries.values())

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Random commands of `pylvsadm` about few services, so that they meet each other; and several processes that run them."""
+"""Random commands of `pylvsadm` about few services, so that they meet each other; and several processes that run
+them."""
 
 from __future__ import annotations
 
@@ -140,8 +141,8 @@ COMMANDS = 150  # of each process in one round
 
 
 def together(run: Run) -> Found:
-    """Several processes change one table at once, and packets pass. Afterwards every invariant holds, a listing works, and what
-    was added and deleted one by one is what there is."""
+    """Several processes change one table at once, and packets pass. Afterwards every invariant holds, a listing
+    works, and what was added and deleted one by one is what there is."""
     with Arena() as arena:
         for number, random in run.rounds():
             arena.plane.wipe()
@@ -231,4 +232,4 @@ def _packets(arena: Arena, random: Random) -> None:
     time.sleep(0.001)
 
 
-ATTACKS = (Attack("commands", "commands of several processes at once", 30, together),)
+ATTACKS = (Attack("commands", "commands of several processes at once", 30, together, short=2),)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a hostile packet costs where little is configured and where much is: destinations, marks, local addresses. Only ratios
-are looked at, of CPU time beyond that of a packet that is for nobody."""
+"""What a hostile packet costs where little is configured and where much is: destinations, marks, local addresses.
+Only ratios are looked at, of CPU time beyond that of a packet that is for nobody."""
 
 from __future__ import annotations
 
@@ -128,4 +128,4 @@ def _compared(meter: Meter, few: Load, many: Load, run: Run) -> Iterator[str]:
         )
 
 
-ATTACKS = (Attack("cost", "a hostile packet where little and where much is configured", 60, measure),)
+ATTACKS = (Attack("cost", "a hostile packet where little and where much is configured", 45, measure),)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Floods of spoofed packets at one service, while legal clients open connections at all of them, and others have theirs.
+"""Floods of spoofed packets at one service, while legal clients open connections at all of them, and others have
+theirs.
 
-A client repeats its SYN or query as real ones do. At least 99 in 100 new connections succeed while the flood runs, and no
-established one is broken.
+A client repeats its SYN or query as real ones do. At least 99 in 100 new connections succeed while the flood runs,
+and no established one is broken.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.packets.cast import CLIENT, VIP, VIP6, Host
 BITS = 16  # 65,536 entries
 RATE = 120_000  # packets a second; at least 100,000 are to be reached
 LEAST_RATE = 100_000
-FILL = 150_000  # packets of the flood before anything is measured
+FILL = 120_000  # packets of the flood before anything is measured
 SECONDS = 5.0  # of the flood, at least
 COMING = 2.0  # seconds in which new clients begin
 REPEATS = (
@@ -303,7 +304,8 @@ def _verdict(flood: Flood, old: Sequence[Client], new: Sequence[Client]) -> Iter
         broken = [client for client in old if client.kind == kind and client.step == "broken"]
         if broken:
             seen = sorted(set().union(*(client.seen for client in broken)))
-            yield f"{flood}: {len(broken)} of {ESTABLISHED} established {kind} connections are broken (e.g. {', '.join(seen)})"
+            what = f"{len(broken)} of {ESTABLISHED} established {kind} connections are broken"
+            yield f"{flood}: {what} (e.g. {', '.join(seen)})"
 
 
 def flood(run: Run) -> Found:
@@ -314,4 +316,4 @@ def flood(run: Run) -> Found:
             yield from ((number, text) for text in play(arena, case, random, run))
 
 
-ATTACKS = (Attack("floods", "floods at each kind of service, and legal clients at all of them", 230, flood, cpus=2),)
+ATTACKS = (Attack("floods", "floods at each kind of service, and legal clients at all of them", 190, flood, short=2),)

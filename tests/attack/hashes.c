@@ -56,8 +56,9 @@ static void relate(struct input *to, const struct input *from, const struct inpu
 
 /* For each of `count` differences, how often the input and the one related to it meet; over `seeds` seeds, which are written to
  * the `size` bytes at `seed` from `draw` on. */
-__attribute__((visibility("default"))) void related(int kind, __u8 *seed, __u32 size, __u64 draw, __u32 seeds, const struct input *input,
-	     const struct input *differences, __u32 count, int adding, __u32 buckets, __u32 *met)
+__attribute__((visibility("default"))) void related(int kind, __u8 *seed, __u32 size, __u64 draw, __u32 seeds,
+						    const struct input *input, const struct input *differences,
+						    __u32 count, int adding, __u32 buckets, __u32 *met)
 {
 	struct input other;
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Related inputs of every hash that an outsider feeds: by exclusive or and by addition, over many seeds for a few differences,
-and over a few seeds for many. They meet as seldom as any two inputs do, or the hash can be aimed at without its seed."""
+"""Related inputs of every hash that an outsider feeds: by exclusive or and by addition, over many seeds for a few
+differences, and over a few seeds for many. They meet as seldom as any two inputs do, or the hash can be aimed at
+without its seed."""
 
 from __future__ import annotations
 
@@ -128,8 +129,8 @@ def search(hashes: Hashes, kind: int, family: int, random: Random, scale: int) -
         for difference, met in zip(few, hashes.met(kind, given, few, bool(mode), seeds, draw), strict=True):
             if met > TOO_MANY * seeds / BUCKETS:
                 yield (
-                    f"{what}: inputs that differ in the same way meet for {met} of {seeds} seeds, not {seeds // BUCKETS}"
-                    f" (e.g. {difference[:36].hex()})"
+                    f"{what}: inputs that differ in the same way meet for {met} of {seeds} seeds,"
+                    f" not {seeds // BUCKETS} (e.g. {difference[:36].hex()})"
                 )
                 break
         many = list(dict.fromkeys(differences(random, family, kind, DIFFERENCES // scale // 8)))
@@ -148,4 +149,4 @@ def related(run: Run) -> Found:
         yield from ((number, text) for text in search(hashes, kind, family, random, 16 if run.short else 1))
 
 
-ATTACKS = (Attack("hashes", "related inputs of the hashes", 40, related),)
+ATTACKS = (Attack("hashes", "related inputs of the hashes", 30, related, short=8),)

@@ -134,8 +134,9 @@ class Author:
         self.random = random
         self.talks: list[Talk] = []
         self.kinds: Sequence[tuple[Callable[[], Sent], int]] = (
-            (self.request, 10), (self.known, 10), (self.reply, 10), (self.error, 8), (self.fragment, 4), (self.extended, 3),
-            (self.optioned, 2), (self.tagged, 1), (self.stranger, 2), (self.large, 1), (self.noise, 1),
+            (self.request, 10), (self.known, 10), (self.reply, 10), (self.error, 8), (self.fragment, 4),
+            (self.extended, 3), (self.optioned, 2), (self.tagged, 1), (self.stranger, 2), (self.large, 1),
+            (self.noise, 1),
         )  # fmt: skip
 
     def frame(self) -> Sent:
@@ -182,7 +183,8 @@ class Author:
         )
 
     def error(self) -> Sent:
-        """An ICMP error that quotes a packet, to any byte of it: of a client, of a real server, or of a router on the way."""
+        """An ICMP error that quotes a packet, to any byte of it: of a client, of a real server, or of a router on the
+        way."""
         talk, data = self.random.choice(self.talks), bytes(self.random.choice((0, 8, 40)))
         if self.random.random() < 0.5:  # to the real server, which hears that its reply did not arrive
             sender, to, quoted = talk.client, talk.near[1], talk.answer(ACK, data)
@@ -473,6 +475,6 @@ def _cuts(arena: Arena, hook: str, good: bytes) -> Iterator[Frame]:
 
 
 ATTACKS = (
-    Attack("mutation", "mutated packets at both hooks, table empty and full", 120, mutate),
-    Attack("truncation", "packets cut after every byte", 30, truncate),
+    Attack("mutation", "mutated packets at both hooks, table empty and full", 100, mutate, short=3),
+    Attack("truncation", "packets cut after every byte", 25, truncate, short=6),
 )

@@ -297,8 +297,8 @@ static void respell(u8 *frame, u32 length, u64 draw, u64 more)
 
 /* A flood at `rate` packets a second (0: as many as go) of sources that nobody has; `count` kinds of packets in turns. Ends at
  * `*stop`, or after `runs`. `*sent` is kept up to date; the result is packets a second, -1: the kernel refused. */
-double flood(int program, struct packet *packets, u32 count, u64 runs, double rate, int cpu, u64 seed, volatile u32 *stop,
-	     volatile u64 *sent)
+double flood(int program, struct packet *packets, u32 count, u64 runs, double rate, int cpu, u64 seed,
+	     volatile u32 *stop, volatile u64 *sent)
 {
 	u64 state = seed * 0x9e3779b97f4a7c15ULL + 1;
 	double begin = seconds();

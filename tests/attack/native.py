@@ -107,8 +107,8 @@ class Frame(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What became of one frame: verdict and outcome as numbers (REFUSED: the kernel did not run it), and the frame as it is
-    then. `watch` and `offset`: the memory that it changed where it may not; -1: none."""
+    """What became of one frame: verdict and outcome as numbers (REFUSED: the kernel did not run it), and the frame as
+    it is then. `watch` and `offset`: the memory that it changed where it may not; -1: none."""
 
     verdict: int
     outcome: int

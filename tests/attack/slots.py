@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Services and destinations come and go, so that their records are used again, while packets come late: fragments, replies,
-errors and segments of what is no more. No packet changes a byte of another record, nor what is listed."""
+"""Services and destinations come and go, so that their records are used again, while packets come late: fragments,
+replies, errors and segments of what is no more. No packet changes a byte of another record, nor what is listed."""
 
 from __future__ import annotations
 
@@ -123,6 +123,8 @@ def reuse(run: Run, patience: int) -> Found:
 
 
 ATTACKS = (
-    Attack("slots", "records used again at once, and late packets", 40, lambda run: reuse(run, AT_ONCE)),
-    Attack("slots-late", "records used again after the second that there is", 30, lambda run: reuse(run, PATIENT)),
+    Attack("slots", "records used again at once, and late packets", 40, lambda run: reuse(run, AT_ONCE), short=4),
+    Attack(
+        "slots-late", "records used again after the second that there is", 30, lambda run: reuse(run, PATIENT), short=1
+    ),
 )

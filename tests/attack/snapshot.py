@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The state of a whole table, kept and put back within milliseconds: a crash-point test begins from it again and again."""
+"""The state of a whole table, kept and put back within milliseconds: a crash-point test begins from it again and
+again."""
 
 from __future__ import annotations
 
@@ -45,8 +46,8 @@ class Snapshot:
 
 
 def shared_memory(plane: Plane) -> list[memoryview]:
-    """The memory that a command stores to: settings, the first records, filter, pools, rules, and of the estimates their bases,
-    for the rest changes by itself."""
+    """The memory that a command stores to: settings, the first records, filter, pools, rules, and of the estimates
+    their bases, for the rest changes by itself."""
     arrays = [MappedArray(plane.instance.map(name)).memory for name in ("settings", "filter")]
     arrays += [MappedArray(plane.instance.map(name)).memory[:4096] for name in ("local_addresses", "mark_rules")]
     records, estimates = (MappedArray(_inner(plane, name)) for name in CHUNKS)

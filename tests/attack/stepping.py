@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Kills a command after its k-th step: a store to shared memory, a system call of bpf(2), or a change of a file.
 
-The command runs in a forked child, traced line by line; a step is a line after which the shared memory is another. So the
-product has no seam for it. A BPF program that the command runs is one step: no signal interrupts it.
+The command runs in a forked child, traced line by line; a step is a line after which the shared memory is another. So
+the product has no seam for it. A BPF program that the command runs is one step: no signal interrupts it.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ Memory = Sequence[memoryview]
 
 
 class Ended(NamedTuple):
-    """How the command ended: killed, in `text` before which line, or by itself after so many steps, with `status` (-1: an
-    exception, in `text`)."""
+    """How the command ended: killed, in `text` before which line, or by itself after so many steps, with `status`
+    (-1: an exception, in `text`)."""
 
     killed: bool
     steps: int

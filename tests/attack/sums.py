@@ -161,7 +161,8 @@ def _gre(body: bytes) -> tuple[set[str], bytes]:
 
 
 def new_faults(came: bytes, left: bytes, answered: bool) -> set[str]:
-    """Faults of what left that were not in what came. `answered`: it is a packet of the director's own. Both are IP packets.
+    """Faults of what left that were not in what came. `answered`: it is a packet of the director's own. Both are IP
+    packets.
 
     A tunnel's checksum may follow from that of what is in it (local checksum offload), and be as wrong.
     """

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+from tests.attack.attack import findings
 from tests.attack.commands import ATTACKS
-from tests.attack.attack import SEED, findings
 
 ATTACK = next(attack for attack in ATTACKS if attack.name == "commands")
 
 
 def test_nothing_is_found() -> None:
     """Commands of several processes at once."""
-    assert findings(ATTACK, seed=SEED, seconds=3) == []
+    assert findings(ATTACK) == []

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+from tests.attack.attack import findings
 from tests.attack.decapsulation import ATTACKS
-from tests.attack.attack import SEED, findings
 
 ATTACK = next(attack for attack in ATTACKS if attack.name == "decapsulation")
 
 
 def test_nothing_is_found() -> None:
     """Mutated tunnels at the decapsulator."""
-    assert findings(ATTACK, seed=SEED, seconds=2) == []
+    assert findings(ATTACK) == []

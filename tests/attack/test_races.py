@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+from tests.attack.attack import findings
 from tests.attack.races import ATTACKS
-from tests.attack.attack import SEED, findings
 
 ATTACK = next(attack for attack in ATTACKS if attack.name == "races")
 
 
 def test_nothing_is_found() -> None:
     """Two CPUs in the same connections."""
-    assert findings(ATTACK, seed=SEED, seconds=8) == []
+    assert findings(ATTACK) == []

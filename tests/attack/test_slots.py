@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+from tests.attack.attack import findings
 from tests.attack.slots import ATTACKS
-from tests.attack.attack import SEED, findings
 
 ATTACK = next(attack for attack in ATTACKS if attack.name == "slots")
 
 
 def test_nothing_is_found() -> None:
     """Records that are used again at once, and packets that come late."""
-    assert findings(ATTACK, seed=SEED, seconds=3) == []
+    assert findings(ATTACK) == []

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What no packet may change: every byte of the records, the settings, the filter and the pools, but for a few fields."""
+"""What no packet may change: every byte of the records, the settings, the filter and the pools, but for a few
+fields."""
 
 from __future__ import annotations
 
@@ -112,8 +113,8 @@ class Guard:
 
 
 def _destinations(memory: Memory) -> Iterable[int]:
-    """Slots of all destinations: those in a list, those in the trash, and those just retired, whose packets may be on their
-    way still."""
+    """Slots of all destinations: those in a list, those in the trash, and those just retired, whose packets may be on
+    their way still."""
     for _, slot in memory.service_slots():
         yield from memory.chain(slot)
     for _, value in memory.plane.map("trash").items():
