@@ -137,7 +137,7 @@ class Commander:
 
 ALONE = tuple(kind for kind in KINDS if kind not in ("-C", "--atomic", "-R"))
 PROCESSES = 3
-COMMANDS = 150  # of each process in one round
+COMMANDS, FEW_COMMANDS = 150, 40  # of each process in one round
 
 
 def together(run: Run) -> Found:
@@ -147,7 +147,8 @@ def together(run: Run) -> Found:
         for number, random in run.rounds():
             arena.plane.wipe()
             kinds = ALONE if number % 2 else tuple(KINDS)
-            results = _fork(arena, [Random(random.random()) for _ in range(PROCESSES)], kinds)
+            randoms = [Random(random.random()) for _ in range(PROCESSES)]
+            results = _fork(arena, randoms, kinds, FEW_COMMANDS if run.short else COMMANDS)
             yield from ((number, text) for text in _after(arena, results, kinds is ALONE))
 
 
@@ -168,9 +169,11 @@ def _after(arena: Arena, results: Sequence[str], exact: bool) -> Iterator[str]:
             yield f"{wanted} services were added and not deleted, and {found} are listed"
 
 
-def _fork(arena: Arena, randoms: Sequence[Random], kinds: Sequence[str]) -> list[str]:
+def _fork(arena: Arena, randoms: Sequence[Random], kinds: Sequence[str], count: int) -> list[str]:
     """The commands that succeeded, as 'kind key', and '!' with what was raised, of all processes."""
-    children = [_child(lambda write, random=random: _commands(arena, random, kinds, write)) for random in randoms]
+    children = [
+        _child(lambda write, random=random: _commands(arena, random, kinds, count, write)) for random in randoms
+    ]
     noise = Random(randoms[0].random())
     while any(os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None for pid, _ in children):
         _packets(arena, noise)
@@ -202,9 +205,9 @@ def void(_: object) -> None:
     """For a callback that answers nothing."""
 
 
-def _commands(arena: Arena, random: Random, kinds: Sequence[str], write: Callable[[str], None]) -> None:
+def _commands(arena: Arena, random: Random, kinds: Sequence[str], count: int, write: Callable[[str], None]) -> None:
     commander = Commander(random, kinds)
-    for _ in range(COMMANDS):
+    for _ in range(count):
         arena.plane.director = Unattached()  # each command is a process of its own
         line, stdin = commander.command()
         try:

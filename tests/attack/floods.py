@@ -81,7 +81,7 @@ FLOODS = [
     for protocol in (TCP, UDP, SCTP)
     if port != ONE_PACKET or protocol == UDP
 ]
-SHORTER = 0.4  # times everything, in the short form
+SHORTER = 0.3  # times everything, in the short form
 SHORT = (Flood(81, UDP, 4), Flood(84, TCP, 4))
 
 

@@ -21,7 +21,7 @@ from tests.attack.sums import SCTP, TCP, UDP
 from tests.attack.watch import Guard
 from tests.packets.cast import CLIENT, SECOND, VIP, VIP6, Host
 
-PHASES = 8  # of a round: commands, then packets
+PHASES, FEW_PHASES = 8, 4  # of a round: commands, then packets; while the short form waits a second for each
 COMMANDS, PACKETS = 25, 150
 AT_ONCE, PATIENT = -1, 1  # PATIENCE of pylvs.table.trash, in seconds
 KINDS = ("-A", "-a", "-e", "-E", "-d", "-D", "-C")
@@ -114,7 +114,7 @@ def reuse(run: Run, patience: int) -> Found:
             for number, random in run.rounds():
                 arena.plane.wipe()
                 story = Story(arena, random)
-                for _ in range(PHASES):
+                for _ in range(FEW_PHASES if run.short and patience > 0 else PHASES):
                     yield from ((number, text) for text in (*story.commands(), *story.packets()))
                     if patience > 0:
                         time.sleep(patience + 0.1)
@@ -123,7 +123,7 @@ def reuse(run: Run, patience: int) -> Found:
 
 
 ATTACKS = (
-    Attack("slots", "records used again at once, and late packets", 40, lambda run: reuse(run, AT_ONCE), short=4),
+    Attack("slots", "records used again at once, and late packets", 40, lambda run: reuse(run, AT_ONCE), short=3),
     Attack(
         "slots-late", "records used again after the second that there is", 30, lambda run: reuse(run, PATIENT), short=1
     ),

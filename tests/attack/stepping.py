@@ -7,6 +7,7 @@ the product has no seam for it. A BPF program that the command runs is one step:
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -132,6 +133,7 @@ def _child(command: Callable[[], int], stepper: Stepper, write: int) -> None:
     quiet = os.open(os.devnull, os.O_RDWR)
     for descriptor in (1, 2):
         os.dup2(quiet, descriptor)
+    sys.stdout = sys.stderr = io.StringIO()
     status, text = -1, ""
     stepper.start()
     try:
