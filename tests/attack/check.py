@@ -322,11 +322,16 @@ class _Table:
         if late:
             yield f"the sweep will come too late to {late} entries"
 
+    @cached_property
+    def replies(self) -> dict[bytes, bytes]:
+        """The map of replies: it is large, and takes some time to walk."""
+        return dict(self.memory.plane.map("replies").items())
+
     def _replies(self) -> Lines:
         """Whom the map of replies names has such replies."""
         record = Record(self.layouts["reply_key"]) if "reply_key" in self.layouts else None
         wrong = 0
-        for key, value in self.memory.plane.map("replies").items():
+        for key, value in self.replies.items():
             entry = self.entries.get(SLOT.unpack(value)[0] - 1)
             sport = (
                 record.unpack_from(key, 0)[record.place["sport"]] if record else int.from_bytes(key[32:34], "little")
@@ -336,9 +341,8 @@ class _Table:
             yield f"{wrong} replies lead to an entry that is not theirs"
         number = self.layouts.enum("method")["METHOD_FULLNAT"]
         full = sum(1 for e in self.entries.values() if e.method == number and not e.flags & TEMPLATE)
-        replies = sum(1 for _ in self.memory.plane.map("replies").items())
-        if replies < full:
-            yield f"{full} connections of FULLNAT have but {replies} replies"
+        if len(self.replies) < full:
+            yield f"{full} connections of FULLNAT have but {len(self.replies)} replies"
 
 
 def _signed(number: int) -> int:

@@ -235,4 +235,4 @@ def _packets(arena: Arena, random: Random) -> None:
     time.sleep(0.001)
 
 
-ATTACKS = (Attack("commands", "commands of several processes at once", 30, together, short=2),)
+ATTACKS = (Attack("commands", "commands of several processes at once", 20, together, short=2),)

@@ -257,4 +257,4 @@ def _steps(run: Run, steps: int, random: Random) -> Sequence[int]:
     return sorted(random.sample(everything, min(SHORT, steps))) if run.short else everything
 
 
-ATTACKS = (Attack("crash", "kill -9 after each step of each command", 170, kill, short=10),)
+ATTACKS = (Attack("crash", "kill -9 after each step of each command", 300, kill, short=10),)

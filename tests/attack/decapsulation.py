@@ -146,4 +146,4 @@ def decapsulate(run: Run) -> Found:
     run.say(f"{packets} packets")
 
 
-ATTACKS = (Attack("decapsulation", "mutated tunnels at the decapsulator", 25, decapsulate, short=3),)
+ATTACKS = (Attack("decapsulation", "mutated tunnels at the decapsulator", 20, decapsulate, short=3),)

@@ -149,4 +149,4 @@ def related(run: Run) -> Found:
         yield from ((number, text) for text in search(hashes, kind, family, random, 16 if run.short else 1))
 
 
-ATTACKS = (Attack("hashes", "related inputs of the hashes", 30, related, short=8),)
+ATTACKS = (Attack("hashes", "related inputs of the hashes", 25, related, short=8),)

@@ -199,4 +199,4 @@ def load(run: Run) -> Found:
         run.say(f"{points} kills")
 
 
-ATTACKS = (Attack("loading", "kill -9 while a data plane is loaded, attached, taken away", 60, load, short=1),)
+ATTACKS = (Attack("loading", "kill -9 while a data plane is loaded, attached, taken away", 50, load, short=1),)

@@ -123,8 +123,8 @@ def reuse(run: Run, patience: int) -> Found:
 
 
 ATTACKS = (
-    Attack("slots", "records used again at once, and late packets", 40, lambda run: reuse(run, AT_ONCE), short=3),
+    Attack("slots", "records used again at once, and late packets", 30, lambda run: reuse(run, AT_ONCE), short=3),
     Attack(
-        "slots-late", "records used again after the second that there is", 30, lambda run: reuse(run, PATIENT), short=1
+        "slots-late", "records used again after the second that there is", 25, lambda run: reuse(run, PATIENT), short=1
     ),
 )

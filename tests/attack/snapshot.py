@@ -11,7 +11,8 @@ from tests.packets.plane import Plane
 MAPPED = ("connections", "due", "local_addresses", "mark_rules", "settings", "filter")
 CHUNKS = ("records", "estimates")
 HASHES = ("services", "buckets", "maglevs", "trash", "replies", "localities", "fragments")
-RECORDS = 96  # slots that a case may use
+RECORDS = 48  # slots that a case may use
+POOL = 1024  # bytes of pools that a case may use
 FEW = 64  # elements of a map that are asked for at a time: some have large values
 
 
@@ -49,7 +50,9 @@ def shared_memory(plane: Plane) -> list[memoryview]:
     """The memory that a command stores to: settings, the first records, filter, pools, rules, and of the estimates
     their bases, for the rest changes by itself."""
     arrays = [MappedArray(plane.instance.map(name)).memory for name in ("settings", "filter")]
-    arrays += [MappedArray(plane.instance.map(name)).memory[:4096] for name in ("local_addresses", "mark_rules")]
+    arrays += [MappedArray(plane.instance.map(name)).memory[:POOL] for name in ("local_addresses", "mark_rules")]
+    rules = MappedArray(plane.instance.map("mark_rules")).memory
+    arrays.append(rules[len(rules) // 2 :][:POOL])  # new rules are written beside the old
     records, estimates = (MappedArray(_inner(plane, name)) for name in CHUNKS)
     words, layout = estimates.memory[: RECORDS * estimates.stride].cast("Q"), plane.instance.layouts["estimate"]
     bases = words[layout.offset("base") // 8 :: estimates.stride // 8]
