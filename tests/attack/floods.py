@@ -30,8 +30,8 @@ BITS = 16  # 65,536 entries
 RATE = 120_000  # packets a second; at least 100,000 are to be reached
 LEAST_RATE = 100_000
 FILL = 120_000  # packets of the flood before anything is measured
-SECONDS = 5.0  # of the flood, at least
-COMING = 2.0  # seconds in which new clients begin
+SECONDS = 4.0  # of the flood, at least
+COMING = 1.0  # seconds in which new clients begin
 REPEATS = (
     0.0,
     1.0,
@@ -39,7 +39,7 @@ REPEATS = (
 )  # when a client sends its first packet, and when it does so again, seconds after its beginning
 PATIENCE = 60.0  # seconds until the last client has sent all that, on a machine that is busy
 AGAIN = 1.0  # seconds between two packets of an established connection
-CLIENTS, ESTABLISHED = 40, 25  # of each service
+CLIENTS, ESTABLISHED = 100, 25  # of each service
 SUCCEED = 0.99
 NAMES = {TCP: "TCP", UDP: "UDP", SCTP: "SCTP"}
 OPTION = {TCP: "-t", UDP: "-u", SCTP: "--sctp-service"}
@@ -295,17 +295,28 @@ def play(arena: Arena, flood: Flood, random: Random, run: Run) -> Iterator[str]:
 
 
 def _verdict(flood: Flood, old: Sequence[Client], new: Sequence[Client]) -> Iterator[str]:
-    for kind in sorted({client.kind for client in new}):
-        ours = [client for client in new if client.kind == kind]
-        good = sum(client.step == "established" for client in ours)
-        if good < SUCCEED * len(ours):
-            seen = sorted(set().union(*(client.seen for client in ours if client.step != "established")))
-            yield f"{flood}: {good} of {len(ours)} new {kind} connections succeed (e.g. {', '.join(seen)})"
-        broken = [client for client in old if client.kind == kind and client.step == "broken"]
-        if broken:
-            seen = sorted(set().union(*(client.seen for client in broken)))
-            what = f"{len(broken)} of {ESTABLISHED} established {kind} connections are broken"
-            yield f"{flood}: {what} (e.g. {', '.join(seen)})"
+    few = [
+        f"{good} of {len(ours)} {kind}"
+        for kind, ours in _by_kind(new).items()
+        if (good := sum(client.step == "established" for client in ours)) < SUCCEED * len(ours)
+    ]
+    if few:
+        seen = set().union(*(client.seen for client in new if client.step != "established"))
+        yield f"{flood}: of new connections succeed {', '.join(few)} (e.g. {', '.join(sorted(seen))})"
+    broken = [
+        f"{bad} of {len(ours)} {kind}"
+        for kind, ours in _by_kind(old).items()
+        if (bad := sum(client.step == "broken" for client in ours))
+    ]
+    if broken:
+        yield f"{flood}: of established connections are broken {', '.join(broken)}"
+
+
+def _by_kind(clients: Sequence[Client]) -> dict[str, list[Client]]:
+    found: dict[str, list[Client]] = {}
+    for client in clients:
+        found.setdefault(client.kind, []).append(client)
+    return found
 
 
 def flood(run: Run) -> Found:
@@ -316,4 +327,4 @@ def flood(run: Run) -> Found:
             yield from ((number, text) for text in play(arena, case, random, run))
 
 
-ATTACKS = (Attack("floods", "floods at each kind of service, and legal clients at all of them", 190, flood, short=2),)
+ATTACKS = (Attack("floods", "floods at each kind of service, and legal clients at all of them", 180, flood, short=2),)
