@@ -476,5 +476,5 @@ def _cuts(arena: Arena, hook: str, good: bytes) -> Iterator[Frame]:
 
 ATTACKS = (
     Attack("mutation", "mutated packets at both hooks, table empty and full", 60, mutate, short=2),
-    Attack("truncation", "packets cut after every byte", 15, truncate, short=3),
+    Attack("truncation", "packets cut after every byte", 15, truncate, short=2),
 )

@@ -23,7 +23,7 @@ from tests.attack.native import HOOKS, Frame, Frames, library
 from tests.attack.sums import SCTP, TCP, UDP
 from tests.packets.cast import CLIENT, SECOND, VIP, VIP6, Host
 
-PACKETS, FEW = 1_000_000, 40_000  # of a scenario, both CPUs together; in the short form
+PACKETS, FEW = 1_000_000, 25_000  # of a scenario, both CPUs together; in the short form
 CPUS = 2
 SMALL, TINY = 10, 6  # table bits
 FLOWS = 6

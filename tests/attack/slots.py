@@ -123,7 +123,7 @@ def reuse(run: Run, patience: int) -> Found:
 
 
 ATTACKS = (
-    Attack("slots", "records used again at once, and late packets", 30, lambda run: reuse(run, AT_ONCE), short=3),
+    Attack("slots", "records used again at once, and late packets", 30, lambda run: reuse(run, AT_ONCE), short=5),
     Attack(
         "slots-late", "records used again after the second that there is", 25, lambda run: reuse(run, PATIENT), short=1
     ),
