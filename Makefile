@@ -24,12 +24,13 @@ BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-param
 WORKERS := 3
 LAB :=
 BENCH :=
+ATTACK :=
 
 say = printf '\033[1m==>\033[0m %s\n'
 fail = f() { printf 'make: %s\n' "$$*" >&2; exit 1; }; f
 is_root = [ "$$(id -u)" = 0 ]
 
-.PHONY: help setup bpf lab test kernel root check lint bench wheel clean
+.PHONY: help setup bpf lab test attack kernel root check lint bench wheel clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
@@ -43,6 +44,9 @@ lab: check  ## build the DR test build and run its experiment (LAB="--mode xdp" 
 test: check lint  ## everything: lint, then all tests
 	@$(say) "tests"
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
+
+attack: check  ## mutated packets, floods, kill -9, two CPUs at once: ten minutes (ATTACK="--seed 1 --only crash" hands options on)
+	@$(BIN)/python -m tests.attack $(ATTACK)
 
 kernel: check build/kernel/ready  ## the lab, by each method, on Debian 12's own kernel in a virtual machine
 	@$(say) "each method over each hook on Linux 6.1, emulated: this takes some minutes"
@@ -59,7 +63,7 @@ lint: $(VENV)/ready  ## ruff, mypy --strict, clang-format
 	@$(BIN)/ruff check -q src tests
 	@$(BIN)/ruff format -q --check src tests
 	@$(BIN)/mypy --no-error-summary
-	@find src/pylvs/bpf -name '*.[ch]' -print0 | xargs -0r clang-format --dry-run -Werror
+	@find src/pylvs/bpf tests/attack -name '*.[ch]' -print0 | xargs -0r clang-format --dry-run -Werror
 
 bench: check build/peers/ready  ## measure everything, write docs/benchmarks.md (BENCH="packet --compare OLD.json" hands options on)
 	@PYLVS_BENCH_PEERS=build/peers $(BIN)/python -m pylvs.bench --write docs $(BENCH)

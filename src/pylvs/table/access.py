@@ -134,9 +134,8 @@ class Access:
         from pylvs.table.repair import repair
 
         repair(edit)
-        attacher = Attacher(self.instance)
-        if self.settings["services"] and not attacher.hooks():
-            attacher.attach_all()
+        if self.settings["services"]:
+            Attacher(self.instance).attach_all()
 
     def _consistent(self, read: Callable[[Memory], T]) -> T:
         """What `read` sees of a table that is not changed meanwhile.
