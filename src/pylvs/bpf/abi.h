@@ -11,7 +11,7 @@
 #include "hooks.h"
 
 /* Incremented with every change below: a command of another version must not write into a loaded data plane. */
-enum abi_version { ABI_VERSION = 7 };
+enum abi_version { ABI_VERSION = 8 };
 
 enum protocol {
 	PROTO_NONE = 0,
@@ -286,20 +286,22 @@ struct retired {
 /* Tags of an entry: its state, or a hash of client address, port and protocol. */
 enum tag { TAG_FREE = 0, TAG_BUSY = 1, TAG_FIRST = 2 };
 
+/* An entry. The first eight bytes are one word: compare-and-swap of it decides what becomes of the entry, and so what is
+ * counted at its destination (`union entry_word` of table.h). */
 struct connection {
 	__u32 tag;
-	__u32 expires; /* tick */
+	__u8 state;
+	__u8 flags;
+	__u8 protocol;
+	__u8 method;
 	struct addr client;
 	struct addr virtual;
 	__be16 cport;
 	__be16 vport;
 	__u32 destination; /* slot */
 	__u32 control;     /* number + 1 of its template, 0 none; in a template: how many it controls */
+	__u32 expires;     /* tick */
 	__be16 rport;
-	__u8 state;
-	__u8 protocol;
-	__u8 flags;
-	__u8 method;
 	__be16 lport; /* FULLNAT */
 	union {
 		__u32 timeout;   /* template: of persistence, ticks */

@@ -127,12 +127,9 @@ static long end_visit(__u32 number, void *context)
 
 	if (!bucket)
 		return 1;
-	for (int way = 0; way < WAYS; way++) {
-		struct connection *connection = &bucket->way[way];
-
-		if (connection->tag >= TAG_FIRST && connection->destination == ending->destination)
-			ending->ended += connection_end(connection, ending->now, ending->second);
-	}
+	for (int way = 0; way < WAYS; way++)
+		ending->ended +=
+			connection_end_now(&bucket->way[way], ending->destination, ending->now, ending->second);
 	return 0;
 }
 

@@ -6,7 +6,8 @@
  *    address.
  * 2. A new flow looks for its template. One that is there decides, and lives on; else the scheduler does, and a new
  *    template remembers.
- * 3. A template ends when its timeout has passed without a new flow and none of its connections is left. One whose
+ * 3. From then on the template is held, and does not end, until its connection ends (or is not entered).
+ * 4. A template ends when its timeout has passed without a new flow and none of its connections is left. One whose
  *    destination was deleted, or quiesced with expire_quiescent_template, is marked invalid and never found again. */
 #ifndef PYLVS_PERSISTENCE_H
 #define PYLVS_PERSISTENCE_H
@@ -63,6 +64,16 @@ static __always_inline __u32 template_new(struct connection *template, __u32 now
 	return number;
 }
 
+/* Marks a template as one that is never found again. */
+static __always_inline void template_invalidate(struct connection *entry)
+{
+	union entry_word seen = entry_word(entry), new = seen;
+
+	new.flags |= CONN_INVALID;
+	if ((seen.flags & CONN_TEMPLATE) && seen.tag >= TAG_FIRST)
+		entry_swap(entry, seen, new); /* should it fail, the next flow does it */
+}
+
 static __always_inline int template_is_valid(const struct destination *destination)
 {
 	if (!destination || !(destination->flags & DEST_AVAILABLE))
@@ -92,7 +103,7 @@ __noinline __u32 template_in_bucket(struct connection *like, __u32 bucket_number
 		if (template_is_valid(destination_get(entry->destination)))
 			return bucket_number * WAYS + way + 1;
 		if (mark)
-			entry->flags |= CONN_INVALID;
+			template_invalidate(entry);
 	}
 	return 0;
 }
@@ -109,27 +120,26 @@ static __always_inline __u32 template_find(struct connection *like, __u32 now, i
 	return number;
 }
 
-/* The slot of the destination for a new flow, 0: none, and the number + 1 of its template. */
-static __always_inline __u32 schedule_persistently(struct service *service, __u32 slot, struct flow *flow,
-						   __u32 *template_number, __u32 *outcome)
+/* Holds the template: its destination's slot. */
+static __always_inline __u32 template_hold(__u32 number, __u32 now)
 {
-	struct template_scratch *scratch = template_scratch_get();
-	struct connection *entry, *like;
-	struct destination *destination;
+	struct connection *entry = connection_get(number - 1);
 
-	if (!scratch)
+	if (!entry)
 		return 0;
-	like = &scratch->template;
-	template_of(like, service, flow);
-	*template_number = template_find(like, flow->now, 1);
-	if (*template_number) {
-		entry = connection_get(*template_number - 1);
-		if (!entry)
-			return 0;
-		entry->expires = flow->now + entry->timeout;
-		due_by((*template_number - 1) / WAYS, entry->expires);
-		return entry->destination;
-	}
+	__sync_fetch_and_add(&entry->control, 1);
+	entry->expires = now + entry->timeout;
+	due_by((number - 1) / WAYS, entry->expires);
+	return entry->destination;
+}
+
+/* Schedules the flow, and makes the template that `like` will be, held by it. */
+static __always_inline __u32 schedule_templated(struct service *service, __u32 slot, struct flow *flow,
+						struct connection *like, __u32 *outcome)
+{
+	struct destination *destination;
+	__u32 number;
+
 	like->destination = schedule(flow, slot);
 	destination = destination_get(like->destination);
 	if (!like->destination || !destination)
@@ -138,10 +148,40 @@ static __always_inline __u32 schedule_persistently(struct service *service, __u3
 	like->rport = flow->dport == service->port ? destination->port : 0;
 	like->timeout = service->timeout;
 	like->expires = flow->now + service->timeout;
-	*template_number = template_new(like, flow->now);
-	if (!*template_number)
+	like->control = 1;
+	number = template_new(like, flow->now);
+	if (!number)
 		*outcome = DROP_NO_ENTRY;
-	return *template_number ? like->destination : 0;
+	return number;
+}
+
+/* The slot of the destination for a new flow, 0: none, and the number + 1 of its template, which the flow holds. */
+static __always_inline __u32 schedule_persistently(struct service *service, __u32 slot, struct flow *flow,
+						   __u32 *template_number, __u32 *outcome)
+{
+	struct template_scratch *scratch = template_scratch_get();
+	struct connection *like;
+	struct opening *opening;
+	__u32 destination = 0;
+
+	if (!scratch)
+		return 0;
+	like = &scratch->template;
+	template_of(like, service, flow);
+	opening = opening_of(hash_client(&like->client, 0, like->protocol));
+	if (!opening || !lock_take(&opening->template)) {
+		*outcome = DROP_ERROR;
+		return 0;
+	}
+	*template_number = template_find(like, flow->now, 1);
+	if (*template_number) {
+		destination = template_hold(*template_number, flow->now);
+	} else {
+		*template_number = schedule_templated(service, slot, flow, like, outcome);
+		destination = *template_number ? like->destination : 0;
+	}
+	lock_release(&opening->template);
+	return destination;
 }
 
 #endif

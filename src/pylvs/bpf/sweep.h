@@ -44,10 +44,12 @@ static __always_inline __u32 sweep_bucket(struct connection_bucket *bucket, cons
 
 	for (int way = 0; way < WAYS; way++) {
 		struct connection *connection = &bucket->way[way];
+		union entry_word word = entry_word(connection);
 
-		if (connection->tag < TAG_FIRST)
+		if (word.tag < TAG_FIRST)
 			continue;
-		if (connection_expired(connection, sweep->now) && connection_end(connection, sweep->now, sweep->second))
+		if (connection_expired(connection, sweep->now) &&
+		    connection_end(connection, word.all, sweep->now, sweep->second))
 			continue;
 		if (!soonest || tick_before(connection->expires, soonest))
 			soonest = connection->expires ?: 1;

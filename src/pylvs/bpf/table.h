@@ -9,7 +9,9 @@
  *    that finds nothing there probes no further.
  * 4. An entry is claimed by compare-and-swap of its tag to TAG_BUSY, filled in, and published by writing the tag: a
  *    hash, by which a lookup tells the entries of a bucket apart without reading them.
- * 5. Beside the table lies, for each bucket, when its soonest entry expires. The sweep (sweep.h) reads that and not
+ * 5. A published entry changes by compare-and-swap of its first word, which has tag, state and flags. Who succeeds
+ *    counts what he changed at the destination. An entry whose tag is TAG_BUSY is his who made it so.
+ * 6. Beside the table lies, for each bucket, when its soonest entry expires. The sweep (sweep.h) reads that and not
  *    the table. It is a lower bound, so that refreshing an entry need not write it. */
 #ifndef PYLVS_TABLE_H
 #define PYLVS_TABLE_H
@@ -81,6 +83,32 @@ static __always_inline struct connection *connection_get(__u32 number)
 	if (!bucket)
 		return 0;
 	return &bucket->way[bounded(number, WAYS - 1)]; /* not before the check, where clang would compute it */
+}
+
+/* The first word of an entry. */
+union entry_word {
+	__u64 all;
+	struct {
+		__u32 tag;
+		__u8 state;
+		__u8 flags;
+		__u8 protocol;
+		__u8 method;
+	};
+};
+typedef __u64 __attribute__((may_alias)) aliasing_u64;
+
+static __always_inline union entry_word entry_word(const struct connection *connection)
+{
+	union entry_word word = {.all = *(volatile const aliasing_u64 *)connection};
+
+	return word;
+}
+
+/* Exchanges the word that was seen for a new one; returns whether it was still there. */
+static __always_inline int entry_swap(struct connection *connection, union entry_word seen, union entry_word new)
+{
+	return __sync_val_compare_and_swap((aliasing_u64 *)connection, seen.all, new.all) == seen.all;
 }
 
 static __always_inline int connection_expired(const struct connection *connection, __u32 now)

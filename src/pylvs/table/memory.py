@@ -23,7 +23,7 @@ from pylvs.table.filter import AddressFilter
 from pylvs.table.records import Record, Records, swap16
 from pylvs.table.settings import Settings
 
-ABI_VERSION = 7  # of bpf/abi.h
+ABI_VERSION = 8  # of bpf/abi.h
 SLOT = struct.Struct("=I")
 
 # A destination's name in its service: its address (16 bytes) and its port in network order.
