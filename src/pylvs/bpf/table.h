@@ -16,6 +16,7 @@
 #ifndef PYLVS_TABLE_H
 #define PYLVS_TABLE_H
 
+#include "hash.h"
 #include "maps.h"
 
 enum { CANDIDATES = 4 }; /* buckets that an entry may be in */
@@ -32,29 +33,6 @@ static __always_inline __u32 overflow_of(__u8 flags)
 static __always_inline __u32 overflow_flags(__u32 passed)
 {
 	return passed << OVERFLOW_SHIFT;
-}
-
-/* The golden ratio, and a prime of Steele and Vigna's: any odd multipliers that mix well would do. */
-#define MIX_1 0x9e3779b97f4a7c15ULL
-#define MIX_2 0xd1342543de82ef95ULL
-
-static __always_inline __u64 hash_client(const struct addr *client, __be16 cport, __u8 protocol)
-{
-	__u64 hash = (client->low ^ hash_seed) * MIX_1;
-
-	hash ^= hash >> 29;
-	hash = (hash ^ client->high ^ ((__u32)cport << 8 | protocol)) * MIX_2;
-	return hash ^ hash >> 32;
-}
-
-/* The hash of the next candidate. Neighbouring virtual addresses must spread as well as any others, so every bit is
- * mixed and comes down twice (IPv4's last byte is the highest of `low`). */
-static __always_inline __u64 hash_next(__u64 hash, const struct addr *virtual, __be16 vport)
-{
-	hash = (hash ^ virtual->low) * MIX_1;
-	hash = (hash ^ hash >> 32 ^ virtual->high ^ (__u32)vport << 8) * MIX_2;
-	hash = (hash ^ hash >> 29) * MIX_1;
-	return hash ^ hash >> 32;
 }
 
 /* The table has any number of buckets, not only a power of two. */
