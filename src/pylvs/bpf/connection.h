@@ -89,16 +89,16 @@ enum { TEMPLATE_HELD_SECONDS = 60 };
 static __always_inline int template_take(struct connection *entry, union entry_word seen, union entry_word busy,
 					 __u32 held_until)
 {
-	struct opening *opening = opening_of(hash_client(&entry->client, 0, seen.protocol));
+	__u32 *locks = locks_of(hash_client(&entry->client, 0, seen.protocol));
 	int taken = 0;
 
-	if (!opening || !lock_try(&opening->template))
+	if (!locks || !lock_try(locks, LOCK_TEMPLATE))
 		return 0;
 	if (*(volatile __u32 *)&entry->control)
 		entry->expires = held_until;
 	else
 		taken = entry_swap(entry, seen, busy);
-	lock_release(&opening->template);
+	lock_release(locks, LOCK_TEMPLATE);
 	return taken;
 }
 

@@ -1,79 +1,63 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
 /* Locks by which a flow gets one entry, and a client one template, however many CPUs open it at once.
  *
- * 1. Who opens a connection holds the lock of its client while it looks for the connection once more, schedules and
- *    publishes. Established packets know no lock.
- * 2. Who looks for a template, makes one or ends one holds the lock of that template's client. It is taken second, and
- *    an entry is ended under a lock that is free at once or not at all, so that nobody waits for himself.
- * 3. A client's locks are chosen by its hash: two clients may share them, and wait for each other.
+ * 1. Who opens a connection holds LOCK_FLOW of its primary bucket while it looks for the connection once more, schedules
+ *    and publishes. Established packets know no lock.
+ * 2. Who looks for a template, makes one or ends one holds LOCK_TEMPLATE of the template's primary bucket. It is taken
+ *    second, and to end an entry it is taken if it is free at once or not at all, so that nobody waits for himself.
+ * 3. They are two bits beside the bucket's count of overflows, in a line that a new connection writes anyway.
  * Nothing interrupts the holder but a hypervisor. Waiting ends after LOCK_TURNS, some 0.3 ms; the packet is dropped. */
 #ifndef PYLVS_LOCK_H
 #define PYLVS_LOCK_H
 
-#include "maps.h"
+#include "table.h"
 
-enum { OPENINGS = 4096, LOCK_TURNS = 1 << 16 };
+enum { LOCK_FLOW = 1U << 31, LOCK_TEMPLATE = 1 << 30, LOCK_TURNS = 1 << 16 };
+_Static_assert(!((LOCK_FLOW | LOCK_TEMPLATE) & OVERFLOW_COUNT), "locks are beside the count");
 
-/* A cache line of its own. */
-struct opening {
-	__u32 flow;
-	__u32 template;
-	__u32 spare[14];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, OPENINGS);
-	__type(key, __u32);
-	__type(value, struct opening);
-} openings SEC(".maps");
-
-/* The locks of the client with this hash. */
-static __always_inline struct opening *opening_of(__u64 hash)
+/* Where the locks are of what has this hash. */
+static __always_inline __u32 *locks_of(__u64 hash)
 {
-	__u32 index = (hash >> 32) % OPENINGS;
+	__u32 bucket = bucket_of_hash(hash);
+	struct bucket_summary *summary = bpf_map_lookup_elem(&due, &bucket);
 
-	return bpf_map_lookup_elem(&openings, &index);
+	return summary ? &summary->overflow : 0;
 }
 
-static __always_inline int lock_is_free(__u32 *lock)
+/* Takes the lock if it is free; returns whether. */
+static __always_inline int lock_try(__u32 *locks, __u32 lock)
 {
-	return !*(volatile __u32 *)lock && !__sync_val_compare_and_swap(lock, 0, 1);
+	return !(*(volatile __u32 *)locks & lock) && !(__sync_fetch_and_or(locks, lock) & lock);
 }
 
 struct waiting {
-	__u32 *lock;
-	__u64 taken;
+	__u32 *locks;
+	__u32 lock;
+	__u32 taken;
 };
 
 static long lock_visit(__u32 turn, void *context)
 {
 	struct waiting *waiting = context;
 
-	waiting->taken = lock_is_free(waiting->lock);
+	waiting->taken = lock_try(waiting->locks, waiting->lock);
 	return waiting->taken;
 }
 
-/* Takes the lock if it is free; returns whether. */
-static __always_inline int lock_try(__u32 *lock)
-{
-	return lock_is_free(lock);
-}
-
 /* Takes the lock, and waits for it if need be; returns whether it was taken. */
-static __always_inline int lock_take(__u32 *lock)
+static __always_inline int lock_take(__u32 *locks, __u32 lock)
 {
-	struct waiting waiting = {.lock = lock};
+	struct waiting waiting = {.locks = locks, .lock = lock};
 
-	if (likely(lock_is_free(lock)))
+	if (likely(lock_try(locks, lock)))
 		return 1;
 	bpf_loop(LOCK_TURNS, lock_visit, &waiting, 0);
 	return waiting.taken;
 }
 
-static __always_inline void lock_release(__u32 *lock)
+static __always_inline void lock_release(__u32 *locks, __u32 lock)
 {
-	__sync_lock_test_and_set(lock, 0);
+	__sync_fetch_and_and(locks, ~lock);
 }
 
 #endif

@@ -161,15 +161,14 @@ static __always_inline __u32 schedule_persistently(struct service *service, __u3
 {
 	struct template_scratch *scratch = template_scratch_get();
 	struct connection *like;
-	struct opening *opening;
-	__u32 destination = 0;
+	__u32 destination = 0, *locks;
 
 	if (!scratch)
 		return 0;
 	like = &scratch->template;
 	template_of(like, service, flow);
-	opening = opening_of(hash_client(&like->client, 0, like->protocol));
-	if (!opening || !lock_take(&opening->template)) {
+	locks = locks_of(hash_client(&like->client, 0, like->protocol));
+	if (!locks || !lock_take(locks, LOCK_TEMPLATE)) {
 		*outcome = DROP_ERROR;
 		return 0;
 	}
@@ -180,7 +179,7 @@ static __always_inline __u32 schedule_persistently(struct service *service, __u3
 		*template_number = schedule_templated(service, slot, flow, like, outcome);
 		destination = *template_number ? like->destination : 0;
 	}
-	lock_release(&opening->template);
+	lock_release(locks, LOCK_TEMPLATE);
 	return destination;
 }
 

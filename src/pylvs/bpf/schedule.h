@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
 /* The first packet of a flow: its destination, and the entry that remembers it.
  *
- * 1. The client's lock is taken (lock.h). If another CPU has entered the connection meanwhile, that is it.
+ * 1. The lock of the flow's primary bucket is taken (lock.h). If another CPU has entered the connection meanwhile, that is it.
  * 2. An entry of the table is claimed (connection.h). Whether there is one decides who chooses: only a consistent
  *    hash will do where there is none, since this packet and every other of its flow must go where it says
  *    (rendezvous.h).
@@ -201,7 +201,7 @@ static __always_inline enum outcome outcome_without(const struct service *servic
 	return service->fwmark && settings.cache_bypass ? PASS_BYPASS : REFUSE_NO_DESTINATION;
 }
 
-/* Opens a connection to the service in `slot`. The caller holds the client's lock. */
+/* Opens a connection to the service in `slot`. The caller holds LOCK_FLOW. */
 __noinline int connection_open(struct flow *flow, __u32 slot, struct choice *choice)
 {
 	struct service *service = service_get(slot);
@@ -239,18 +239,18 @@ static __always_inline int choice_by_flow(struct choice *choice, struct flow *fl
  * has a destination, or an outcome that says why not. */
 __noinline int connection_new(struct flow *flow, __u32 slot, struct choice *choice)
 {
-	struct opening *opening;
+	__u32 *locks;
 
 	if (!flow || !choice)
 		return 0;
-	opening = opening_of(hash_client(&flow->saddr, flow->sport, flow->protocol));
-	if (!opening || !lock_take(&opening->flow)) {
+	locks = locks_of(hash_client(&flow->saddr, flow->sport, flow->protocol));
+	if (!locks || !lock_take(locks, LOCK_FLOW)) {
 		choice->outcome = DROP_ERROR;
 		return 0;
 	}
 	if (!choice_by_flow(choice, flow))
 		connection_open(flow, slot, choice);
-	lock_release(&opening->flow);
+	lock_release(locks, LOCK_FLOW);
 	return 0;
 }
 

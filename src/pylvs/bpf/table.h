@@ -118,7 +118,7 @@ static __always_inline int has_overflow(__u32 bucket)
 {
 	struct bucket_summary *summary = bpf_map_lookup_elem(&due, &bucket);
 
-	return summary && summary->overflow;
+	return summary && (summary->overflow & OVERFLOW_COUNT);
 }
 
 /* Counts an entry in, or out (`step` -1), at each full bucket that it passed. */
