@@ -85,26 +85,28 @@ static __always_inline void template_release(__u32 template)
 enum { TEMPLATE_HELD_SECONDS = 60 };
 
 /* Makes a template TAG_BUSY if it is as it was seen and no connection holds it; returns whether. One that still
- * controls connections stays for another minute, as in IPVS. */
+ * controls connections stays for another minute, as in IPVS. `locked`: see connection_end(). */
 static __always_inline int template_take(struct connection *entry, union entry_word seen, union entry_word busy,
-					 __u32 held_until)
+					 __u32 now, __u32 locked)
 {
-	__u32 *locks = locks_of(hash_client(&entry->client, 0, seen.protocol));
-	int taken = 0;
+	__u64 hash = hash_client(&entry->client, 0, seen.protocol);
+	int is_mine = bucket_of_hash(hash) + 1 == locked, taken = 0;
+	__u32 *locks = locks_of(hash);
 
-	if (!locks || !lock_try(locks, LOCK_TEMPLATE))
+	if (!locks || !(is_mine || lock_try(locks, LOCK_TEMPLATE)))
 		return 0;
 	if (*(volatile __u32 *)&entry->control)
-		entry->expires = held_until;
+		entry->expires = now + TEMPLATE_HELD_SECONDS * settings.second;
 	else
 		taken = entry_swap(entry, seen, busy);
-	lock_release(locks, LOCK_TEMPLATE);
+	if (!is_mine)
+		lock_release(locks, LOCK_TEMPLATE);
 	return taken;
 }
 
 /* Takes an entry that is still as the caller saw it (`word`, of entry_word()) out of the table and out of the counts.
- * Returns whether the entry is free now. */
-__noinline int connection_end(struct connection *connection, __u64 word, __u32 now, __u32 second)
+ * Returns whether the entry is free now. `locked`: the bucket + 1 whose LOCK_TEMPLATE the caller holds, or 0. */
+__noinline int connection_end(struct connection *connection, __u64 word, __u32 now, __u32 locked)
 {
 	union entry_word seen = {.all = word}, busy = seen;
 	struct destination *destination;
@@ -113,7 +115,7 @@ __noinline int connection_end(struct connection *connection, __u64 word, __u32 n
 		return 0;
 	busy.tag = TAG_BUSY;
 	if (seen.flags & CONN_TEMPLATE) {
-		if (!template_take(connection, seen, busy, now + TEMPLATE_HELD_SECONDS * second))
+		if (!template_take(connection, seen, busy, now, locked))
 			return 0;
 	} else if (!entry_swap(connection, seen, busy)) {
 		return 0;
@@ -134,14 +136,14 @@ __noinline int connection_end(struct connection *connection, __u64 word, __u32 n
 enum { END_TRIES = 4 };
 
 /* Ends an entry of this destination, also if packets change it meanwhile. Returns whether it is free now. */
-static __always_inline int connection_end_now(struct connection *connection, __u32 destination, __u32 now, __u32 second)
+static __always_inline int connection_end_now(struct connection *connection, __u32 destination, __u32 now)
 {
 	for (int i = 0; i < END_TRIES; i++) {
 		union entry_word word = entry_word(connection);
 
 		if (word.tag < TAG_FIRST || connection->destination != destination)
 			return 0;
-		if (connection_end(connection, word.all, now, second))
+		if (connection_end(connection, word.all, now, 0))
 			return 1;
 	}
 	return 0;
@@ -253,8 +255,9 @@ static __always_inline int may_evict(const struct connection *connection, __u32 
 	return 0;
 }
 
-/* Claims a free or expired entry of the bucket or, with `evict`, that of a half-open connection: number + 1, or 0. */
-__noinline __u32 connection_claim(__u32 bucket_number, __u32 tag, __u32 now, int evict)
+/* Claims a free or expired entry of the bucket or, with `evict`, that of a half-open connection: number + 1, or 0.
+ * `locked`: see connection_end(). */
+__noinline __u32 connection_claim(__u32 bucket_number, __u32 tag, __u32 now, int evict, __u32 locked)
 {
 	struct connection_bucket *bucket = bucket_get(bucket_number);
 	__u32 victim = WAYS;
@@ -283,7 +286,7 @@ __noinline __u32 connection_claim(__u32 bucket_number, __u32 tag, __u32 now, int
 	if (victim < WAYS) {
 		struct connection *connection = &bucket->way[bounded(victim, WAYS - 1)];
 
-		if (connection_end(connection, seen, now, settings.second) &&
+		if (connection_end(connection, seen, now, locked) &&
 		    __sync_val_compare_and_swap(&connection->tag, TAG_FREE, TAG_BUSY) == TAG_FREE)
 			return bucket_number * WAYS + victim + 1;
 	}
@@ -296,12 +299,12 @@ struct claim {
 	__u32 flags; /* of connection_flag: CONN_OVERFLOW, and CONN_HASHED if the consistent hash must choose */
 };
 
-/* Claims an entry in one of the candidate buckets: number + 1, or 0. */
+/* Claims an entry in one of the candidate buckets: number + 1, or 0. `locked`: see connection_end(). */
 static __always_inline __u32 claim_candidate(struct claim *claim, __u64 hash, const struct addr *virtual, __be16 vport,
-					     __u32 now)
+					     __u32 now, __u32 locked)
 {
 	for (__u32 passed = 0; passed < CANDIDATES; passed++) {
-		__u32 number = connection_claim(bucket_of_hash(hash), tag_of_hash(hash), now, 0);
+		__u32 number = connection_claim(bucket_of_hash(hash), tag_of_hash(hash), now, 0, locked);
 
 		if (number) {
 			claim->tag = tag_of_hash(hash);
@@ -323,12 +326,12 @@ __noinline __u32 claim_entry(struct flow *flow, struct claim *claim)
 	if (!flow || !claim)
 		return 0;
 	hash = hash_client(&flow->saddr, flow->sport, flow->protocol);
-	number = claim_candidate(claim, hash, &flow->daddr, flow->dport, flow->now);
+	number = claim_candidate(claim, hash, &flow->daddr, flow->dport, flow->now, 0);
 	if (unlikely(!number)) {
 		settings.table_pressed = flow->now ?: 1;
 		claim->tag = tag_of_hash(hash);
 		claim->flags = CONN_HASHED;
-		number = connection_claim(bucket_of_hash(hash), claim->tag, flow->now, 1);
+		number = connection_claim(bucket_of_hash(hash), claim->tag, flow->now, 1, 0);
 	}
 	/* In the minute after, this may be the middle of a flow that found no room for an entry. */
 	if (unlikely(table_is_pressed(flow->now)) && (flow->protocol == PROTO_UDP || !(flow->flags & FLOW_OPENS)))

@@ -38,17 +38,18 @@ static __always_inline void template_of(struct connection *like, const struct se
 	}
 }
 
-/* Claims and publishes a template: its number + 1, or 0. */
+/* Claims and publishes a template: its number + 1, or 0. The caller holds LOCK_TEMPLATE. */
 static __always_inline __u32 template_new(struct connection *template, __u32 now)
 {
 	__u64 hash = hash_client(&template->client, 0, template->protocol);
 	struct claim claim = {.tag = tag_of_hash(hash)};
-	__u32 number = claim_candidate(&claim, hash, &template->virtual, template->vport, now);
+	__u32 locked = bucket_of_hash(hash) + 1;
+	__u32 number = claim_candidate(&claim, hash, &template->virtual, template->vport, now, locked);
 	struct destination *destination = destination_get(template->destination);
 	struct connection *entry;
 
 	if (!number)
-		number = connection_claim(bucket_of_hash(hash), claim.tag, now, 1);
+		number = connection_claim(bucket_of_hash(hash), claim.tag, now, 1, locked);
 	if (!number || !destination)
 		return 0;
 	entry = connection_get(number - 1);

@@ -44,7 +44,7 @@ __noinline __u64 connection_replace(__u32 number, __u32 now)
 	destination = destination_get(slot);
 	if (destination)
 		count_bound(destination, former, 1);
-	connection_end_now(old, slot, now, settings.second);
+	connection_end_now(old, slot, now);
 	return former;
 }
 
