@@ -18,7 +18,6 @@ from tests.attack import (
     crash,
     decapsulation,
     floods,
-    hashes,
     loading,
     mutation,
     races,
@@ -26,7 +25,7 @@ from tests.attack import (
 )
 from tests.attack.attack import MOST, Attack, Run, lines
 
-ROOMS = (mutation, slots, commands, crash, loading, races, floods, hashes, decapsulation, cost)
+ROOMS = (mutation, slots, commands, crash, loading, races, floods, decapsulation, cost)
 ATTACKS: dict[str, Attack] = {attack.name: attack for room in ROOMS for attack in room.ATTACKS}
 ALONE = ("races", "floods", "cost")  # they use every CPU, or measure one
 MINUTES = 10.0

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pylvs.dataplane.attach import Attacher
+from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.instance import Instance
 from pylvs.dataplane.kernel import F_MMAPABLE, OF_MAPS, Map, MapType, Program, skb_context, xdp_context
 from pylvs.dataplane.mapped import MappedArray
@@ -152,8 +153,10 @@ class Plane:
         return [map for map in found if map is not None]
 
     def fingerprint(self) -> dict[str, str]:
-        """A digest of all these maps by name."""
-        return {map.info.name: _digest(map) for map in self._maps()}
+        """A digest of all these maps by name, without the secrets that each data plane draws for itself."""
+        secret = self.settings.fields["filter_key"]
+        hidden = {".data.settings": range(secret.offset, secret.offset + secret.size)}
+        return {map.info.name: _digest(map, hidden.get(map.info.name, range(0))) for map in self._maps()}
 
     # --- commands
 
@@ -278,6 +281,13 @@ class Plane:
                 self.run("tc", bytes(cast.sent_by(cast.CLIENT, packet)))
         return {values["address"]: {name: values[name] for name in HOP} for *_, values in self._destinations()}
 
+    def hash_keys(self) -> tuple[int, ...]:
+        """The secrets of bpf/hash.h."""
+        field = Layouts.of_file(OBJECT).variable("hash_key", ".rodata")
+        ((_, constants),) = self.instance.map("rodata").items()
+        keys: tuple[int, ...] = field.unpack_from(constants)
+        return keys
+
     def tick(self) -> int:
         """The data plane's clock."""
         return self.director.tick()
@@ -316,9 +326,9 @@ def _zero(map: Map) -> None:
     map.update_many(keys, bytes(map.value_bytes * info.max_entries))
 
 
-def _digest(map: Map) -> str:
-    """Of everything in the map."""
+def _digest(map: Map, hidden: range) -> str:
+    """Of everything in the map but these bytes of its values."""
     digest = hashlib.sha256()
     for key, value in sorted(map.items()):
-        digest.update(key + value)
+        digest.update(key + value[: hidden.start] + value[hidden.stop :])
     return digest.hexdigest()

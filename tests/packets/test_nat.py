@@ -39,6 +39,7 @@ from tests.packets.cast import (
 )
 from tests.packets.plane import HOOKS, Network, Plane
 from tests.packets.rows import TO_TC, Row, Step, aged, each, ip, payload, play, play_step, tcp, udp
+from tests.unit.hashes import hash_of
 
 CHECKED = 16  # offset in `struct route`
 ONE = ("-A -t NAT_VIP:80 -s rr", "-a -t NAT_VIP:80 -r BACK_1:8080 -m")
@@ -306,7 +307,9 @@ def test_fullnat(plane: Plane, hook: str) -> None:
 def taken(plane: Plane, ports: list[int]) -> None:
     """Replies to these local ports belong to connections that nobody will look for."""
     ends = [addresses.pack(ip_address(end)) for end in (BACK_1.ip, BACK.ip)]
-    keys = [struct.pack("!16s16sHH", *ends, 8080, port) + struct.pack("=I", 6) for port in ports]
+    tuples = [struct.pack("!16s16sHH", *ends, 8080, port) + struct.pack("=I", 6) for port in ports]
+    secrets = plane.hash_keys()
+    keys = [struct.pack("=Q", hash_of("tuple", each, secrets)) + each for each in tuples]
     plane.instance.map("replies").update_many(b"".join(keys), struct.pack("=I", 1) * len(keys))
 
 

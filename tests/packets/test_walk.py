@@ -26,7 +26,7 @@ TOLERANCE = 2  # seconds of an expiry, as in the recordings' own replay
 # Where pylvs differs from the kernel: the row of docs/ipvsadm.md that says so. What it does instead is tested in
 # test_fragments.py and test_refusals.py.
 NO_WALK = {
-    "udp-fragments": "| fragments | put together first, cut anew |",
+    "udp-fragments": "| fragments | reassembled, and fragmented again |",
     "dead-server-arp": "| a real server that does not answer ARP | ICMP host unreachable 3 s after the packet",
 }
 # Steps of which only the table is compared.

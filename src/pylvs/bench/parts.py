@@ -44,13 +44,13 @@ OTHERS = "all else"
 PARTS = {
     "parsing": ("packet.h", "hooks.h", "addr.h", "protocols.h"),
     "is it for us": ("service.h",),
-    "its connection": ("connection.h", "table.h", "states.h", "replies.h"),
+    "its connection": ("connection.h", "table.h", "hash.h", "states.h", "replies.h"),
     "its destination": ("records.h", "maps.h"),
     "next hop": ("forward.h",),
     "rewriting": ("dr.h", "nat.h", "tun.h", "mss.h", "checksum.h"),
     "counting": ("count.h",),
     "entry, exit": ("director.bpf.c",),
-    "a new flow": ("schedulers", "schedule.h", "persistence.h", "rendezvous.h"),
+    "a new flow": ("schedulers", "schedule.h", "lock.h", "persistence.h", "rendezvous.h"),
     "rare packets": ("fragment.h", "icmp.h", "tunnel.h"),
     OTHERS: ("kernel.h", "trace.h", "explain.h", "sweep.h", "fold.h", "control.h", "abi.h", "verifier.h"),
 }

@@ -150,9 +150,13 @@ enum outcome {
 /* Of drop_packet, drop_entry and secure_tcp: 1 and 2 mean while memory is short, which it never is here. */
 enum defence { DEFENCE_NEVER = 0, DEFENCE_ALWAYS = 3 };
 
+/* How many secrets of 64 bits there are: of the hashes of hash.h, and of the address filter. */
+enum key_count { HASH_KEYS = 27, FILTER_KEYS = 4 };
+
 /* The one record of settings, written by Python. Times in ticks. */
 struct settings {
-	__u32 services; /* 0: no packet is looked at, as in IPVS */
+	__u64 filter_key[FILTER_KEYS]; /* random, never changed */
+	__u32 services;                /* 0: no packet is looked at, as in IPVS */
 	__u32 fwmark_services;
 	__u32 port_zero_services;
 	__u32 first_retired; /* allocator of records, used by Python only: the oldest of those retired … */
@@ -188,10 +192,10 @@ struct settings {
 };
 
 /* A Bloom filter with one hash: a bit for each VIP, and for each real server that NAT's replies come from. It tells
- * packets that are not ours without a lookup. Bits are only ever set. The bit of an address: its four words folded by
- * exclusive or, times FILTER_MULTIPLIER, the upper half of that, exclusive or the kind. */
+ * packets that are not ours without a lookup. Bits are only ever set. The bit of an address is the upper 16 bits of hash_addr()
+ * (hash.h) with the keys in the settings, exclusive or the kind. */
 enum filter_size { FILTER_BITS = 1 << 16 };
-enum filter_hash { FILTER_MULTIPLIER = 0x9e3779b1 };
+enum filter_hash { FILTER_SHIFT = 48 };
 enum filter_kind { FILTER_VIP = 0, FILTER_RIP = 0x5bd1 };
 struct filter {
 	__u64 word[FILTER_BITS / 64];
@@ -286,20 +290,22 @@ struct retired {
 /* Tags of an entry: its state, or a hash of client address, port and protocol. */
 enum tag { TAG_FREE = 0, TAG_BUSY = 1, TAG_FIRST = 2 };
 
+/* An entry. The first eight bytes are one word: compare-and-swap of it decides what becomes of the entry, and so what is
+ * counted at its destination (`union entry_word` of table.h). */
 struct connection {
 	__u32 tag;
-	__u32 expires; /* tick */
+	__u8 state;
+	__u8 flags;
+	__u8 protocol;
+	__u8 method;
 	struct addr client;
 	struct addr virtual;
 	__be16 cport;
 	__be16 vport;
 	__u32 destination; /* slot */
 	__u32 control;     /* number + 1 of its template, 0 none; in a template: how many it controls */
+	__u32 expires;     /* tick */
 	__be16 rport;
-	__u8 state;
-	__u8 protocol;
-	__u8 flags;
-	__u8 method;
 	__be16 lport; /* FULLNAT */
 	union {
 		__u32 timeout;   /* template: of persistence, ticks */
@@ -491,6 +497,7 @@ struct abi {
 	enum outcome outcome;
 	enum defence defence;
 	enum control control;
+	enum key_count key_count;
 	enum filter_size filter_size;
 	enum filter_hash filter_hash;
 	enum filter_kind filter_kind;

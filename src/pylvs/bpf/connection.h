@@ -10,31 +10,43 @@
  * 3. claim_entry() finds a free or expired entry for a new flow in one of its candidate buckets; failing that it
  *    evicts a half-open connection from the primary bucket; failing that the flow gets no entry
  *    (docs/decisions/0003).
- * 4. connection_end() takes an entry out of the table, and out of the counts of its destination and its template. */
+ * 4. connection_end() takes an entry out of the table, and out of the counts of its destination and its template.
+ * However many CPUs do so at once, each change of an entry is decided by one compare-and-swap, and counted by who
+ * made it (table.h). */
 #ifndef PYLVS_CONNECTION_H
 #define PYLVS_CONNECTION_H
 
 #include "count.h"
+#include "lock.h"
 #include "replies.h"
 #include "states.h"
 
-/* Thresholds: overloaded at the upper one, and no longer when ip_vs_unbind_dest() would say so. */
-static __always_inline void overload_on(struct destination *destination)
+/* Whether the destination is no longer overloaded, as ip_vs_unbind_dest() has it. */
+static __always_inline int is_relieved(const struct destination *destination, __u32 total)
 {
-	if (destination->upper && (__u32)(destination->active + destination->inactive) >= destination->upper)
-		__sync_fetch_and_or(&destination->flags, DEST_OVERLOAD);
+	if (destination->lower)
+		return total < destination->lower;
+	return !destination->upper || total * 4 < destination->upper * 3;
 }
 
-static __always_inline void overload_off(struct destination *destination)
-{
-	__u32 total = destination->active + destination->inactive;
+enum { SETTLE_TRIES = 8 };
 
-	if (!(destination->flags & DEST_OVERLOAD))
-		return;
-	if (destination->lower   ? total < destination->lower
-	    : destination->upper ? total * 4 < destination->upper * 3
-				 : 1)
-		__sync_fetch_and_and(&destination->flags, ~DEST_OVERLOAD);
+/* Sets or clears DEST_OVERLOAD by the thresholds. Other CPUs bind and unbind meanwhile, so after each change it looks
+ * again. */
+static __always_inline void overload_settle(struct destination *destination)
+{
+	for (int i = 0; i < SETTLE_TRIES; i++) {
+		__u32 flags = *(volatile __u32 *)&destination->flags & DEST_OVERLOAD;
+		__u32 active = *(volatile __s32 *)&destination->active;
+		__u32 total = active + *(volatile __s32 *)&destination->inactive;
+
+		if (!flags && destination->upper && total >= destination->upper)
+			__sync_fetch_and_or(&destination->flags, DEST_OVERLOAD);
+		else if (flags && is_relieved(destination, total))
+			__sync_fetch_and_and(&destination->flags, ~DEST_OVERLOAD);
+		else
+			return;
+	}
 }
 
 static __always_inline void count_bound(struct destination *destination, __u8 flags, int step)
@@ -50,54 +62,91 @@ static __always_inline void count_bound(struct destination *destination, __u8 fl
 static __always_inline void bind_connection(struct destination *destination, __u8 flags)
 {
 	count_bound(destination, flags, 1);
-	overload_on(destination);
+	if (destination->upper)
+		overload_settle(destination);
 }
 
 static __always_inline void unbind_connection(struct destination *destination, __u8 flags)
 {
 	count_bound(destination, flags, -1);
-	overload_off(destination);
+	if (destination->flags & DEST_OVERLOAD)
+		overload_settle(destination);
+}
+
+/* A connection of this template (number + 1, 0: none) is over. */
+static __always_inline void template_release(__u32 template)
+{
+	struct connection *entry = template ? connection_get(template - 1) : 0;
+
+	if (entry)
+		__sync_fetch_and_add(&entry->control, -1);
 }
 
 enum { TEMPLATE_HELD_SECONDS = 60 };
 
-/* Takes an entry out of the table and out of the counts. A template that still controls connections stays for another
- * minute, as in IPVS. Returns whether the entry is free now. */
-__noinline int connection_end(struct connection *connection, __u32 now, __u32 second)
+/* Makes a template TAG_BUSY if it is as it was seen and no connection holds it; returns whether. One that still
+ * controls connections stays for another minute, as in IPVS. `locked`: see connection_end(). */
+static __always_inline int template_take(struct connection *entry, union entry_word seen, union entry_word busy,
+					 __u32 now, __u32 locked)
 {
-	struct destination *destination;
-	__u32 tag, template = 0;
+	__u64 hash = hash_client(&entry->client, 0, seen.protocol);
+	int is_mine = bucket_of_hash(hash) + 1 == locked, taken = 0;
+	__u32 *locks = locks_of(hash);
 
-	if (!connection)
+	if (!locks || !(is_mine || lock_try(locks, LOCK_TEMPLATE)))
 		return 0;
-	tag = *(volatile __u32 *)&connection->tag;
-	if (tag < TAG_FIRST)
+	if (*(volatile __u32 *)&entry->control)
+		entry->expires = now + TEMPLATE_HELD_SECONDS * settings.second;
+	else
+		taken = entry_swap(entry, seen, busy);
+	if (!is_mine)
+		lock_release(locks, LOCK_TEMPLATE);
+	return taken;
+}
+
+/* Takes an entry that is still as the caller saw it (`word`, of entry_word()) out of the table and out of the counts.
+ * Returns whether the entry is free now. `locked`: the bucket + 1 whose LOCK_TEMPLATE the caller holds, or 0. */
+__noinline int connection_end(struct connection *connection, __u64 word, __u32 now, __u32 locked)
+{
+	union entry_word seen = {.all = word}, busy = seen;
+	struct destination *destination;
+
+	if (!connection || seen.tag < TAG_FIRST)
 		return 0;
-	if (connection->flags & CONN_TEMPLATE) {
-		if (connection->control) {
-			connection->expires = now + TEMPLATE_HELD_SECONDS * second;
+	busy.tag = TAG_BUSY;
+	if (seen.flags & CONN_TEMPLATE) {
+		if (!template_take(connection, seen, busy, now, locked))
 			return 0;
-		}
-	} else {
-		template = connection->control;
-	}
-	if (__sync_val_compare_and_swap(&connection->tag, tag, TAG_BUSY) != tag)
+	} else if (!entry_swap(connection, seen, busy)) {
 		return 0;
+	}
 	destination = destination_get(connection->destination);
 	if (destination)
-		unbind_connection(destination, connection->flags);
-	if (!(connection->flags & CONN_TEMPLATE))
-		reply_forget(connection);
-	if (overflow_of(connection->flags))
+		unbind_connection(destination, seen.flags);
+	if (overflow_of(seen.flags))
 		count_overflow(connection, -1);
-	if (template) {
-		struct connection *of = connection_get(template - 1);
-
-		if (of)
-			__sync_fetch_and_add(&of->control, -1);
+	if (!(seen.flags & CONN_TEMPLATE)) {
+		reply_forget(connection);
+		template_release(connection->control);
 	}
 	__sync_lock_test_and_set(&connection->tag, TAG_FREE);
 	return 1;
+}
+
+enum { END_TRIES = 4 };
+
+/* Ends an entry of this destination, also if packets change it meanwhile. Returns whether it is free now. */
+static __always_inline int connection_end_now(struct connection *connection, __u32 destination, __u32 now)
+{
+	for (int i = 0; i < END_TRIES; i++) {
+		union entry_word word = entry_word(connection);
+
+		if (word.tag < TAG_FIRST || connection->destination != destination)
+			return 0;
+		if (connection_end(connection, word.all, now, 0))
+			return 1;
+	}
+	return 0;
 }
 
 static __always_inline int is_client_of(const struct connection *connection, const struct flow *flow)
@@ -206,31 +255,38 @@ static __always_inline int may_evict(const struct connection *connection, __u32 
 	return 0;
 }
 
-/* Claims a free or expired entry of the bucket or, with `evict`, that of a half-open connection: number + 1, or 0. */
-__noinline __u32 connection_claim(__u32 bucket_number, __u32 tag, __u32 now, int evict)
+/* Claims a free or expired entry of the bucket or, with `evict`, that of a half-open connection: number + 1, or 0.
+ * `locked`: see connection_end(). */
+__noinline __u32 connection_claim(__u32 bucket_number, __u32 tag, __u32 now, int evict, __u32 locked)
 {
 	struct connection_bucket *bucket = bucket_get(bucket_number);
 	__u32 victim = WAYS;
+	__u64 seen = 0;
 
 	if (!bucket)
 		return 0;
 	for (__u32 i = 0; i < WAYS; i++) {
 		__u32 way = (tag + i) % WAYS;
 		struct connection *connection = &bucket->way[way];
+		union entry_word word = entry_word(connection);
 
-		if (connection->tag == TAG_FREE) {
+		if (word.tag == TAG_BUSY)
+			continue;
+		if (word.tag == TAG_FREE) {
 			if (__sync_val_compare_and_swap(&connection->tag, TAG_FREE, TAG_BUSY) == TAG_FREE)
 				return bucket_number * WAYS + way + 1;
 			continue;
 		}
 		if (connection_expired(connection, now) ? !((connection->flags & CONN_TEMPLATE) && connection->control)
-							: evict && may_evict(connection, now, settings.second))
+							: evict && may_evict(connection, now, settings.second)) {
 			victim = way;
+			seen = word.all;
+		}
 	}
 	if (victim < WAYS) {
 		struct connection *connection = &bucket->way[bounded(victim, WAYS - 1)];
 
-		if (connection_end(connection, now, settings.second) &&
+		if (connection_end(connection, seen, now, locked) &&
 		    __sync_val_compare_and_swap(&connection->tag, TAG_FREE, TAG_BUSY) == TAG_FREE)
 			return bucket_number * WAYS + victim + 1;
 	}
@@ -243,12 +299,12 @@ struct claim {
 	__u32 flags; /* of connection_flag: CONN_OVERFLOW, and CONN_HASHED if the consistent hash must choose */
 };
 
-/* Claims an entry in one of the candidate buckets: number + 1, or 0. */
+/* Claims an entry in one of the candidate buckets: number + 1, or 0. `locked`: see connection_end(). */
 static __always_inline __u32 claim_candidate(struct claim *claim, __u64 hash, const struct addr *virtual, __be16 vport,
-					     __u32 now)
+					     __u32 now, __u32 locked)
 {
 	for (__u32 passed = 0; passed < CANDIDATES; passed++) {
-		__u32 number = connection_claim(bucket_of_hash(hash), tag_of_hash(hash), now, 0);
+		__u32 number = connection_claim(bucket_of_hash(hash), tag_of_hash(hash), now, 0, locked);
 
 		if (number) {
 			claim->tag = tag_of_hash(hash);
@@ -270,12 +326,12 @@ __noinline __u32 claim_entry(struct flow *flow, struct claim *claim)
 	if (!flow || !claim)
 		return 0;
 	hash = hash_client(&flow->saddr, flow->sport, flow->protocol);
-	number = claim_candidate(claim, hash, &flow->daddr, flow->dport, flow->now);
+	number = claim_candidate(claim, hash, &flow->daddr, flow->dport, flow->now, 0);
 	if (unlikely(!number)) {
 		settings.table_pressed = flow->now ?: 1;
 		claim->tag = tag_of_hash(hash);
 		claim->flags = CONN_HASHED;
-		number = connection_claim(bucket_of_hash(hash), claim->tag, flow->now, 1);
+		number = connection_claim(bucket_of_hash(hash), claim->tag, flow->now, 1, 0);
 	}
 	/* In the minute after, this may be the middle of a flow that found no room for an entry. */
 	if (unlikely(table_is_pressed(flow->now)) && (flow->protocol == PROTO_UDP || !(flow->flags & FLOW_OPENS)))
@@ -296,28 +352,24 @@ static __always_inline void claim_release(__u32 number)
 static __always_inline void template_assure(const struct connection *connection)
 {
 	struct connection *template;
+	union entry_word seen, new;
 
 	if (!connection->control)
 		return;
 	template = connection_get(connection->control - 1);
-	if (template)
-		template->state = TEMPLATE_ASSURED;
+	if (!template)
+		return;
+	seen = new = entry_word(template);
+	new.state = TEMPLATE_ASSURED;
+	if ((seen.flags & CONN_TEMPLATE) && seen.tag >= TAG_FIRST && seen.all != new.all)
+		entry_swap(template, seen, new); /* should it fail, the connection's next packet does it */
 }
 
-/* Moves a connection between the counts of active and inactive ones. */
-static __always_inline void count_state(struct connection *connection, struct destination *destination, int active)
+/* Counts a connection that became active, or inactive. */
+static __always_inline void count_activity(struct destination *destination, int active)
 {
-	int inactive = connection->flags & CONN_INACTIVE;
-
-	if (active && inactive) {
-		__sync_fetch_and_add(&destination->active, 1);
-		__sync_fetch_and_add(&destination->inactive, -1);
-		connection->flags &= ~CONN_INACTIVE;
-	} else if (!active && !inactive) {
-		__sync_fetch_and_add(&destination->active, -1);
-		__sync_fetch_and_add(&destination->inactive, 1);
-		connection->flags |= CONN_INACTIVE;
-	}
+	__sync_fetch_and_add(&destination->active, active ? 1 : -1);
+	__sync_fetch_and_add(&destination->inactive, active ? -1 : 1);
 }
 
 static __always_inline __u32 timeout_of(__u8 protocol, __u8 state)
@@ -340,16 +392,15 @@ static __always_inline void connection_refresh(struct connection *connection, __
 		due_by(number / WAYS, expires);
 }
 
-static __always_inline __u8 next_state(const struct connection *connection, const struct flow *flow,
-				       enum direction direction)
+static __always_inline __u8 next_state(__u8 state, const struct flow *flow, enum direction direction)
 {
 	if (flow->fragment == FRAGMENT_LATER)
-		return connection->state;
+		return state;
 	if (flow->protocol == PROTO_TCP)
-		return tcp_transition(connection->state, flow->event, direction, settings.secure_tcp == DEFENCE_ALWAYS);
+		return tcp_transition(state, flow->event, direction, settings.secure_tcp == DEFENCE_ALWAYS);
 	if (flow->protocol == PROTO_SCTP)
-		return sctp_transition(connection->state, flow->event, direction);
-	return connection->state;
+		return sctp_transition(state, flow->event, direction);
+	return state;
 }
 
 static __always_inline int is_active(__u8 protocol, __u8 state)
@@ -364,24 +415,45 @@ static __always_inline int is_assured(__u8 protocol, __u8 state, int direction)
 	return protocol == PROTO_TCP ? state == TCP_ESTABLISHED : state == SCTP_ESTABLISHED;
 }
 
+enum { ADVANCE_TRIES = 4, CHANGED_MEANWHILE = -1 };
+
+/* Moves the connection to its next state, and between the counts of its destination. Returns the state, or
+ * CHANGED_MEANWHILE: another CPU changed the entry first. (The destination is read before the word is exchanged: an entry
+ * that ended and was entered anew meanwhile has another word.) */
+static __always_inline int connection_step(struct connection *connection, const struct flow *flow,
+					   enum direction direction)
+{
+	union entry_word seen = entry_word(connection), new = seen;
+	struct destination *destination = destination_get(connection->destination);
+
+	new.state = next_state(seen.state, flow, direction);
+	if (new.state == seen.state || seen.tag < TAG_FIRST)
+		return seen.state;
+	if (is_active(flow->protocol, new.state))
+		new.flags &= ~CONN_INACTIVE;
+	else
+		new.flags |= CONN_INACTIVE;
+	if (!entry_swap(connection, seen, new))
+		return CHANGED_MEANWHILE;
+	if (destination && new.flags != seen.flags)
+		count_activity(destination, !(new.flags &CONN_INACTIVE));
+	return new.state;
+}
+
 /* What a packet does to its connection: state, counts, timer. */
 __noinline int connection_advance(struct flow *flow, __u32 number, int direction)
 {
 	struct connection *connection = connection_get(number);
-	struct destination *destination;
-	__u8 state;
+	int state = CHANGED_MEANWHILE;
 
 	if (!flow || !connection)
 		return 0;
 	if (connection->flags & CONN_NO_OUTPUT)
 		direction = CLIENT_ONLY;
-	state = next_state(connection, flow, direction);
-	if (state != connection->state) {
-		destination = destination_get(connection->destination);
-		if (destination)
-			count_state(connection, destination, is_active(flow->protocol, state));
-		connection->state = state;
-	}
+	for (int i = 0; i < ADVANCE_TRIES && state == CHANGED_MEANWHILE; i++)
+		state = connection_step(connection, flow, direction);
+	if (state == CHANGED_MEANWHILE)
+		return 0;
 	if (connection->control && is_assured(flow->protocol, state, direction))
 		template_assure(connection);
 	connection_refresh(connection, number, flow->now + timeout_of(flow->protocol, state));

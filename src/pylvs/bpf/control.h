@@ -116,7 +116,6 @@ static __always_inline void fold_counters(struct service *service, __u32 slot)
 struct ending {
 	__u32 destination;
 	__u32 now;
-	__u32 second;
 	__u32 ended;
 };
 
@@ -127,12 +126,8 @@ static long end_visit(__u32 number, void *context)
 
 	if (!bucket)
 		return 1;
-	for (int way = 0; way < WAYS; way++) {
-		struct connection *connection = &bucket->way[way];
-
-		if (connection->tag >= TAG_FIRST && connection->destination == ending->destination)
-			ending->ended += connection_end(connection, ending->now, ending->second);
-	}
+	for (int way = 0; way < WAYS; way++)
+		ending->ended += connection_end_now(&bucket->way[way], ending->destination, ending->now);
 	return 0;
 }
 
@@ -141,7 +136,6 @@ static __always_inline __u32 end_connections(__u32 destination, __u32 now)
 {
 	struct ending ending = {.destination = destination, .now = now};
 
-	ending.second = settings.second;
 	bpf_loop(table_buckets, end_visit, &ending, 0);
 	return ending.ended;
 }

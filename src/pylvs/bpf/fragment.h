@@ -14,6 +14,7 @@
 #include "forward.h"
 
 struct fragment_key {
+	__u64 hash; /* of what follows */
 	struct addr saddr;
 	struct addr daddr;
 	__u32 id;
@@ -64,6 +65,7 @@ static __always_inline struct fragment_key *fragment_key_of(const struct flow *f
 	key->daddr = flow->daddr;
 	key->id = id;
 	key->protocol = flow->protocol;
+	key->hash = hash_tuple(&key->saddr, &key->daddr, (__u64)key->protocol << 32 | id);
 	return key;
 }
 

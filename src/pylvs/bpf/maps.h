@@ -7,11 +7,11 @@
 #include "records.h"
 
 /* Constants, set before loading. The verifier knows them, and leaves out what they exclude. */
-volatile const __u32 table_buckets = 0;   /* of the connection table */
-volatile const __u32 tick_shift = 0;      /* jiffies >> tick_shift = ticks */
-volatile const __u32 cpus = 0;            /* possible CPUs */
-volatile const __u32 have_cast_kfunc = 0; /* bpf_cast_to_kern_ctx() is available (Linux 6.2) */
-volatile const __u64 hash_seed = 0;       /* secret, so that nobody outside can aim at one bucket */
+volatile const __u32 table_buckets = 0;        /* of the connection table */
+volatile const __u32 tick_shift = 0;           /* jiffies >> tick_shift = ticks */
+volatile const __u32 cpus = 0;                 /* possible CPUs */
+volatile const __u32 have_cast_kfunc = 0;      /* bpf_cast_to_kern_ctx() is available (Linux 6.2) */
+volatile const __u64 hash_key[HASH_KEYS] = {}; /* random, so that nobody outside can aim at one bucket (hash.h) */
 volatile const struct abi abi = {};
 
 /* In sections of their own, and so in maps of their own, which a program reads without a lookup. */

@@ -6,7 +6,8 @@
  *    address.
  * 2. A new flow looks for its template. One that is there decides, and lives on; else the scheduler does, and a new
  *    template remembers.
- * 3. A template ends when its timeout has passed without a new flow and none of its connections is left. One whose
+ * 3. From then on the template is held, and does not end, until its connection ends (or is not entered).
+ * 4. A template ends when its timeout has passed without a new flow and none of its connections is left. One whose
  *    destination was deleted, or quiesced with expire_quiescent_template, is marked invalid and never found again. */
 #ifndef PYLVS_PERSISTENCE_H
 #define PYLVS_PERSISTENCE_H
@@ -37,17 +38,18 @@ static __always_inline void template_of(struct connection *like, const struct se
 	}
 }
 
-/* Claims and publishes a template: its number + 1, or 0. */
+/* Claims and publishes a template: its number + 1, or 0. The caller holds LOCK_TEMPLATE. */
 static __always_inline __u32 template_new(struct connection *template, __u32 now)
 {
 	__u64 hash = hash_client(&template->client, 0, template->protocol);
 	struct claim claim = {.tag = tag_of_hash(hash)};
-	__u32 number = claim_candidate(&claim, hash, &template->virtual, template->vport, now);
+	__u32 locked = bucket_of_hash(hash) + 1;
+	__u32 number = claim_candidate(&claim, hash, &template->virtual, template->vport, now, locked);
 	struct destination *destination = destination_get(template->destination);
 	struct connection *entry;
 
 	if (!number)
-		number = connection_claim(bucket_of_hash(hash), claim.tag, now, 1);
+		number = connection_claim(bucket_of_hash(hash), claim.tag, now, 1, locked);
 	if (!number || !destination)
 		return 0;
 	entry = connection_get(number - 1);
@@ -61,6 +63,16 @@ static __always_inline __u32 template_new(struct connection *template, __u32 now
 	bind_connection(destination, CONN_TEMPLATE);
 	connection_publish(entry, number - 1, claim.tag);
 	return number;
+}
+
+/* Marks a template as one that is never found again. */
+static __always_inline void template_invalidate(struct connection *entry)
+{
+	union entry_word seen = entry_word(entry), new = seen;
+
+	new.flags |= CONN_INVALID;
+	if ((seen.flags & CONN_TEMPLATE) && seen.tag >= TAG_FIRST)
+		entry_swap(entry, seen, new); /* should it fail, the next flow does it */
 }
 
 static __always_inline int template_is_valid(const struct destination *destination)
@@ -92,7 +104,7 @@ __noinline __u32 template_in_bucket(struct connection *like, __u32 bucket_number
 		if (template_is_valid(destination_get(entry->destination)))
 			return bucket_number * WAYS + way + 1;
 		if (mark)
-			entry->flags |= CONN_INVALID;
+			template_invalidate(entry);
 	}
 	return 0;
 }
@@ -109,27 +121,26 @@ static __always_inline __u32 template_find(struct connection *like, __u32 now, i
 	return number;
 }
 
-/* The slot of the destination for a new flow, 0: none, and the number + 1 of its template. */
-static __always_inline __u32 schedule_persistently(struct service *service, __u32 slot, struct flow *flow,
-						   __u32 *template_number, __u32 *outcome)
+/* Holds the template: its destination's slot. */
+static __always_inline __u32 template_hold(__u32 number, __u32 now)
 {
-	struct template_scratch *scratch = template_scratch_get();
-	struct connection *entry, *like;
-	struct destination *destination;
+	struct connection *entry = connection_get(number - 1);
 
-	if (!scratch)
+	if (!entry)
 		return 0;
-	like = &scratch->template;
-	template_of(like, service, flow);
-	*template_number = template_find(like, flow->now, 1);
-	if (*template_number) {
-		entry = connection_get(*template_number - 1);
-		if (!entry)
-			return 0;
-		entry->expires = flow->now + entry->timeout;
-		due_by((*template_number - 1) / WAYS, entry->expires);
-		return entry->destination;
-	}
+	__sync_fetch_and_add(&entry->control, 1);
+	entry->expires = now + entry->timeout;
+	due_by((number - 1) / WAYS, entry->expires);
+	return entry->destination;
+}
+
+/* Schedules the flow, and makes the template that `like` will be, held by it. */
+static __always_inline __u32 schedule_templated(struct service *service, __u32 slot, struct flow *flow,
+						struct connection *like, __u32 *outcome)
+{
+	struct destination *destination;
+	__u32 number;
+
 	like->destination = schedule(flow, slot);
 	destination = destination_get(like->destination);
 	if (!like->destination || !destination)
@@ -138,10 +149,39 @@ static __always_inline __u32 schedule_persistently(struct service *service, __u3
 	like->rport = flow->dport == service->port ? destination->port : 0;
 	like->timeout = service->timeout;
 	like->expires = flow->now + service->timeout;
-	*template_number = template_new(like, flow->now);
-	if (!*template_number)
+	like->control = 1;
+	number = template_new(like, flow->now);
+	if (!number)
 		*outcome = DROP_NO_ENTRY;
-	return *template_number ? like->destination : 0;
+	return number;
+}
+
+/* The slot of the destination for a new flow, 0: none, and the number + 1 of its template, which the flow holds. */
+static __always_inline __u32 schedule_persistently(struct service *service, __u32 slot, struct flow *flow,
+						   __u32 *template_number, __u32 *outcome)
+{
+	struct template_scratch *scratch = template_scratch_get();
+	struct connection *like;
+	__u32 destination = 0, *locks;
+
+	if (!scratch)
+		return 0;
+	like = &scratch->template;
+	template_of(like, service, flow);
+	locks = locks_of(hash_client(&like->client, 0, like->protocol));
+	if (!locks || !lock_take(locks, LOCK_TEMPLATE)) {
+		*outcome = DROP_ERROR;
+		return 0;
+	}
+	*template_number = template_find(like, flow->now, 1);
+	if (*template_number) {
+		destination = template_hold(*template_number, flow->now);
+	} else {
+		*template_number = schedule_templated(service, slot, flow, like, outcome);
+		destination = *template_number ? like->destination : 0;
+	}
+	lock_release(locks, LOCK_TEMPLATE);
+	return destination;
 }
 
 #endif

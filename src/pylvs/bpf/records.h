@@ -34,8 +34,9 @@ struct {
 /* What a pass over the table reads first: one for each bucket. */
 struct bucket_summary {
 	__u32 due;      /* tick when its soonest entry expires, or sooner; 0: it is empty */
-	__u32 overflow; /* how many entries found it full */
+	__u32 overflow; /* OVERFLOW_COUNT: how many entries found it full; and two locks (lock.h) */
 };
+enum { OVERFLOW_COUNT = (1 << 30) - 1 };
 
 /* max_entries is set before loading, as that of `connections`. */
 struct {

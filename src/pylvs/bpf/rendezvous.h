@@ -9,6 +9,10 @@
 #include "schedulers/schedulers.h"
 #include "table.h"
 
+/* The golden ratio, and a prime of Steele and Vigna's: any odd multipliers that mix well would do. */
+#define MIX_1 0x9e3779b97f4a7c15ULL
+#define MIX_2 0xd1342543de82ef95ULL
+
 struct rendezvous {
 	__u32 slot;
 	__u32 best;

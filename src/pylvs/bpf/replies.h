@@ -9,6 +9,7 @@
 #include "table.h"
 
 struct reply_key {
+	__u64 hash; /* of what follows */
 	struct addr saddr;
 	struct addr daddr;
 	__be16 sport;
@@ -35,6 +36,13 @@ struct found {
 	struct destination *server; /* with a reply: who sent it */
 };
 
+static __always_inline void reply_key_hash(struct reply_key *key)
+{
+	__u32 ports = (__u32)key->sport << 16 | key->dport;
+
+	key->hash = hash_tuple(&key->saddr, &key->daddr, (__u64)key->protocol << 32 | ports);
+}
+
 /* The tuple of replies of a connection; with FULLNAT they come to `local`. */
 static __always_inline struct reply_key *reply_key_of(const struct connection *connection,
 						      const struct destination *destination, const struct addr *local)
@@ -50,6 +58,7 @@ static __always_inline struct reply_key *reply_key_of(const struct connection *c
 	key->protocol = connection->protocol;
 	key->daddr = local ? *local : connection->client;
 	key->dport = local ? connection->lport : connection->cport;
+	reply_key_hash(key);
 	return key;
 }
 
@@ -95,6 +104,7 @@ static __always_inline __u32 reply_find(struct flow *flow, struct found *found)
 	key->sport = flow->sport;
 	key->dport = flow->dport;
 	key->protocol = flow->protocol;
+	reply_key_hash(key);
 	number = bpf_map_lookup_elem(&replies, key);
 	connection = number ? connection_get(*number - 1) : 0;
 	if (!connection || connection->tag < TAG_FIRST || connection->rport != flow->sport ||

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR BSD-2-Clause */
 /* The first packet of a flow: its destination, and the entry that remembers it.
  *
- * 1. An entry of the table is claimed (connection.h). Whether there is one decides who chooses: only a consistent
+ * 1. The lock of the flow's primary bucket is taken (lock.h). If another CPU has entered the connection meanwhile, that is it.
+ * 2. An entry of the table is claimed (connection.h). Whether there is one decides who chooses: only a consistent
  *    hash will do where there is none, since this packet and every other of its flow must go where it says
  *    (rendezvous.h).
- * 2. Else a persistence template decides (persistence.h), or the service's scheduler (schedulers/).
- * 3. The entry is filled in, counted at the destination and published. FULLNAT also claims a port (replies.h).
- * 4. Without an entry the packet is forwarded all the same by the methods that need none, and dropped by NAT and
+ * 3. Else a persistence template decides (persistence.h), or the service's scheduler (schedulers/).
+ * 4. The entry is filled in, counted at the destination and published. FULLNAT also claims a port (replies.h).
+ * 5. Without an entry the packet is forwarded all the same by the methods that need none, and dropped by NAT and
  *    FULLNAT.
  * It happens once a connection. The functions here are out of line, so that the verifier walks them once and the fast
  * path stays short. */
@@ -34,14 +35,16 @@ __noinline __u64 connection_replace(__u32 number, __u32 now)
 	struct connection *old = connection_get(number);
 	struct destination *destination;
 	__u64 former;
+	__u32 slot;
 
 	if (!old)
 		return 0;
-	former = (__u64)old->destination << 32 | (old->flags & CONN_INACTIVE);
-	destination = destination_get(old->destination);
+	slot = old->destination;
+	former = (__u64)slot << 32 | (old->flags & CONN_INACTIVE);
+	destination = destination_get(slot);
 	if (destination)
-		count_bound(destination, old->flags & CONN_INACTIVE, 1);
-	connection_end(old, now, settings.second);
+		count_bound(destination, former, 1);
+	connection_end_now(old, slot, now);
 	return former;
 }
 
@@ -56,8 +59,8 @@ __noinline int connection_replaced(__u64 former)
 
 enum { NEW_SECONDS = 2 }; /* until its first packet advances it */
 
-/* Fills in the entry of a new connection, claimed at choice->number, and counts it. 0, or the outcome if that cannot
- * be. */
+/* Fills in the entry of a new connection, claimed at choice->number, and counts it; it holds its template from now on. 0,
+ * or the outcome if that cannot be. */
 __noinline int connection_enter(struct flow *flow, struct choice *choice, struct claim *claim, __u32 template)
 {
 	struct destination *destination;
@@ -95,12 +98,6 @@ __noinline int connection_enter(struct flow *flow, struct choice *choice, struct
 			reply_remember(entry, destination, number);
 	}
 	bind_connection(destination, entry->flags);
-	if (template) {
-		struct connection *control = connection_get(template - 1);
-
-		if (control)
-			__sync_fetch_and_add(&control->control, 1);
-	}
 	connection_publish(entry, number - 1, claim->tag);
 	return 0;
 }
@@ -138,34 +135,63 @@ static __always_inline __u32 pick(struct service *service, __u32 slot, struct fl
 	return unlikely(consistently) ? schedule_consistently(flow, slot) : schedule(flow, slot);
 }
 
-/* Chooses a destination and enters the connection. 0, or the outcome if that cannot be. */
-static __always_inline __u32 connect_to(struct flow *flow, __u32 slot, struct service *service, struct choice *choice)
+static __always_inline int is_one_packet(const struct service *service, const struct flow *flow)
 {
-	int one_packet = (service->flags & SERVICE_ONE_PACKET) && flow->protocol == PROTO_UDP;
-	__u32 template = 0, outcome = REFUSE_NO_DESTINATION;
-	struct destination *destination;
-	struct claim claim = {};
+	return (service->flags & SERVICE_ONE_PACKET) && flow->protocol == PROTO_UDP;
+}
 
-	if (!one_packet)
-		choice->number = claim_entry(flow, &claim);
+/* Chooses a destination, and the template, which is held then. 0, or the outcome if there is none. */
+static __always_inline __u32 choose(struct flow *flow, __u32 slot, struct service *service, struct choice *choice,
+				    struct claim *claim, __u32 *template)
+{
+	__u32 outcome = REFUSE_NO_DESTINATION;
+	struct destination *destination;
+
 	if (service->flags & SERVICE_PERSISTENT) {
-		claim.flags &= ~CONN_HASHED;
-		choice->destination = schedule_persistently(service, slot, flow, &template, &outcome);
+		claim->flags &= ~CONN_HASHED;
+		choice->destination = schedule_persistently(service, slot, flow, template, &outcome);
 	} else {
-		choice->destination = pick(service, slot, flow, claim.flags & CONN_HASHED);
+		choice->destination = pick(service, slot, flow, claim->flags & CONN_HASHED);
 	}
 	destination = destination_get(choice->destination);
 	if (!choice->destination || !destination)
 		return outcome;
 	choice_by_destination(choice, destination, service, flow);
-	if (one_packet && choice->method != METHOD_FULLNAT)
-		return 0;
-	if (one_packet)
-		choice->number = claim_entry(flow, &claim);
+	return 0;
+}
+
+/* Enters the connection to the destination that was chosen, where it is to have an entry and there is one. 0, or the
+ * outcome if that cannot be. */
+static __always_inline __u32 enter(struct flow *flow, struct service *service, struct choice *choice,
+				   struct claim *claim, __u32 template)
+{
+	int translated = choice->method == METHOD_NAT || choice->method == METHOD_FULLNAT;
+
+	if (is_one_packet(service, flow)) {
+		if (choice->method != METHOD_FULLNAT)
+			return 0;
+		choice->number = claim_entry(flow, claim);
+	}
 	if (choice->number)
-		return connection_enter(flow, choice, &claim, template);
+		return connection_enter(flow, choice, claim, template);
 	choice->stateless = 1;
-	return template || choice->method == METHOD_NAT || choice->method == METHOD_FULLNAT ? DROP_NO_ENTRY : 0;
+	return template || translated ? DROP_NO_ENTRY : 0;
+}
+
+/* Chooses a destination and enters the connection. 0, or the outcome if that cannot be. */
+static __always_inline __u32 connect_to(struct flow *flow, __u32 slot, struct service *service, struct choice *choice)
+{
+	__u32 template = 0, outcome;
+	struct claim claim = {};
+
+	if (!is_one_packet(service, flow))
+		choice->number = claim_entry(flow, &claim);
+	outcome = choose(flow, slot, service, choice, &claim, &template);
+	if (!outcome)
+		outcome = enter(flow, service, choice, &claim, template);
+	if (outcome || !choice->number)
+		template_release(template);
+	return outcome;
 }
 
 /* Why a new flow that found no destination ends: with cache_bypass a marked packet goes on to its own destination
@@ -175,9 +201,8 @@ static __always_inline enum outcome outcome_without(const struct service *servic
 	return service->fwmark && settings.cache_bypass ? PASS_BYPASS : REFUSE_NO_DESTINATION;
 }
 
-/* Opens a connection to the service in `slot`. Afterwards the choice has a destination, or an outcome that says why
- * not. */
-__noinline int connection_new(struct flow *flow, __u32 slot, struct choice *choice)
+/* Opens a connection to the service in `slot`. The caller holds LOCK_FLOW. */
+__noinline int connection_open(struct flow *flow, __u32 slot, struct choice *choice)
 {
 	struct service *service = service_get(slot);
 
@@ -194,6 +219,38 @@ __noinline int connection_new(struct flow *flow, __u32 slot, struct choice *choi
 	}
 	flow->chosen = choice->destination;
 	count_connection(destination_get(choice->destination));
+	return 0;
+}
+
+/* Fills in the choice if the flow has a connection, which another CPU has entered since the packet looked. */
+static __always_inline int choice_by_flow(struct choice *choice, struct flow *flow)
+{
+	__u32 number = connection_lookup(flow, 0);
+	struct connection *connection = number ? connection_get(number - 1) : 0;
+
+	if (!connection)
+		return 0;
+	choice->number = number;
+	choice_by_connection(choice, connection);
+	return 1;
+}
+
+/* Opens a connection to the service in `slot`, once for all packets of the flow that come at once. Afterwards the choice
+ * has a destination, or an outcome that says why not. */
+__noinline int connection_new(struct flow *flow, __u32 slot, struct choice *choice)
+{
+	__u32 *locks;
+
+	if (!flow || !choice)
+		return 0;
+	locks = locks_of(hash_client(&flow->saddr, flow->sport, flow->protocol));
+	if (!locks || !lock_take(locks, LOCK_FLOW)) {
+		choice->outcome = DROP_ERROR;
+		return 0;
+	}
+	if (!choice_by_flow(choice, flow))
+		connection_open(flow, slot, choice);
+	lock_release(locks, LOCK_FLOW);
 	return 0;
 }
 

@@ -7,14 +7,13 @@
 #ifndef PYLVS_SERVICE_H
 #define PYLVS_SERVICE_H
 
+#include "hash.h"
 #include "packet.h"
 
 /* The bit of an address; abi.h says how Python computes the same. */
 static __always_inline __u32 filter_bit(const struct addr *addr, enum filter_kind kind)
 {
-	__u32 folded = (__u32)addr->high ^ (__u32)(addr->high >> 32) ^ (__u32)addr->low ^ (__u32)(addr->low >> 32);
-
-	return (folded * FILTER_MULTIPLIER >> 16) ^ kind;
+	return hash_addr(addr, settings.filter_key) >> FILTER_SHIFT ^ kind;
 }
 
 /* Whether the address may be a VIP, or a real server that NAT's replies come from. */

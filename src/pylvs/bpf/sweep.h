@@ -34,8 +34,6 @@ struct {
 struct sweep {
 	__u32 bucket;
 	__u32 now;
-	__u32 second;
-	__u32 pad;
 };
 
 static __always_inline __u32 sweep_bucket(struct connection_bucket *bucket, const struct sweep *sweep)
@@ -44,10 +42,11 @@ static __always_inline __u32 sweep_bucket(struct connection_bucket *bucket, cons
 
 	for (int way = 0; way < WAYS; way++) {
 		struct connection *connection = &bucket->way[way];
+		union entry_word word = entry_word(connection);
 
-		if (connection->tag < TAG_FIRST)
+		if (word.tag < TAG_FIRST)
 			continue;
-		if (connection_expired(connection, sweep->now) && connection_end(connection, sweep->now, sweep->second))
+		if (connection_expired(connection, sweep->now) && connection_end(connection, word.all, sweep->now, 0))
 			continue;
 		if (!soonest || tick_before(connection->expires, soonest))
 			soonest = connection->expires ?: 1;
@@ -135,7 +134,6 @@ static __always_inline __u32 sweep_buckets(__u32 first, __u32 count, __u32 now)
 {
 	struct sweep sweep = {.bucket = first, .now = now};
 
-	sweep.second = settings.second;
 	bpf_loop(count, sweep_visit, &sweep, 0);
 	return sweep.bucket;
 }

@@ -9,11 +9,14 @@
  *    that finds nothing there probes no further.
  * 4. An entry is claimed by compare-and-swap of its tag to TAG_BUSY, filled in, and published by writing the tag: a
  *    hash, by which a lookup tells the entries of a bucket apart without reading them.
- * 5. Beside the table lies, for each bucket, when its soonest entry expires. The sweep (sweep.h) reads that and not
+ * 5. A published entry changes by compare-and-swap of its first word, which has tag, state and flags. Who succeeds
+ *    counts what he changed at the destination. An entry whose tag is TAG_BUSY is his who made it so.
+ * 6. Beside the table lies, for each bucket, when its soonest entry expires. The sweep (sweep.h) reads that and not
  *    the table. It is a lower bound, so that refreshing an entry need not write it. */
 #ifndef PYLVS_TABLE_H
 #define PYLVS_TABLE_H
 
+#include "hash.h"
 #include "maps.h"
 
 enum { CANDIDATES = 4 }; /* buckets that an entry may be in */
@@ -30,29 +33,6 @@ static __always_inline __u32 overflow_of(__u8 flags)
 static __always_inline __u32 overflow_flags(__u32 passed)
 {
 	return passed << OVERFLOW_SHIFT;
-}
-
-/* The golden ratio, and a prime of Steele and Vigna's: any odd multipliers that mix well would do. */
-#define MIX_1 0x9e3779b97f4a7c15ULL
-#define MIX_2 0xd1342543de82ef95ULL
-
-static __always_inline __u64 hash_client(const struct addr *client, __be16 cport, __u8 protocol)
-{
-	__u64 hash = (client->low ^ hash_seed) * MIX_1;
-
-	hash ^= hash >> 29;
-	hash = (hash ^ client->high ^ ((__u32)cport << 8 | protocol)) * MIX_2;
-	return hash ^ hash >> 32;
-}
-
-/* The hash of the next candidate. Neighbouring virtual addresses must spread as well as any others, so every bit is
- * mixed and comes down twice (IPv4's last byte is the highest of `low`). */
-static __always_inline __u64 hash_next(__u64 hash, const struct addr *virtual, __be16 vport)
-{
-	hash = (hash ^ virtual->low) * MIX_1;
-	hash = (hash ^ hash >> 32 ^ virtual->high ^ (__u32)vport << 8) * MIX_2;
-	hash = (hash ^ hash >> 29) * MIX_1;
-	return hash ^ hash >> 32;
 }
 
 /* The table has any number of buckets, not only a power of two. */
@@ -81,6 +61,32 @@ static __always_inline struct connection *connection_get(__u32 number)
 	if (!bucket)
 		return 0;
 	return &bucket->way[bounded(number, WAYS - 1)]; /* not before the check, where clang would compute it */
+}
+
+/* The first word of an entry. */
+union entry_word {
+	__u64 all;
+	struct {
+		__u32 tag;
+		__u8 state;
+		__u8 flags;
+		__u8 protocol;
+		__u8 method;
+	};
+};
+typedef __u64 __attribute__((may_alias)) aliasing_u64;
+
+static __always_inline union entry_word entry_word(const struct connection *connection)
+{
+	union entry_word word = {.all = *(volatile const aliasing_u64 *)connection};
+
+	return word;
+}
+
+/* Exchanges the word that was seen for a new one; returns whether it was still there. */
+static __always_inline int entry_swap(struct connection *connection, union entry_word seen, union entry_word new)
+{
+	return __sync_val_compare_and_swap((aliasing_u64 *)connection, seen.all, new.all) == seen.all;
 }
 
 static __always_inline int connection_expired(const struct connection *connection, __u32 now)
@@ -112,7 +118,7 @@ static __always_inline int has_overflow(__u32 bucket)
 {
 	struct bucket_summary *summary = bpf_map_lookup_elem(&due, &bucket);
 
-	return summary && summary->overflow;
+	return summary && (summary->overflow & OVERFLOW_COUNT);
 }
 
 /* Counts an entry in, or out (`step` -1), at each full bucket that it passed. */

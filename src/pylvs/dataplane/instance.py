@@ -127,7 +127,7 @@ class Instance:
     @contextmanager
     def creating(
         self, object_path: Path | str, sizes: Mapping[str, int] | None = None,
-        constants: Mapping[str, int] | None = None, inner_sizes: Mapping[str, int] | None = None,
+        constants: Mapping[str, int | tuple[int, ...]] | None = None, inner_sizes: Mapping[str, int] | None = None,
     ) -> Iterator[Instance]:  # fmt: skip
         """Load the object with these map sizes and constants, and fill its maps in the `with` block. `sizes` are in
         entries, `inner_sizes` in bytes of a value of the maps that are in a map.
@@ -150,7 +150,11 @@ class Instance:
                 raise
 
     def _load(
-        self, object_path: Path, sizes: Mapping[str, int], constants: Mapping[str, int], inner: Mapping[str, int]
+        self,
+        object_path: Path,
+        sizes: Mapping[str, int],
+        constants: Mapping[str, int | tuple[int, ...]],
+        inner: Mapping[str, int],
     ) -> None:
         from pylvs.dataplane.libbpf import ObjectFile  # the library is not needed but here
 

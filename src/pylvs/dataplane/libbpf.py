@@ -154,7 +154,7 @@ class ObjectFile:
         result = self.lib.bpf_program__set_autoload(self._program(program), False)
         self._checked(result, f"cannot leave out {program}")
 
-    def set_variables(self, values: Mapping[str, int], section: str = ".rodata") -> None:
+    def set_variables(self, values: Mapping[str, int | tuple[int, ...]], section: str = ".rodata") -> None:
         """Set global variables (`const volatile` ones by default) by name, before `load`."""
         layouts = Layouts.of_file(self.path)
         size = ctypes.c_size_t()

@@ -41,18 +41,18 @@ class Entry(NamedTuple):
     """`struct connection` of bpf/abi.h: addresses as 16 bytes, ports in network order, times in ticks."""
 
     tag: int
-    expires: int
+    state: int
+    flags: int
+    protocol: int
+    method: int
     client: bytes
     virtual: bytes
     cport: int
     vport: int
     destination: int
     control: int
+    expires: int
     rport: int
-    state: int
-    protocol: int
-    flags: int
-    method: int
     lport: int
     timeout: int
 

@@ -3,29 +3,34 @@
 
 from __future__ import annotations
 
+import struct
+
 from pylvs.dataplane.btf import Layouts
 from pylvs.dataplane.loaded import DataPlane
 from pylvs.dataplane.mapped import MappedArray
+from pylvs.table.settings import Settings
 
-_WORD = 0xFFFFFFFF
+_WORDS = struct.Struct("<4I")
+_MASK = (1 << 64) - 1
 
 
 class AddressFilter:
     """A bit per hash of an address. Bits are only ever set, so that a stale one costs a lookup and nothing else."""
 
-    def __init__(self, plane: DataPlane, layouts: Layouts) -> None:
+    def __init__(self, plane: DataPlane, layouts: Layouts, settings: Settings) -> None:
         self._memory = MappedArray(plane.map("filter")).memory
         self._bits = layouts.enum("filter_size")["FILTER_BITS"]
-        self._multiplier = layouts.enum("filter_hash")["FILTER_MULTIPLIER"] & _WORD
+        self._shift: int = layouts.enum("filter_hash")["FILTER_SHIFT"]
+        self._keys: tuple[int, ...] = settings["filter_key"]
         kinds = layouts.enum("filter_kind")
         self._vip, self._rip = kinds["FILTER_VIP"], kinds["FILTER_RIP"]
 
     def _bit(self, raw: bytes, kind: int) -> int:
         """The bit of an address (16 bytes), as bpf/abi.h describes it at `enum filter_hash`."""
-        folded = 0
-        for start in range(0, 16, 4):
-            folded ^= int.from_bytes(raw[start : start + 4], "little")
-        return ((folded * self._multiplier & _WORD) >> 16 ^ kind) % self._bits
+        a, b, c, d = self._keys
+        first, second, third, fourth = _WORDS.unpack(raw)
+        total: int = (third + a) * (fourth + b) + (first + c) * (second + d) & _MASK
+        return (total >> self._shift ^ kind) % self._bits
 
     def add(self, raw: bytes, real: bool) -> None:
         """Let the data plane look at packets to this address or, of a real server, from it."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 from pylvs.dataplane.btf import Layouts
@@ -52,14 +53,19 @@ def _timeouts(seconds: tuple[int, ...], second: int, states: int) -> tuple[int, 
     return tuple(s * second for s in seconds) + (0,) * (states - len(seconds))
 
 
+def _secrets(number: int) -> tuple[int, ...]:
+    """So many random numbers of 64 bits."""
+    return struct.unpack(f"={number}Q", os.urandom(8 * number))
+
+
 def create(instance: Instance, object_path: Path = OBJECT, entries: int = 0) -> None:
     """Load the director, unattached, with an empty table. The caller holds the lock."""
     time, layouts = clock(), Layouts.of_file(object_path)
     buckets = (entries or table_entries()) // layouts.enum("bucket_size")["WAYS"]
-    constants = {
+    constants: dict[str, int | tuple[int, ...]] = {
         "table_buckets": buckets,
         "tick_shift": time.shift,
-        "hash_seed": int.from_bytes(os.urandom(8), "little"),
+        "hash_key": _secrets(layouts.constants["HASH_KEYS"]),
         "cpus": possible_cpus(),
         "have_cast_kfunc": kernel_has("bpf_cast_to_kern_ctx"),
     }
@@ -83,6 +89,7 @@ def _fill(instance: Instance, time: Clock) -> None:
     for knob in KNOBS:
         if knob.name in layouts["settings"].fields:
             settings[knob.name] = knob.default[0]
+    settings["filter_key"] = _secrets(layouts.constants["FILTER_KEYS"])
     settings["icmp_rate"] = ICMP_RATE
     records = Records(plane, layouts, settings)
     records.make_chunks(0)

@@ -72,7 +72,7 @@ class Memory:
     @cached_property
     def filter(self) -> AddressFilter:
         """The addresses that matter at all."""
-        return AddressFilter(self.plane, self.layouts)
+        return AddressFilter(self.plane, self.layouts, self.settings)
 
     @cached_property
     def _service_key(self) -> Record:
