@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 from scapy.layers.inet6 import IPv6ExtHdrFragment
 from scapy.layers.sctp import SCTPChunkInit
 from scapy.packet import Raw
@@ -194,3 +196,29 @@ def test_memory_for_fragments_is_bounded(plane: Plane) -> None:
     assert len(list(fragments.keys())) <= fragments.info.max_entries
     frames[1][18:20] = (19999).to_bytes(2, "big")
     assert plane.run("tc", bytes(frames[1])).outcome == "FORWARD_DR"
+
+
+def record(plane: Plane, slot: int) -> bytes:
+    """The record in a slot, without its counters."""
+    records = plane.director.memory.records
+    memory, base = records.at(slot)
+    return bytes(memory[base : base + records.record_size])
+
+
+def test_a_late_fragment_does_not_follow_to_a_record_that_is_another_ones(plane: Plane) -> None:
+    """The destination that the first one chose was deleted, and its record is a service's by now. The first fragment's
+    choice is over before: nothing of the service is written."""
+    for line in ONE_PACKET:
+        plane.adm(line)
+    first, *_, last = pieces(ip(CLIENT.ip, VIP) / udp(5000, 53, 2000))
+    assert plane.run("tc", bytes(sent_by(CLIENT, first))).outcome == "FORWARD_DR"
+    plane.adm("-D -u VIP:53")
+    deleted, second = plane.tick(), plane.settings["second"]
+    while plane.tick() - deleted <= 1.2 * second:
+        time.sleep(0.05)
+    for port in range(8080, 8084):
+        plane.adm(f"-A -t VIP:{port} -s rr -p 60")
+    before = [record(plane, slot) for slot in range(2, 6)]
+    assert plane.run("tc", bytes(sent_by(CLIENT, last))).outcome in ("DROP_FRAGMENT", "PASS_NOT_OURS")
+    assert [record(plane, slot) for slot in range(2, 6)] == before
+    assert len(plane.listing()) == 4

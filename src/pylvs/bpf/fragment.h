@@ -29,6 +29,7 @@ struct fragment {
 	__u8 method;
 	__u8 stateless;
 	__u32 destination; /* slot, 0: there is a connection */
+	__u32 tick;        /* when it was chosen: see is_recent() */
 };
 
 /* Bounded: the least recently used are evicted. */
@@ -110,7 +111,15 @@ __noinline int fragment_remember(struct flow *flow, __u32 id, struct choice *cho
 	scratch->first.method = choice->method;
 	scratch->first.stateless = choice->stateless;
 	scratch->first.destination = choice->destination;
+	scratch->first.tick = flow->now;
 	return bpf_map_update_elem(&fragments, fragment_key_of(flow, id, scratch), &scratch->first, BPF_ANY);
+}
+
+/* Whether a choice may still be followed. The record of a deleted destination is another one's after a second
+ * (table/trash.py), and nothing pins it here as connections do: so it is followed for half of that. */
+static __always_inline int is_recent(__u32 tick, __u32 now)
+{
+	return now - tick <= settings.second / 2;
 }
 
 /* Fills in the choice that was made for the first fragment, after fragment_ports(), if one was remembered. */
@@ -118,7 +127,7 @@ static __always_inline int fragment_follow(const struct flow *flow, struct choic
 {
 	struct fragment_scratch *scratch = flow->fragment != FRAGMENT_NONE ? fragment_scratch_get() : 0;
 
-	if (!scratch || !scratch->first.destination)
+	if (!scratch || !scratch->first.destination || !is_recent(scratch->first.tick, flow->now))
 		return 0;
 	choice->destination = scratch->first.destination;
 	choice->rport = scratch->first.rport;
