@@ -21,7 +21,7 @@ struct template_scratch {
 PER_CPU_SCRATCH(template_scratch)
 
 /* What the template for a flow of the service looks like. */
-static __always_inline void template_of(struct connection *like, const struct service *service, const struct flow *flow)
+static __noinline void template_of(struct connection *like, const struct service *service, const struct flow *flow)
 {
 	__builtin_memset(like, 0, sizeof(*like));
 	like->flags = CONN_TEMPLATE;
@@ -39,7 +39,7 @@ static __always_inline void template_of(struct connection *like, const struct se
 }
 
 /* Claims and publishes a template: its number + 1, or 0. The caller holds LOCK_TEMPLATE. */
-static __always_inline __u32 template_new(struct connection *template, __u32 now)
+static __noinline __u32 template_new(struct connection *template, __u32 now)
 {
 	__u64 hash = hash_client(&template->client, 0, template->protocol);
 	struct claim claim = {.tag = tag_of_hash(hash)};
@@ -109,7 +109,7 @@ __noinline __u32 template_in_bucket(struct connection *like, __u32 bucket_number
 	return 0;
 }
 
-static __always_inline __u32 template_find(struct connection *like, __u32 now, int mark)
+static __noinline __u32 template_find(struct connection *like, __u32 now, int mark)
 {
 	__u64 hash = hash_client(&like->client, 0, like->protocol);
 	__u32 number = template_in_bucket(like, bucket_of_hash(hash), tag_of_hash(hash), now, mark);
@@ -122,7 +122,7 @@ static __always_inline __u32 template_find(struct connection *like, __u32 now, i
 }
 
 /* Holds the template: its destination's slot. */
-static __always_inline __u32 template_hold(__u32 number, __u32 now)
+static __noinline __u32 template_hold(__u32 number, __u32 now)
 {
 	struct connection *entry = connection_get(number - 1);
 
@@ -156,9 +156,15 @@ static __always_inline __u32 schedule_templated(struct service *service, __u32 s
 	return number;
 }
 
+/* The lock word of the bucket that a template has as its primary one. */
+static __noinline __u32 *template_locks(const struct connection *like)
+{
+	return locks_of(hash_client(&like->client, 0, like->protocol));
+}
+
 /* The slot of the destination for a new flow, 0: none, and the number + 1 of its template, which the flow holds. */
-static __always_inline __u32 schedule_persistently(struct service *service, __u32 slot, struct flow *flow,
-						   __u32 *template_number, __u32 *outcome)
+static __noinline __u32 schedule_persistently(struct service *service, __u32 slot, struct flow *flow,
+					      __u32 *template_number, __u32 *outcome)
 {
 	struct template_scratch *scratch = template_scratch_get();
 	struct connection *like;
@@ -168,7 +174,7 @@ static __always_inline __u32 schedule_persistently(struct service *service, __u3
 		return 0;
 	like = &scratch->template;
 	template_of(like, service, flow);
-	locks = locks_of(hash_client(&like->client, 0, like->protocol));
+	locks = template_locks(like);
 	if (!locks || !lock_take(locks, LOCK_TEMPLATE)) {
 		*outcome = DROP_ERROR;
 		return 0;
