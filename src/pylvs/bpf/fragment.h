@@ -111,7 +111,7 @@ __noinline int fragment_remember(struct flow *flow, __u32 id, struct choice *cho
 	scratch->first.method = choice->method;
 	scratch->first.stateless = choice->stateless;
 	scratch->first.destination = choice->destination;
-	scratch->first.tick = flow->now;
+	scratch->first.tick = now_ticks(); /* a flow made here for a tunnel has no time */
 	return bpf_map_update_elem(&fragments, fragment_key_of(flow, id, scratch), &scratch->first, BPF_ANY);
 }
 
