@@ -147,6 +147,8 @@ static __always_inline void reschedule(struct service *service, __u32 slot, __u3
 {
 	scheduler_prepare(slot, scheduler, 1);
 	*(volatile __u32 *)&service->scheduler = scheduler;
+	if (scheduler != SCHED_WRR) /* which begins where wrr_changed() says */
+		service->cursor = 0;
 }
 
 static __always_inline void link_chain(__u32 service, __u32 first)

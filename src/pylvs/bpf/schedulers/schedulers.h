@@ -61,8 +61,6 @@ __noinline int scheduler_prepare(__u32 slot, __u32 scheduler, int fresh)
 
 	if (!service)
 		return -1;
-	if (fresh)
-		service->cursor = 0;
 	switch (scheduler) {
 	case SCHED_WRR: wrr_changed(service, slot, fresh); break;
 	case SCHED_LBLC: lblc_changed(service, slot, fresh); break;
