@@ -77,11 +77,6 @@ class Instance:
     def _is_current(self, plane: DataPlane) -> bool:
         return plane.inode == inode_of(f"{self.directory}/live")
 
-    @property
-    def is_locked(self) -> bool:
-        """Whether this object holds the lock."""
-        return self._lock is not None
-
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the instance's lock, waiting for it; may be nested. The kernel lets go of a dead holder's."""

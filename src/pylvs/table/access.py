@@ -86,11 +86,11 @@ class Access:
             self._is_editor = True
             try:
                 yield
-            except PylvsError:
-                self._end()
+            except PylvsError as error:
+                self._end(finished=not isinstance(error, DataPlaneError))
                 raise
-            except BaseException:  # a change may have been cut off in its middle: the next editor looks
-                self._is_editor, self._edit = False, None
+            except BaseException:
+                self._end(finished=False)
                 raise
             self._end()
 
@@ -112,10 +112,11 @@ class Access:
                 raise NoSuchService(f"no such service: {key}")
             yield self._begin()
 
-    def _end(self) -> None:
+    def _end(self, finished: bool = True) -> None:
+        """The lock goes. Not `finished`: a change may have been cut off in its middle, and the next editor looks."""
         edit, self._edit = self._edit, None
         self._is_editor = False
-        if edit is not None:
+        if edit is not None and finished:
             edit.end()
 
     def _begin(self) -> Edit:
